@@ -1,0 +1,8 @@
+"""Light up photographs: ``python enhance.py PHOTOS -o OUT``, the same as ``zerodce enhance``."""
+
+import sys
+
+from zerodce_jax.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["enhance", *sys.argv[1:]]))

@@ -1,0 +1,162 @@
+"""Frozen settings: what a network is, and how a picture is enhanced with it."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+from zerodce_jax.errors import UsageError
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The architecture of a DCE-Net: seven 3x3 convolutions that predict curve maps.
+
+    References:
+        Guo et al., "Zero-Reference Deep Curve Estimation for Low-Light Image Enhancement",
+        CVPR 2020; Li et al., "Learning to Enhance Low-Light Image via Zero-Reference Deep Curve
+        Estimation" (Zero-DCE++), TPAMI 2021.
+    """
+
+    features: int = 16
+    """Channels of every hidden layer."""
+    pool: bool = True
+    """Whether a 3x3 max-pool with stride 1 (overlapping) follows the third convolution."""
+    separable: bool = False
+    """Whether each convolution is a depthwise 3x3 followed by a pointwise 1x1."""
+    iterations: int = 8
+    """How often the light-enhancement curve is applied."""
+    shared_curve: bool = False
+    """Whether all iterations share one curve map per channel (3 maps instead of 3 a iteration)."""
+    scale: int = 1
+    """Curves are estimated on the image reduced by this factor and scaled back up."""
+
+    def __post_init__(self) -> None:
+        for name in ("features", "iterations", "scale"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UsageError(
+                    f"network config: {name} must be a whole number >= 1, not {value!r}"
+                )
+
+    @classmethod
+    def reduced(cls) -> Self:
+        """Zero-DCE-improved: 16 channels and overlapping max-pooling; 23,592 parameters."""
+        return cls()
+
+    @classmethod
+    def original(cls) -> Self:
+        """Zero-DCE (CVPR 2020): 32 channels, no pooling; 79,416 parameters."""
+        return cls(features=32, pool=False)
+
+    @classmethod
+    def plusplus(cls) -> Self:
+        """Zero-DCE++ (TPAMI 2021): separable convolutions, one shared curve; 10,561 parameters.
+
+        Its authors run it with ``scale=12``.
+        """
+        return cls(features=32, pool=False, separable=True, shared_curve=True)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild a config from what `to_dict` gave, as checkpoints store it.
+
+        Raises:
+            UsageError: A field is unknown, or a value is out of range.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise UsageError(f"network config: unknown fields {', '.join(unknown)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values, to be stored; `from_dict` reads them back."""
+        return dataclasses.asdict(self)
+
+    @property
+    def preset(self) -> str | None:
+        """The name of the preset that this config is, at whatever scale, or None."""
+        at_full_size = dataclasses.replace(self, scale=1)
+        return next((name for name in PRESETS if preset(name) == at_full_size), None)
+
+    @property
+    def maps(self) -> int:
+        """Number of curve maps: the channels of the network's output."""
+        return 3 if self.shared_curve else 3 * self.iterations
+
+    @property
+    def radius(self) -> int:
+        """Reach of the receptive field, in pixels of the image that the network sees.
+
+        Each of the seven convolutions and the pool looks one pixel further.
+        """
+        return 7 + int(self.pool)
+
+    @property
+    def param_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter by its dotted name; kernels are (height, width, in, out)."""
+        n = self.features
+        channels = [(3, n), (n, n), (n, n), (n, n), (2 * n, n), (2 * n, n), (2 * n, self.maps)]
+        shapes: dict[str, tuple[int, ...]] = {}
+        for index, (inputs, outputs) in enumerate(channels, start=1):
+            if self.separable:
+                shapes[f"conv{index}.depthwise.kernel"] = (3, 3, 1, inputs)
+                shapes[f"conv{index}.depthwise.bias"] = (inputs,)
+                shapes[f"conv{index}.pointwise.kernel"] = (1, 1, inputs, outputs)
+                shapes[f"conv{index}.pointwise.bias"] = (outputs,)
+            else:
+                shapes[f"conv{index}.kernel"] = (3, 3, inputs, outputs)
+                shapes[f"conv{index}.bias"] = (outputs,)
+        return shapes
+
+
+PRESETS = ("reduced", "original", "plusplus")
+
+
+def preset(name: str) -> NetworkConfig:
+    """Look a preset up by its name.
+
+    Raises:
+        UsageError: There is no such preset.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
+    return getattr(NetworkConfig, name)()
+
+
+def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+    """Turn nested parameters into one dict with dotted names, as `param_shapes` has them."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def nest(flat: dict[str, Any]) -> dict:
+    """Undo `flatten`."""
+    tree: dict = {}
+    for name, value in flat.items():
+        *parents, leaf = name.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = value
+    return tree
+
+
+@dataclass(frozen=True)
+class EnhanceSettings:
+    """How the curves that a network predicts are put to use."""
+
+    gamma: float = 1.15
+    """Exponent applied after the curves, against over-exposure; 1 is off."""
+    strength: float = 1.0
+    """Factor on the curve maps, in [0, 2]: 0 gives the input back, 1 is the network's choice."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.gamma <= 10.0:
+            raise UsageError(f"gamma must be above 0 and at most 10, not {self.gamma}")
+        if not 0.0 <= self.strength <= 2.0:
+            raise UsageError(f"strength must lie in [0, 2], not {self.strength}")

@@ -1,0 +1,136 @@
+"""A photograph: a file on disk, or a Pillow image <-> its pixels and what else belongs to it."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from zerodce_jax.atomic import replacing
+from zerodce_jax.errors import InputError
+
+Format = Literal["png", "jpeg", "webp", "tiff", "bmp"]
+
+_SUFFIXES: dict[str, Format] = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".bmp": "bmp",
+}
+_OPTIONS: dict[Format, dict] = {
+    "jpeg": {"quality": 95},
+    "webp": {"quality": 95},
+    "tiff": {"compression": "tiff_deflate"},
+    "png": {},
+    "bmp": {},
+}
+MAX_PIXELS = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Photo:
+    """Pixels of a photograph as it is looked at, and what goes round the network untouched."""
+
+    pixels: Shaped[np.ndarray, "h w *rgb"]
+    """(height, width, 3) or, gray, (height, width); uint8 or uint16."""
+    alpha: UInt8[np.ndarray, "h w"] | None = None
+    """Opacity, or None."""
+
+
+def format_of(path: Path) -> Format | None:
+    """The image format that a file's name stands for, or None."""
+    return _SUFFIXES.get(path.suffix.lower())
+
+
+def suffix_of(kind: Format) -> str:
+    """The usual suffix of a format, with its dot."""
+    return {"jpeg": ".jpg", "tiff": ".tif"}.get(kind, f".{kind}")
+
+
+def read(path: Path) -> Photo:
+    """Decode an image file, turned upright.
+
+    Raises:
+        InputError: The file is no image, is damaged, or holds pixels that cannot be handled.
+        OSError: The file cannot be read.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, not an image")
+    try:
+        with path.open("rb") as file, Image.open(file, formats=list(get_args(Format))) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{path}: {image.width}x{image.height} pixels are too many")
+            return from_pil(image)
+    except UnidentifiedImageError as error:
+        raise InputError(f"{path}: not an image of a known format") from error
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise InputError(f"{path}: damaged image ({error})") from error
+    except (SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError) as error:
+        # Pillow's decoders raise these on damaged files.
+        raise InputError(f"{path}: damaged image ({error})") from error
+
+
+def write(path: Path, photo: Photo) -> None:
+    """Encode a photograph, whole or not at all, in the format that the file's name stands for.
+
+    Args:
+        path: Ends in a suffix that `format_of` knows; its folder is made where it is missing.
+        photo: What to write; a format without transparency drops alpha.
+
+    Raises:
+        InputError: The format cannot hold these pixels.
+        OSError: The file cannot be written.
+    """
+    kind = format_of(path)
+    if kind is None:
+        raise InputError(f"{path}: no image format goes by the suffix {path.suffix!r}")
+    if kind in {"jpeg", "bmp"}:
+        photo = replace(photo, alpha=None)
+    if photo.pixels.dtype == np.uint16 and kind not in {"png", "tiff"}:
+        raise InputError(f"{path}: {kind} holds no 16-bit pixels; write png or tiff")
+    image = to_pil(photo)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        image.save(temporary, format=kind, **_OPTIONS[kind])
+
+
+def from_pil(image: Image.Image) -> Photo:
+    """Take a Pillow image apart.
+
+    Args:
+        image: Of mode RGB, L, RGBA, LA, P, 1, or 16-bit gray.
+
+    Raises:
+        InputError: The image has another mode.
+    """
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode in {"P", "1"}:
+        transparent = image.has_transparency_data
+        gray = image.mode == "1"
+        image = image.convert("L" if gray else "RGBA" if transparent else "RGB")
+    if image.mode in {"RGB", "L"}:
+        return Photo(np.asarray(image))
+    if image.mode in {"RGBA", "LA"}:
+        *colors, alpha = image.split()
+        merged = Image.merge("RGB", colors) if len(colors) == 3 else colors[0]
+        return Photo(np.asarray(merged), np.asarray(alpha))
+    if image.mode in {"I;16", "I;16B", "I;16L"}:
+        return Photo(np.asarray(image).astype(np.uint16))
+    raise InputError(f"images of mode {image.mode} are not handled")
+
+
+def to_pil(photo: Photo) -> Image.Image:
+    """Put a Pillow image together again, of mode RGB, L, RGBA, LA or I;16."""
+    image = Image.fromarray(photo.pixels)
+    if photo.alpha is not None:
+        image.putalpha(Image.fromarray(photo.alpha))
+    return image

@@ -1,0 +1,83 @@
+"""An image as tiles of one fixed shape, each with a halo of its surroundings.
+
+A tile of ``size x size`` pixels is cut out with `halo` more pixels on every side, so that a
+network whose receptive field reaches no further sees what it would see in the whole image. Where
+that window leaves the image it holds zeros, and its valid bounds say so. Pure index arithmetic
+on NumPy arrays; nothing here knows of networks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Shaped
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile's place in its image, in pixels; the tile may overhang the image's far edges."""
+
+    top: int
+    left: int
+    size: int
+    halo: int
+
+    @property
+    def window(self) -> int:
+        """Side of the square that is cut out: the tile and its halo."""
+        return self.size + 2 * self.halo
+
+    def valid(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Part of the window that lies in an image of that size.
+
+        Returns:
+            First and one past the last row, first and one past the last column, in window pixels.
+        """
+        y, x = self.top - self.halo, self.left - self.halo
+        return (
+            max(0, -y),
+            min(self.window, height - y),
+            max(0, -x),
+            min(self.window, width - x),
+        )
+
+    def area(self, height: int, width: int) -> int:
+        """Pixels of the tile, without halo, that lie in an image of that size."""
+        return min(self.size, height - self.top) * min(self.size, width - self.left)
+
+    def cut(
+        self, image: Shaped[np.ndarray, "h w c"], out: Shaped[np.ndarray, "window window c"]
+    ) -> None:
+        """Copy the window out of an image; what lies beyond the image becomes 0.
+
+        Args:
+            image: (height, width, channels).
+            out: (window, window, channels), overwritten.
+        """
+        y, x = self.top - self.halo, self.left - self.halo
+        y0, y1, x0, x1 = self.valid(*image.shape[:2])
+        if (y1 - y0, x1 - x0) != out.shape[:2]:
+            out[:] = 0
+        out[y0:y1, x0:x1] = image[y + y0 : y + y1, x + x0 : x + x1]
+
+    def paste(
+        self, tile: Shaped[np.ndarray, "size size c"], image: Shaped[np.ndarray, "h w c"]
+    ) -> None:
+        """Copy a finished tile, without halo, to its place in an image."""
+        height, width = image.shape[:2]
+        rows, columns = min(self.size, height - self.top), min(self.size, width - self.left)
+        image[self.top : self.top + rows, self.left : self.left + columns] = tile[:rows, :columns]
+
+
+def tiles(height: int, width: int, *, size: int, halo: int) -> Iterator[Tile]:
+    """Cover an image with tiles that do not overlap, row by row.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        size: Side of a tile without halo, in pixels.
+        halo: Pixels that each tile brings along on every side.
+    """
+    for top in range(0, height, size):
+        for left in range(0, width, size):
+            yield Tile(top, left, size, halo)
