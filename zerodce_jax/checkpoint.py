@@ -1,9 +1,12 @@
 """Networks as Orbax checkpoints: a folder of numbered steps with its configuration beside them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Self
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
@@ -11,8 +14,12 @@ from zerodce_jax.config import NetworkConfig, flatten, nest
 from zerodce_jax.errors import InputError
 
 CONFIG_FILE = "config.json"
+# Any Grain iterator; Grain itself is imported by data.py alone.
+DatasetIterator = Any
+
 PARAMS = "params"
 EMA = "ema"
+DATA = "data"
 
 
 def is_checkpoint(directory: Path) -> bool:
@@ -58,10 +65,10 @@ def load_network(directory: Path, step: int | None = None) -> tuple[NetworkConfi
         if step not in steps:
             listed = ", ".join(map(str, sorted(steps)))
             raise InputError(f"{directory}: no checkpoint of step {step}; there are {listed}")
-        saved = checkpointer.checkpointables_metadata(step).metadata
-        name = EMA if EMA in saved else PARAMS
-        found = {key: tuple(leaf.shape) for key, leaf in flatten(dict(saved[name])).items()}
-        if found != config.param_shapes:
+        name = EMA if (directory / str(step) / EMA).is_dir() else PARAMS
+        saved = ocp.metadata(steps[step].path, name).metadata
+        shapes = {key: tuple(leaf.shape) for key, leaf in flatten(dict(saved)).items()}
+        if shapes != config.param_shapes:
             raise InputError(f"{directory}: the parameters of step {step} do not fit {CONFIG_FILE}")
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = {
@@ -72,13 +79,9 @@ def load_network(directory: Path, step: int | None = None) -> tuple[NetworkConfi
     return config, jax.tree.map(np.asarray, params)
 
 
-def best_step(checkpoints: list[ocp.training.CheckpointMetadata]) -> int:
+def best_step(checkpoints: Sequence[Any]) -> int:
     """The step with the lowest validation loss, or the newest where none has one."""
-    losses = {
-        found.step: float(found.metrics["total"])
-        for found in checkpoints
-        if isinstance(found.metrics, dict)
-    }
+    losses = {found.step: float(found.metrics["total"]) for found in checkpoints if found.metrics}
     if losses:
         return min(losses, key=losses.__getitem__)
     return max(found.step for found in checkpoints)
@@ -103,3 +106,84 @@ def read_config(directory: Path) -> dict:
     if not isinstance(values, dict) or not isinstance(values.get("network"), dict):
         raise InputError(f"{path}: describes no network")
     return values
+
+
+class TrainingCheckpoints:
+    """The checkpoints of a training run: complete, written in the background, old ones removed.
+
+    Each holds the parameters, their moving average, the optimizer's state, the step and the place
+    in the data. Use as a context manager: leaving it waits for what is still being written.
+
+    Args:
+        directory: The run's folder, which exists.
+        keep: How many of the newest to keep, besides the best by validation.
+    """
+
+    def __init__(self, directory: Path, *, keep: int) -> None:
+        training: Any = ocp.training
+        policies = training.preservation_policies
+        self._checkpointer = ocp.training.Checkpointer(
+            str(directory.absolute()),
+            # The training loop decides when.
+            save_decision_policy=training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=policies.AnyPreservationPolicy(
+                [
+                    policies.LatestN(keep),
+                    policies.BestN(
+                        n=1,
+                        get_metric_fn=lambda metrics: metrics["total"],
+                        reverse=True,
+                        keep_checkpoints_without_metrics=False,
+                    ),
+                ]
+            ),
+            cleanup_tmp_directories=True,
+        )
+
+    @property
+    def latest(self) -> int | None:
+        """Step of the newest finished checkpoint, or None."""
+        found = self._checkpointer.latest
+        return None if found is None else found.step
+
+    def save(
+        self,
+        state: dict,
+        data: DatasetIterator,
+        *,
+        metrics: dict[str, float] | None = None,
+    ) -> None:
+        """Start writing a checkpoint; returns once its content can no longer change.
+
+        Args:
+            state: Parameters, optimizer state and step, as the training step keeps them.
+            data: The iterator that the state has seen the batches of.
+            metrics: Validation losses, ``total`` among them.
+        """
+        # The next step donates these buffers: write from a copy.
+        state = jax.tree.map(jnp.copy, state)
+        self._checkpointer.save_checkpointables_async(
+            int(state["step"]), state | {DATA: data}, metrics=dict(metrics) if metrics else None
+        )
+
+    def restore(self, state: dict, data: DatasetIterator) -> dict:
+        """Read the newest checkpoint.
+
+        Args:
+            state: A state of the same structure, shapes and sharding.
+            data: A new iterator over the same data; set to where the run was.
+
+        Returns:
+            The state that was saved.
+        """
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+        )
+        loaded = self._checkpointer.load_checkpointables(None, abstract | {DATA: data})
+        return {name: loaded[name] for name in state}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._checkpointer.close()

@@ -159,7 +159,7 @@ def shipped() -> list[str]:
 
 
 def to_torch(network: Network) -> dict[str, np.ndarray]:
-    """Name and lay tensors out as the PyTorch originals do: OIHW under ``e_conv1.weight``, and so on."""
+    """Name and lay tensors out as the PyTorch originals do: OIHW, ``e_conv1.weight`` and so on."""
     return {
         _torch_name(name): array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
         for name, array in flatten(network.params).items()

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.convert import Network
 from zerodce_jax.curves import apply_curves
-from zerodce_jax.network import DCENet, graphdef
+from zerodce_jax.network import DCENet, graphdef, to_float
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -173,7 +173,7 @@ def _estimate(
     rows, columns = (at >= y0) & (at < y1), (at >= x0) & (at < x1)
     mask = (rows[:, :, None, None] & columns[:, None, :, None]).astype(jnp.float32)
     model = nnx.merge(structure, params)
-    return _without_halo(model.at_size(_to_float(tiles), mask), halo)
+    return _without_halo(model.at_size(to_float(tiles), mask), halo)
 
 
 def _apply(
@@ -200,7 +200,7 @@ def _finish(
     tiles: Array, maps: Array, gray: Array, gamma: Array, strength: Array, iterations: int
 ) -> Array:
     maps = jnp.clip(strength * maps, -1, 1)
-    image = apply_curves(_to_float(tiles), maps, iterations=iterations)
+    image = apply_curves(to_float(tiles), maps, iterations=iterations)
     image = jnp.where(gamma == 1, image, image**gamma)
     image = jnp.where(gray[:, None, None, None], image.mean(-1, keepdims=True), image)
     return _from_float(image, tiles.dtype)
@@ -208,12 +208,6 @@ def _finish(
 
 def _without_halo(tiles: Array, halo: int) -> Array:
     return tiles[:, halo : tiles.shape[1] - halo, halo : tiles.shape[2] - halo]
-
-
-def _to_float(pixels: Array) -> Array:
-    if jnp.issubdtype(pixels.dtype, jnp.integer):
-        return pixels.astype(jnp.float32) / jnp.iinfo(pixels.dtype).max
-    return pixels
 
 
 def _from_float(image: Array, dtype: jnp.dtype) -> Array:

@@ -8,7 +8,7 @@ Images are channels-last float32 in [0, 1]; curve maps are float32 in [-1, 1].
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from zerodce_jax import resampling
 from zerodce_jax.config import NetworkConfig
@@ -110,6 +110,20 @@ class DCENet(nnx.Module):
         x6 = activate(self.conv6(jnp.concatenate([x2, x5], axis=-1)))
         maps = self.conv7(jnp.concatenate([x1, x6], axis=-1))
         return jnp.tanh(maps.astype(jnp.float32))
+
+
+def to_float(pixels: Shaped[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Scale pixels to what the network sees.
+
+    Args:
+        pixels: uint8 or uint16, or float32 in [0, 1], which stays as it is.
+
+    Returns:
+        float32 in [0, 1].
+    """
+    if jnp.issubdtype(pixels.dtype, jnp.integer):
+        return pixels.astype(jnp.float32) / jnp.iinfo(pixels.dtype).max
+    return pixels
 
 
 def graphdef(config: NetworkConfig, *, dtype: jnp.dtype = jnp.float32) -> nnx.GraphDef[DCENet]:

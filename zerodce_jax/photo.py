@@ -1,8 +1,9 @@
 """A photograph: a file on disk, or a Pillow image <-> its pixels and what else belongs to it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -11,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from zerodce_jax.atomic import replacing
 from zerodce_jax.errors import InputError
 
+T = TypeVar("T")
 Format = Literal["png", "jpeg", "webp", "tiff", "bmp"]
 
 _SUFFIXES: dict[str, Format] = {
@@ -59,13 +61,46 @@ def read(path: Path) -> Photo:
         InputError: The file is no image, is damaged, or holds pixels that cannot be handled.
         OSError: The file cannot be read.
     """
+    return _decode(path, from_pil)
+
+
+def read_rgb(path: Path, *, size: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode an image file for training: upright, 8-bit RGB, without alpha.
+
+    Args:
+        path: The file.
+        size: Side of the square that the whole image is scaled to (Lanczos, which looks at every
+            pixel, as the PyTorch originals do); None keeps its size.
+
+    Returns:
+        (size, size, 3), or (height, width, 3).
+
+    Raises:
+        InputError: The file is no image, is damaged, or holds pixels that cannot be handled.
+        OSError: The file cannot be read.
+    """
+
+    def scaled(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode not in {"RGB", "L", "RGBA", "LA", "P"}:
+            raise InputError(f"images of mode {image.mode} are not trained on")
+        image = image.convert("RGB")
+        if size is not None:
+            image = image.resize((size, size), Image.Resampling.LANCZOS)
+        return np.asarray(image)
+
+    return _decode(path, scaled)
+
+
+def _decode(path: Path, take: Callable[[Image.Image], T]) -> T:
+    """Open an image file and take from it what is asked for; every failure names the file."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder, not an image")
     try:
         with path.open("rb") as file, Image.open(file, formats=list(get_args(Format))) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputError(f"{path}: {image.width}x{image.height} pixels are too many")
-            return from_pil(image)
+            return take(image)
     except UnidentifiedImageError as error:
         raise InputError(f"{path}: not an image of a known format") from error
     except InputError as error:

@@ -11,9 +11,10 @@ import tyro
 
 from zerodce_jax.cli.convert import convert
 from zerodce_jax.cli.enhance import enhance
+from zerodce_jax.cli.train import train
 from zerodce_jax.errors import InputError, UsageError
 
-COMMANDS = {"enhance": enhance, "convert": convert}
+COMMANDS = {"enhance": enhance, "convert": convert, "train": train}
 
 
 def main(args: Sequence[str] | None = None) -> int:

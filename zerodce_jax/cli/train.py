@@ -1,0 +1,70 @@
+"""``zerodce train``, and ``train.py``."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import OmitArgPrefixes, arg
+
+from zerodce_jax.config import TrainConfig
+
+
+def train(
+    *,
+    data: Annotated[Path, arg(metavar="DIR")],
+    workdir: Annotated[Path, arg(metavar="DIR")],
+    val_data: Annotated[Path | None, arg(metavar="DIR")] = None,
+    init: Annotated[str | None, arg(metavar="NET")] = None,
+    resume: Literal["auto", "never"] = "auto",
+    config: OmitArgPrefixes[TrainConfig] = TrainConfig(),  # noqa: B008 (frozen)
+) -> int:
+    """Train a network on a folder of photographs, without references.
+
+    Args:
+        data: Folder of photographs, searched through.
+        workdir: Folder for checkpoints, logs and samples.
+        val_data: Folder of photographs to validate on.
+        init: Network to start from, as for enhance --model; its architecture then counts.
+        resume: Go on with the run in the working folder (auto), or refuse to (never).
+        config: The recipe.
+    """
+    from tqdm import tqdm
+
+    from zerodce_jax import convert, training
+
+    logging.basicConfig(format="zerodce: %(message)s")
+    network = convert.load(init) if init else None
+    with tqdm(unit="step", disable=not sys.stderr.isatty(), smoothing=0.05) as bar:
+
+        def watch(step: int, steps: int, values: dict[str, float]) -> None:
+            if "val_total" in values:
+                bar.write(f"step {step}: validation loss {values['val_total']:.5f}", sys.stderr)
+                return
+            if bar.total is None:
+                bar.reset(steps)
+                # What was trained before this start is no part of the speed.
+                bar.initial = bar.n = step - 1
+            bar.set_postfix({"loss": f"{values['total']:.4f}"}, refresh=False)
+            if "images_per_second" in values:
+                bar.unit = f"step ({values['images_per_second']:.1f} images/s)"
+            bar.update(step - bar.n)
+
+        outcome = training.fit(
+            config,
+            data=data,
+            workdir=workdir,
+            val_data=val_data,
+            init=network,
+            resume=resume,
+            watch=watch,
+        )
+    if outcome.stopped_by:
+        print(
+            f"zerodce: stopped after step {outcome.step} by {outcome.stopped_by.name};"
+            " the same command goes on from there",
+            file=sys.stderr,
+        )
+        return 128 + outcome.stopped_by
+    print(f"{workdir}: trained to step {outcome.step}")
+    return 0
