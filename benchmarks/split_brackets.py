@@ -22,7 +22,7 @@ from zerodce_jax import photo
 from zerodce_jax.data import find_images
 
 SIDE = 32
-SAME_SCENE = 0.6
+SAME_SCENE = 0.8
 WELL_EXPOSED = 0.45
 BLACK = 0.02
 
