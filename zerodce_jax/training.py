@@ -217,13 +217,37 @@ def fit(
                     journal.samples(step, samples(result(state)))
                 metrics = None
                 if due and val_files and not signum:
-                    metrics = _validation_losses(validate, result(state), val_files, config)
+                    metrics = validation_losses(validate, result(state), val_files, config)
                     journal.validation(step, metrics)
                 if due or signum:
                     checkpoints.save(state, batches, metrics=metrics)
                 if signum:
                     return Outcome(step, signum)
     return Outcome(max(start, steps))
+
+
+def validation_losses(
+    losses: Callable[..., Terms], params: dict, files: list[Path], config: TrainConfig
+) -> dict[str, float]:
+    """Average the losses over photographs.
+
+    Args:
+        losses: What `make_losses` made, jitted.
+        params: The parameters to judge.
+        files: The photographs.
+        config: Of it: batch and image size.
+
+    Returns:
+        The mean of each loss.
+    """
+    sums: dict[str, float] = {}
+    count = 0
+    for batch in pipeline.validation_batches(files, config):
+        size = len(batch["images"])
+        for name, value in losses(params, batch["images"]).items():
+            sums[name] = sums.get(name, 0.0) + float(value) * size
+        count += size
+    return {name: value / count for name, value in sums.items()}
 
 
 @contextmanager
@@ -327,20 +351,6 @@ def _finite(step: int, terms: Terms, files: list[Path]) -> dict[str, float]:
         names = ", ".join(map(str, files))
         raise InputError(f"step {step}: the loss is not finite ({listed}) on {names}")
     return values
-
-
-def _validation_losses(
-    losses: Callable[..., Terms], params: dict, files: list[Path], config: TrainConfig
-) -> dict[str, float]:
-    """Average the losses over the validation photographs."""
-    sums: dict[str, float] = {}
-    count = 0
-    for batch in pipeline.validation_batches(files, config):
-        size = len(batch["images"])
-        for name, value in losses(params, batch["images"]).items():
-            sums[name] = sums.get(name, 0.0) + float(value) * size
-        count += size
-    return {name: value / count for name, value in sums.items()}
 
 
 def _mesh() -> jax.sharding.Mesh:

@@ -1,0 +1,72 @@
+"""Networks side by side on the parts that ``split_brackets.py`` made.
+
+    python benchmarks/compare_networks.py PARTS NETWORK...
+
+Prints a Markdown table: of each network the weighted zero-reference losses on PARTS/validation
+(whole photographs scaled to 256x256, no gamma, as in training), and PSNR and SSIM of enhanced
+PARTS/low against PARTS/high, with gamma 1.15 and without. SSIM is that of Wang et al. 2004: Gaussian
+window with sigma 1.5 (11x11), data range 255, mean over the channels; both come from scikit-image.
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import tyro
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from tyro.conf import Positional
+
+from zerodce_jax import Enhancer, convert, photo
+from zerodce_jax.config import TrainConfig
+from zerodce_jax.data import find_images
+from zerodce_jax.training import make_losses, validation_losses
+
+COLUMNS = ("total", "spatial", "exposure", "color", "smoothness")
+
+
+def main(parts: Path, networks: Positional[tuple[str, ...]], /) -> None:
+    """Compare networks.
+
+    Args:
+        parts: Folder that split_brackets.py made.
+        networks: Networks, as for enhance --model.
+    """
+    config = TrainConfig(batch_size=8)
+    files = find_images(parts / "validation")
+    pairs = [(path, parts / "high" / path.name) for path in find_images(parts / "low")]
+    pixels = [(photo.read_rgb(low), photo.read_rgb(high)) for low, high in pairs]
+    print(f"| network | {' | '.join(COLUMNS)} | PSNR, SSIM, gamma 1.15 | PSNR, SSIM, no gamma |")
+    print("|---" * (len(COLUMNS) + 3) + "|")
+    print(f"| input |{' |' * len(COLUMNS)} | {agreement(pixels)} |")
+    for name in networks:
+        network = convert.load(name)
+        losses = jax.jit(make_losses(network.config, config))
+        terms = validation_losses(losses, network.params, files, config)
+        enhancer = Enhancer(network)
+        cells = [f"{terms[column]:.4f}" for column in COLUMNS]
+        for gamma in (1.15, 1.0):
+            lows = enhancer.many((low for low, _ in pixels), gamma=gamma)
+            cells.append(agreement(list(zip(lows, (high for _, high in pixels), strict=True))))
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+
+
+def agreement(pairs: list[tuple[np.ndarray, np.ndarray]]) -> str:
+    """Mean PSNR in dB and mean SSIM over pairs of uint8 images, for the table."""
+    psnr = [peak_signal_noise_ratio(high, low, data_range=255) for low, high in pairs]
+    ssim = [
+        structural_similarity(
+            high,
+            low,
+            channel_axis=-1,
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        for low, high in pairs
+    ]
+    return f"{np.mean(psnr):.2f}, {np.mean(ssim):.3f}"
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

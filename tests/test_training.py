@@ -1,0 +1,336 @@
+"""training.py, checkpoint.py and journal.py: the step of the original, and runs that can stop."""
+
+import json
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from zerodce_jax import checkpoint, convert, training
+from zerodce_jax.config import NetworkConfig, TrainConfig, flatten
+from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.network import init_params
+
+TINY = TrainConfig(
+    steps=6, batch_size=2, image_size=16, checkpoint_every=2, log_every=1, sample_every=100, lr=1e-3
+)
+
+
+def replace(**changes: object) -> TrainConfig:
+    return TrainConfig(**{**vars(TINY), **changes})
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven dark pictures."""
+    folder = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    for i in range(7):
+        Image.fromarray(rng.integers(0, 90, (24, 20, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+def log_of(workdir: Path) -> list[dict]:
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(x).items() if k != "images_per_second"} for x in lines]
+
+
+def equal(a: dict, b: dict) -> bool:
+    return jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
+
+
+def golden_steps(goldens: Path) -> tuple[list[dict[str, float]], dict]:
+    network = convert.load(goldens / "train_start.pth")
+    config = TrainConfig()
+    state = training.init_state(network.params, config, 5)
+    step = training.make_step(network.config, config, 5)
+    log = []
+    for batch in np.load(goldens / "train_5_steps.npz")["batches"]:
+        state, terms = step(state, training.shard_batch(batch))
+        log.append({name: float(value) for name, value in terms.items()})
+    return log, jax.tree.map(np.asarray, state["params"])
+
+
+def test_five_steps_are_those_of_the_original(goldens: Path) -> None:
+    log, params = golden_steps(goldens)
+    expected = np.load(goldens / "train_5_steps.npz")
+    names = ["total", "spatial", "color", "exposure", "smoothness", "grad_norm"]
+    found = np.array([[terms[name] for name in names] for terms in log])
+    table = expected["loss_total_spatial_color5_exposure10_smoothness300_gradnorm"]
+    np.testing.assert_allclose(found, table, rtol=1e-4)
+    after = flatten(convert.load(goldens / "train_after_5_steps.pth").params)
+    for name, array in flatten(params).items():
+        np.testing.assert_allclose(array, after[name], rtol=0, atol=2e-6, err_msg=name)
+
+
+def test_two_devices_take_the_same_five_steps_as_one(
+    goldens: Path, tmp_path: Path, python: Callable
+) -> None:
+    script = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "import jax, numpy as np; from pathlib import Path\n"
+        "from test_training import golden_steps; from zerodce_jax.config import flatten\n"
+        "assert jax.local_device_count() == 2\n"
+        "log, params = golden_steps(Path(sys.argv[1]))\n"
+        "totals = np.array([terms['total'] for terms in log])\n"
+        "np.savez(sys.argv[2], totals=totals, **flatten(params))\n"
+    )
+    out = tmp_path / "two.npz"
+    flags = "--xla_force_host_platform_device_count=2"
+    done = python("-c", script, goldens, out, XLA_FLAGS=flags)
+    assert done.returncode == 0, done.stderr
+    log, params = golden_steps(goldens)
+    two = np.load(out)
+    np.testing.assert_allclose(two["totals"], [terms["total"] for terms in log], rtol=1e-6)
+    for name, array in flatten(params).items():
+        np.testing.assert_allclose(two[name], array, rtol=0, atol=1e-6, err_msg=name)
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    rate = training.learning_rate(replace(lr=1.0, schedule="cosine", warmup_steps=10), 110)
+    assert rate(0) == 0
+    assert rate(5) == pytest.approx(0.5)
+    assert rate(10) == pytest.approx(1.0)
+    assert rate(60) == pytest.approx(0.5)
+    assert rate(110) == pytest.approx(0.0, abs=1e-6)
+    assert training.learning_rate(replace(lr=0.3), 110)(100) == pytest.approx(0.3)
+
+
+def test_moving_average_follows_the_parameters() -> None:
+    config = replace(ema=0.9)
+    state = training.init_state(init_params(config.network, seed=0), config, 6)
+    step = training.make_step(config.network, config, 6)
+    pixels = np.random.default_rng(0).integers(0, 90, (2, 16, 16, 3), dtype=np.uint8)
+    average = jax.tree.map(np.asarray, state["ema"])
+    for number in range(3):
+        state, _ = step(state, training.shard_batch(pixels))
+        decay = min(0.9, (1 + number) / (10 + number))
+        average = jax.tree.map(
+            lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), average, state["params"]
+        )
+    for found, expected in zip(
+        jax.tree.leaves(training.result(state)), jax.tree.leaves(average), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_bfloat16_keeps_float32_parameters_and_nearly_the_losses() -> None:
+    pixels = np.random.default_rng(0).integers(0, 90, (2, 32, 32, 3), dtype=np.uint8)
+    params = jax.tree.map(lambda x: 3 * x, init_params(NetworkConfig(), seed=0))
+    full = training.make_losses(NetworkConfig(), replace())(params, jnp.asarray(pixels))
+    half = training.make_losses(NetworkConfig(), replace(dtype="bfloat16"))(params, jnp.asarray(pixels))
+    assert half["exposure"] == pytest.approx(float(full["exposure"]), rel=0.02)
+    assert half["smoothness"] != full["smoothness"]
+    config = replace(dtype="bfloat16")
+    state = training.init_state(params, config, 6)
+    state, _ = training.make_step(NetworkConfig(), config, 6)(state, training.shard_batch(pixels))
+    assert {x.dtype for x in jax.tree.leaves(state["params"])} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_training_lowers_the_loss(photographs: Path, tmp_path: Path, scale: int) -> None:
+    config = replace(steps=60, lr=3e-3, batch_size=4, scale=scale, image_size=32)
+    training.fit(config, data=photographs, workdir=tmp_path / "run")
+    totals = [entry["total"] for entry in log_of(tmp_path / "run")]
+    assert np.mean(totals[-5:]) < 0.8 * np.mean(totals[:5])
+
+
+def test_a_run_leaves_checkpoints_log_samples_and_what_tensorboard_reads(
+    photographs: Path, tmp_path: Path
+) -> None:
+    seen = []
+    outcome = training.fit(
+        replace(val_fraction=0.3, keep=2, ema=0.5),
+        data=photographs,
+        workdir=tmp_path,
+        watch=lambda step, steps, values: seen.append((step, steps, set(values))),
+    )
+    assert outcome == training.Outcome(6)
+    log = log_of(tmp_path)
+    terms = {"total", "spatial", "exposure", "color", "smoothness"}
+    trained = [entry for entry in log if "total" in entry]
+    assert [entry["step"] for entry in trained] == [1, 2, 3, 4, 5, 6]
+    assert all(set(entry) == terms | {"step", "grad_norm", "lr"} for entry in trained)
+    validated = {entry["step"]: entry["val_total"] for entry in log if "val_total" in entry}
+    assert set(validated) == {2, 4, 6}
+    assert [(step, steps) for step, steps, names in seen if "total" in names] == [
+        (step, 6) for step in range(1, 7)
+    ]
+    steps = {int(entry.name) for entry in tmp_path.iterdir() if entry.name.isdecimal()}
+    assert steps == {4, 6} | {min(validated, key=validated.__getitem__)}
+    with Image.open(tmp_path / "samples" / "0000006.png") as grid:
+        assert grid.size == (3 * 16, 2 * 16)
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents*"))
+    settings = json.loads((tmp_path / "config.json").read_text())
+    assert settings["train"]["ema"] == 0.5
+
+
+def test_the_best_by_validation_is_loaded_or_the_newest_or_the_one_asked_for(
+    photographs: Path, tmp_path: Path
+) -> None:
+    # So large a learning rate that the losses go up and down.
+    training.fit(
+        replace(lr=0.02, val_fraction=0.4, keep=3), data=photographs, workdir=tmp_path / "judged"
+    )
+    judged = tmp_path / "judged"
+    losses = {entry["step"]: entry["val_total"] for entry in log_of(judged) if "val_total" in entry}
+    best = min(losses, key=losses.__getitem__)
+    assert equal(convert.load(judged).params, convert.load(f"{judged}@{best}").params)
+    others = [step for step in losses if step != best]
+    assert not equal(convert.load(judged).params, convert.load(f"{judged}@{others[0]}").params)
+    training.fit(replace(), data=photographs, workdir=tmp_path / "blind")
+    newest = convert.load(f"{tmp_path / 'blind'}@6").params
+    assert equal(convert.load(tmp_path / "blind").params, newest)
+    with pytest.raises(InputError, match="no checkpoint of step 5; there are 2, 4, 6"):
+        convert.load(f"{tmp_path / 'blind'}@5")
+
+
+def test_the_moving_average_is_what_a_run_is_loaded_as(photographs: Path, tmp_path: Path) -> None:
+    training.fit(replace(ema=0.9), data=photographs, workdir=tmp_path / "ema")
+    training.fit(replace(), data=photographs, workdir=tmp_path / "plain")
+    # The same seed takes the same steps: only the average makes a difference.
+    assert log_of(tmp_path / "ema") == log_of(tmp_path / "plain")
+    assert not equal(convert.load(tmp_path / "ema").params, convert.load(tmp_path / "plain").params)
+
+
+def test_a_run_in_parts_ends_like_one_in_one_piece(photographs: Path, tmp_path: Path) -> None:
+    config = replace(ema=0.9, crop=True, flip=True, val_fraction=0.3, warmup_steps=2)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    training.fit(config, data=photographs, workdir=whole)
+    for steps in (2, 5, 6):
+        config = replace(**{**vars(config), "steps": steps})
+        training.fit(config, data=photographs, workdir=parts)
+    assert equal(convert.load(f"{whole}@6").params, convert.load(f"{parts}@6").params)
+    trained = [[x for x in log_of(run) if "total" in x] for run in (whole, parts)]
+    assert trained[0] == trained[1]
+
+
+def test_a_finished_run_is_left_as_it_is(photographs: Path, tmp_path: Path) -> None:
+    training.fit(replace(), data=photographs, workdir=tmp_path)
+    before = log_of(tmp_path)
+    assert training.fit(replace(), data=photographs, workdir=tmp_path).step == 6
+    assert log_of(tmp_path) == before
+
+
+def test_another_recipe_or_folder_does_not_go_on_with_a_run(
+    photographs: Path, tmp_path: Path
+) -> None:
+    training.fit(replace(), data=photographs, workdir=tmp_path)
+    with pytest.raises(InputError, match=r"differs in lr \(0.001, now 0.1\), .*number of photo"):
+        training.fit(replace(lr=0.1, val_fraction=0.2), data=photographs, workdir=tmp_path)
+    with pytest.raises(InputError, match="differs in features"):
+        training.fit(replace(model="original"), data=photographs, workdir=tmp_path)
+    with pytest.raises(InputError, match="holds a run already"):
+        training.fit(replace(), data=photographs, workdir=tmp_path, resume="never")
+
+
+def test_starting_from_a_network_takes_its_weights_and_architecture(
+    photographs: Path, tmp_path: Path, goldens: Path
+) -> None:
+    network = convert.load(goldens / "original_random.pth")
+    config = replace(lr=1e-12, weight_decay=0.0, steps=1)
+    training.fit(config, data=photographs, workdir=tmp_path, init=network)
+    trained = convert.load(tmp_path)
+    assert trained.config == network.config
+    for name, array in flatten(trained.params).items():
+        np.testing.assert_allclose(array, flatten(network.params)[name], atol=1e-10)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_anything_bad_is_saved(
+    photographs: Path, tmp_path: Path
+) -> None:
+    config = replace(lr=1e30, checkpoint_every=1)
+    with pytest.raises(InputError) as raised:
+        training.fit(config, data=photographs, workdir=tmp_path)
+    message = str(raised.value)
+    assert message.startswith("step 2: the loss is not finite")
+    assert "total nan" in message or "total inf" in message or "grad_norm" in message
+    assert message.count(".png") == config.batch_size
+    for step in checkpoint_steps(tmp_path):
+        params = convert.load(f"{tmp_path}@{step}").params
+        assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
+
+
+def checkpoint_steps(workdir: Path) -> list[int]:
+    return sorted(int(entry.name) for entry in workdir.iterdir() if entry.name.isdecimal())
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_ends_the_run(
+    photographs: Path, tmp_path: Path, signum: signal.Signals
+) -> None:
+    def interrupt(step: int, _steps: int, _values: dict) -> None:
+        if step == 3:
+            signal.raise_signal(signum)
+
+    config = replace(checkpoint_every=100)
+    before = signal.getsignal(signum)
+    outcome = training.fit(config, data=photographs, workdir=tmp_path, watch=interrupt)
+    assert outcome.stopped_by == signum
+    assert checkpoint_steps(tmp_path) == [outcome.step]
+    assert 3 <= outcome.step < 6
+    assert signal.getsignal(signum) == before
+
+
+def test_a_half_written_checkpoint_is_never_picked_up(photographs: Path, tmp_path: Path) -> None:
+    training.fit(replace(steps=2), data=photographs, workdir=tmp_path)
+    # What a kill in the middle of writing leaves behind.
+    (tmp_path / "2").rename(tmp_path / "4.orbax-checkpoint-tmp")
+    with pytest.raises(InputError, match="no finished checkpoint"):
+        convert.load(tmp_path)
+    assert training.fit(replace(), data=photographs, workdir=tmp_path).step == 6
+    assert checkpoint_steps(tmp_path) == [2, 4, 6]
+    assert not list(tmp_path.glob("*tmp*"))
+
+
+def test_lines_of_steps_to_be_taken_again_are_dropped_from_the_log(
+    photographs: Path, tmp_path: Path
+) -> None:
+    training.fit(replace(steps=4), data=photographs, workdir=tmp_path)
+    expected = log_of(tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 5, "total": 1.0}\n{"step": 6, "to')
+    training.fit(replace(steps=4), data=photographs, workdir=tmp_path)
+    assert log_of(tmp_path) == expected
+
+
+def test_unreadable_photographs_do_not_stop_a_run(
+    photographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for path in photographs.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "bad.png").write_bytes((folder / "0.png").read_bytes()[:40])
+    with caplog.at_level(logging.WARNING):
+        outcome = training.fit(replace(), data=folder, workdir=tmp_path / "run")
+    assert outcome.step == 6
+    assert sum("bad.png" in record.getMessage() for record in caplog.records) >= 1
+
+
+def test_what_makes_no_sense_is_refused(photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="fewer than a batch"):
+        training.fit(replace(batch_size=50), data=photographs, workdir=tmp_path)
+    for bad in ({"lr": 0}, {"ema": 1.0}, {"steps": 0}, {"image_size": 15}, {"grad_clip": -1.0}):
+        with pytest.raises(UsageError, match="must be"):
+            replace(**bad)
+
+
+def test_epochs_count_whole_batches(photographs: Path, tmp_path: Path) -> None:
+    config = replace(steps=None, epochs=2)
+    assert training.fit(config, data=photographs, workdir=tmp_path).step == 2 * (7 // 2)
+
+
+def test_checkpoint_configs_that_are_damaged_are_named(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match=r"config\.json: damaged"):
+        checkpoint.read_config(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match="describes no network"):
+        checkpoint.read_config(tmp_path)
