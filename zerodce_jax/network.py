@@ -7,6 +7,7 @@ Images are channels-last float32 in [0, 1]; curve maps are float32 in [-1, 1].
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Shaped
@@ -14,20 +15,73 @@ from jaxtyping import Array, Float, Shaped
 from zerodce_jax import resampling
 from zerodce_jax.config import NetworkConfig
 
+INIT = nnx.initializers.normal(0.02)
+# Full float32 where it is asked for: accelerators would otherwise round to TF32.
+PRECISION = jax.lax.Precision.HIGHEST
+
+
+class DenseConv(nnx.Module):
+    """A 3x3 convolution of one or several inputs, which count as one with all their channels."""
+
+    def __init__(self, inputs: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+        self.kernel = nnx.Param(INIT(rngs.params(), (3, 3, inputs, outputs), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(outputs))
+        self._dtype = dtype
+
+    def __call__(self, *inputs: Float[Array, "b h w _"]) -> Float[Array, "b h w outputs"]:
+        """Convolve, zeros around the image."""
+        kernel = self.kernel[...].astype(self._dtype)
+        # Splitting the kernel saves the concatenation. And XLA's CPU backend leaves its fast path
+        # for the weight gradient of 24 outputs, but not for 16 and 8 (benchmarks/README.md).
+        blocks = list(range(16, kernel.shape[-1], 16)) if jax.default_backend() == "cpu" else []
+        parts = []
+        for block in jnp.split(kernel, blocks, axis=-1):
+            ends = np.cumsum([x.shape[-1] for x in inputs])[:-1].tolist()
+            slices = zip(inputs, jnp.split(block, ends, axis=2), strict=True)
+            parts.append(sum(_convolve(x.astype(self._dtype), part) for x, part in slices))
+        return jnp.concatenate(parts, axis=-1) + self.bias[...].astype(self._dtype)
+
+
+class DepthwiseConv(nnx.Module):
+    """A 3x3 convolution of each channel by itself."""
+
+    def __init__(self, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+        self.kernel = nnx.Param(INIT(rngs.params(), (3, 3, 1, channels), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(channels))
+        self._dtype = dtype
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        """Convolve, zeros around the image."""
+        height, width = x.shape[1:3]
+        kernel = self.kernel[...].astype(self._dtype)
+        padded = jnp.pad(x.astype(self._dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
+        result = self.bias[...].astype(self._dtype)
+        # Nine shifted products, which XLA fuses into one pass: its own grouped convolution is many
+        # times slower on a CPU.
+        for dy in range(3):
+            for dx in range(3):
+                result = result + kernel[dy, dx, 0] * padded[:, dy : dy + height, dx : dx + width]
+        return result
+
 
 class SeparableConv(nnx.Module):
     """A depthwise 3x3 convolution followed by a pointwise 1x1, each with a bias."""
 
     def __init__(self, inputs: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
-        options = _conv_options(dtype)
-        self.depthwise = nnx.Conv(
-            inputs, inputs, (3, 3), feature_group_count=inputs, rngs=rngs, **options
+        self.depthwise = DepthwiseConv(inputs, dtype=dtype, rngs=rngs)
+        self.pointwise = nnx.Conv(
+            inputs,
+            outputs,
+            (1, 1),
+            dtype=jnp.dtype(dtype),
+            kernel_init=INIT,
+            precision=PRECISION,
+            rngs=rngs,
         )
-        self.pointwise = nnx.Conv(inputs, outputs, (1, 1), rngs=rngs, **options)
 
-    def __call__(self, x: Float[Array, "b h w inputs"]) -> Float[Array, "b h w outputs"]:
+    def __call__(self, *inputs: Float[Array, "b h w _"]) -> Float[Array, "b h w outputs"]:
         """Convolve, zeros around the image."""
-        return self.pointwise(_depthwise(x.astype(self.depthwise.dtype), self.depthwise))
+        return self.pointwise(self.depthwise(jnp.concatenate(inputs, axis=-1)))
 
 
 class DCENet(nnx.Module):
@@ -45,10 +99,9 @@ class DCENet(nnx.Module):
         self.config = config
         n = config.features
 
-        def conv(inputs: int, outputs: int) -> nnx.Module:
-            if config.separable:
-                return SeparableConv(inputs, outputs, dtype=dtype, rngs=rngs)
-            return nnx.Conv(inputs, outputs, (3, 3), rngs=rngs, **_conv_options(dtype))
+        def conv(inputs: int, outputs: int) -> DenseConv | SeparableConv:
+            kind = SeparableConv if config.separable else DenseConv
+            return kind(inputs, outputs, dtype=dtype, rngs=rngs)
 
         self.conv1 = conv(3, n)
         self.conv2 = conv(n, n)
@@ -104,12 +157,11 @@ class DCENet(nnx.Module):
         pooled = x3
         if self.config.pool:
             # Only conv4 sees the pooled map; the skip to conv5 passes the map before the pool.
-            # After a ReLU, zero padding leaves every maximum as it is; the mask restores the zeros.
-            pooled = activate(nnx.max_pool(x3, (3, 3), strides=(1, 1), padding="SAME"))
+            pooled = activate(_max_pool(x3))
         x4 = activate(self.conv4(pooled))
-        x5 = activate(self.conv5(jnp.concatenate([x3, x4], axis=-1)))
-        x6 = activate(self.conv6(jnp.concatenate([x2, x5], axis=-1)))
-        maps = self.conv7(jnp.concatenate([x1, x6], axis=-1))
+        x5 = activate(self.conv5(x3, x4))
+        x6 = activate(self.conv6(x2, x5))
+        maps = self.conv7(x1, x6)
         return jnp.tanh(maps.astype(jnp.float32))
 
 
@@ -143,27 +195,32 @@ def init_params(config: NetworkConfig, *, seed: int) -> dict:
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
-def _depthwise(x: Float[Array, "b h w c"], conv: nnx.Conv) -> Float[Array, "b h w c"]:
-    """Convolve each channel by itself.
+def _convolve(
+    x: Float[Array, "b h w inputs"], kernel: Float[Array, "3 3 inputs outputs"]
+) -> Float[Array, "b h w outputs"]:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=PRECISION,
+    )
 
-    As a sum of nine shifted products, which XLA fuses into one pass: its grouped convolution on a
-    CPU is many times slower.
+
+def _max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Overlapping 3x3 max-pooling, stride 1, of values that are not negative.
+
+    After a ReLU zeros around the image change no maximum. Rows and then columns, as maxima of
+    shifted copies, whose gradient costs a tenth of a window reduction's on a CPU.
     """
-    height, width = x.shape[1:3]
-    kernel = conv.kernel[...].astype(x.dtype)
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    result = conv.bias[...].astype(x.dtype)
-    for dy in range(3):
-        for dx in range(3):
-            result = result + kernel[dy, dx, 0] * padded[:, dy : dy + height, dx : dx + width]
-    return result
-
-
-def _conv_options(dtype: DTypeLike) -> dict:
-    return {
-        "dtype": dtype,
-        "param_dtype": jnp.float32,
-        "kernel_init": nnx.initializers.normal(0.02),
-        # Full float32 where it is asked for: accelerators would otherwise round to TF32.
-        "precision": jax.lax.Precision.HIGHEST,
-    }
+    for axis in (1, 2):
+        size = x.shape[axis]
+        around = [(0, 0)] * 4
+        around[axis] = (1, 1)
+        padded = jnp.pad(x, around)
+        before, here, after = (
+            jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)
+        )
+        x = jnp.maximum(jnp.maximum(before, here), after)
+    return x

@@ -32,8 +32,10 @@ def train(
     from tqdm import tqdm
 
     from zerodce_jax import convert, training
+    from zerodce_jax.engine import use_compilation_cache
 
     logging.basicConfig(format="zerodce: %(message)s")
+    use_compilation_cache()
     network = convert.load(init) if init else None
     with tqdm(unit="step", disable=not sys.stderr.isatty(), smoothing=0.05) as bar:
 
