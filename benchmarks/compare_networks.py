@@ -4,8 +4,9 @@
 
 Prints a Markdown table: of each network the weighted zero-reference losses on PARTS/validation
 (whole photographs scaled to 256x256, no gamma, as in training), and PSNR and SSIM of enhanced
-PARTS/low against PARTS/high, with gamma 1.15 and without. SSIM is that of Wang et al. 2004: Gaussian
-window with sigma 1.5 (11x11), data range 255, mean over the channels; both come from scikit-image.
+PARTS/low against PARTS/high, with gamma 1.15 and without. SSIM is that of Wang et al. 2004
+(Gaussian window with sigma 1.5, 11x11, data range 255, mean over the channels); both come from
+scikit-image.
 """
 
 from pathlib import Path
