@@ -20,7 +20,8 @@ from tyro.conf import Positional
 from zerodce_jax import Enhancer, convert, photo
 from zerodce_jax.config import TrainConfig
 from zerodce_jax.data import find_images
-from zerodce_jax.training import make_losses, validation_losses
+from zerodce_jax.step import make_losses
+from zerodce_jax.training import validation_losses
 
 COLUMNS = ("total", "spatial", "exposure", "color", "smoothness")
 

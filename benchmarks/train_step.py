@@ -17,9 +17,10 @@ import pytorch
 import torch
 import tyro
 
-from zerodce_jax import convert, training
+from zerodce_jax import convert
 from zerodce_jax.config import TrainConfig
 from zerodce_jax.network import init_params
+from zerodce_jax.step import init_state, make_step, shard_batch
 
 
 def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -> None:
@@ -37,9 +38,9 @@ def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -
     pixels = rng.integers(0, 120, (batch_size, image_size, image_size, 3), dtype=np.uint8)
     params = jax.tree.map(np.asarray, init_params(config.network, seed=0))
 
-    jax_step = training.make_step(config.network, config, steps=1000)
-    state = training.init_state(params, config, steps=1000)
-    on_device = training.shard_batch(pixels)
+    jax_step = make_step(config.network, config, steps=1000)
+    state = init_state(params, config, steps=1000)
+    on_device = shard_batch(pixels)
     torch_step = pytorch.TrainStep(
         pytorch.load(convert.to_torch(convert.Network(config.network, params))), config
     )

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zerodce_jax import data, training
+from zerodce_jax import data
 from zerodce_jax.checkpoint import TrainingCheckpoints, read_config
 from zerodce_jax.config import TrainConfig
 from zerodce_jax.network import init_params
+from zerodce_jax.step import init_state
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +76,7 @@ def state_of(workdir: Path, photographs: Path) -> dict:
     config = TrainConfig(**read_config(workdir)["train"])
     files, _ = data.split(data.find_images(photographs), config.val_fraction)
     batches = data.training_batches(files, config)
-    state = training.init_state(init_params(config.network, seed=1), config, STEPS)
+    state = init_state(init_params(config.network, seed=1), config, STEPS)
     with TrainingCheckpoints(workdir, keep=config.keep) as checkpoints:
         restored = checkpoints.restore(state, batches)
     return jax.tree.map(np.asarray, restored) | {"data": batches.get_state()["next_index"]}
