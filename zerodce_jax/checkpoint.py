@@ -11,7 +11,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from zerodce_jax.config import NetworkConfig, flatten, nest
-from zerodce_jax.errors import InputError
+from zerodce_jax.errors import InputError, UsageError
 
 CONFIG_FILE = "config.json"
 # Any Grain iterator; Grain itself is imported by data.py alone.
@@ -55,7 +55,11 @@ def load_network(directory: Path, step: int | None = None) -> tuple[NetworkConfi
     Raises:
         InputError: There is no finished checkpoint, or not this one, or it does not fit its config.
     """
-    config = NetworkConfig.from_dict(read_config(directory)["network"])
+    try:
+        config = NetworkConfig.from_dict(read_config(directory)["network"])
+    except UsageError as error:
+        # What is wrong is the file, not the usage.
+        raise InputError(f"{directory / CONFIG_FILE}: {error}") from error
     with ocp.training.Checkpointer(str(directory.absolute())) as checkpointer:
         steps = {found.step: found for found in checkpointer.checkpoints}
         if not steps:
@@ -65,17 +69,25 @@ def load_network(directory: Path, step: int | None = None) -> tuple[NetworkConfi
         if step not in steps:
             listed = ", ".join(map(str, sorted(steps)))
             raise InputError(f"{directory}: no checkpoint of step {step}; there are {listed}")
-        name = EMA if (directory / str(step) / EMA).is_dir() else PARAMS
-        saved = ocp.metadata(steps[step].path, name).metadata
-        shapes = {key: tuple(leaf.shape) for key, leaf in flatten(dict(saved)).items()}
-        if shapes != config.param_shapes:
-            raise InputError(f"{directory}: the parameters of step {step} do not fit {CONFIG_FILE}")
-        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        abstract = {
-            key: jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding)
-            for key, shape in config.param_shapes.items()
-        }
-        params = checkpointer.load_checkpointables(step, {name: nest(abstract)})[name]
+        try:
+            name = EMA if (directory / str(step) / EMA).is_dir() else PARAMS
+            saved = ocp.metadata(steps[step].path, name).metadata
+            shapes = {key: tuple(leaf.shape) for key, leaf in flatten(dict(saved)).items()}
+            if shapes != config.param_shapes:
+                raise InputError(
+                    f"{directory}: the parameters of step {step} do not fit {CONFIG_FILE}"
+                )
+            sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+            abstract = {
+                key: jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding)
+                for key, shape in config.param_shapes.items()
+            }
+            params = checkpointer.load_checkpointables(step, {name: nest(abstract)})[name]
+        except InputError:
+            raise
+        except Exception as error:
+            # Orbax fails in many ways on files that are missing or cut short.
+            raise InputError(f"{directory}: step {step} is damaged or incomplete") from error
     return config, jax.tree.map(np.asarray, params)
 
 

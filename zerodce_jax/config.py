@@ -37,6 +37,9 @@ class NetworkConfig:
                 raise UsageError(
                     f"network config: {name} must be a whole number >= 1, not {value!r}"
                 )
+        for name in ("pool", "separable", "shared_curve"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise UsageError(f"network config: {name} must be true or false, not {value!r}")
 
     @classmethod
     def reduced(cls) -> Self:

@@ -105,6 +105,7 @@ def save(network: Network, path: Path, *, layout: Layout = "jax") -> None:
 
     Raises:
         UsageError: The name asks for a format that cannot be written.
+        InputError: A folder of that name holds something else than a checkpoint; it is kept.
         OSError: The file cannot be written.
     """
     if path.suffix in {".pth", ".pt", ".npz", ".onnx"}:
@@ -112,6 +113,11 @@ def save(network: Network, path: Path, *, layout: Layout = "jax") -> None:
             f"{path}: networks are written as .safetensors or as a folder;"
             " PyTorch reads .safetensors written with --layout torch"
         )
+    if path.is_dir():
+        from zerodce_jax import checkpoint
+
+        if any(path.iterdir()) and not checkpoint.is_checkpoint(path):
+            raise InputError(f"{path}: a folder that holds no checkpoint; it is not replaced")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         if path.suffix == ".safetensors":
@@ -154,6 +160,8 @@ def round_trip(network: Network) -> list[tuple[str, tuple[int, ...], float]]:
 
 def shipped() -> list[str]:
     """Names of the networks that come with the package."""
+    if not _weights().is_dir():
+        return []
     names = (entry.name for entry in _weights().iterdir())
     return sorted(n.removesuffix(".safetensors") for n in names if n.endswith(".safetensors"))
 
@@ -212,7 +220,7 @@ def _recognise(
             f"{source}: not a DCE-Net: no tensors e_conv1 to e_conv7 among"
             f" {', '.join(sorted(tensors)[:5]) or 'none'}"
         )
-    features, maps = first.shape[0], last.shape[0]
+    features, maps = (tensor.shape[0] if tensor.ndim else 0 for tensor in (first, last))
     shared = maps == 3
     if not features or not maps or maps % 3:
         raise InputError(f"{source}: not a DCE-Net: {features} features, {maps} curve maps")

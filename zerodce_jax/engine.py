@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.convert import Network
 from zerodce_jax.curves import apply_curves
+from zerodce_jax.errors import UsageError
 from zerodce_jax.network import DCENet, graphdef, to_float
 
 Dtype = Literal["float32", "bfloat16"]
@@ -32,6 +33,9 @@ class XlaEngine:
         tile: Side of a tile without halo, in pixels; None takes what suits the device.
         batch: Tiles in a batch, over all devices together; None takes what suits the device.
         dtype: What the convolutions compute in.
+
+    Raises:
+        UsageError: `tile` or `batch` is below 1.
 
     Attributes:
         tile: Side of a tile without halo, in pixels.
@@ -48,6 +52,9 @@ class XlaEngine:
         batch: int | None = None,
         dtype: Dtype = "float32",
     ) -> None:
+        for name, value in (("tile", tile), ("batch", batch)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be a whole number >= 1, not {value}")
         devices = jax.local_devices()
         # On a CPU one tile at a time keeps the activations small and wastes nothing on small
         # images; a GPU wants enough work to fill it.
@@ -202,7 +209,10 @@ def _finish(
     maps = jnp.clip(strength * maps, -1, 1)
     image = apply_curves(to_float(tiles), maps, iterations=iterations)
     image = jnp.where(gamma == 1, image, image**gamma)
-    image = jnp.where(gray[:, None, None, None], image.mean(-1, keepdims=True), image)
+    # Mean around the first channel, so that three equal channels keep their value exactly.
+    first = image[..., :1]
+    mean = first + (image - first).mean(-1, keepdims=True)
+    image = jnp.where(gray[:, None, None, None], mean, image)
     return _from_float(image, tiles.dtype)
 
 

@@ -181,7 +181,11 @@ class _Job:
                 f"an image must be (height, width, 3) or (height, width), not {pixels.shape}"
             )
         if pixels.dtype.kind == "f":
-            pixels = pixels.astype(np.float32).clip(0, 1)
+            # Clipped first: float32 cannot hold all that float64 can.
+            pixels = pixels.clip(0, 1).astype(np.float32)
+        else:
+            # Devices know no other byte order than their own.
+            pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         enhanced = np.empty(pixels.shape if not gray else (*pixels.shape, 1), pixels.dtype)
         if gray:
             pixels = np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3))

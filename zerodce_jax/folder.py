@@ -60,15 +60,14 @@ def plan(
             the place of its source.
     """
     inputs = [Path(name) for name in inputs]
-    if len(inputs) == 1 and not inputs[0].is_dir() and photo.format_of(output):
-        items = [Item(inputs[0], output)]
+    found = [pair for given in inputs for pair in _find(given, output)]
+    if len(found) == 1 and not inputs[0].is_dir() and photo.format_of(output):
+        items = [Item(found[0][0], output)]
     else:
         if output.is_file():
             raise UsageError(f"{output}: is a file; several results need a folder")
         items = [
-            Item(source, output / _renamed(relative, suffix, format))
-            for given in inputs
-            for source, relative in _find(given, output)
+            Item(source, output / _renamed(relative, suffix, format)) for source, relative in found
         ]
     if not items:
         raise UsageError(f"no pictures in {', '.join(map(str, inputs))}")

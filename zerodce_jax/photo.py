@@ -7,7 +7,7 @@ from typing import Literal, TypeVar, get_args
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from zerodce_jax.atomic import replacing
 from zerodce_jax.errors import InputError
@@ -32,6 +32,8 @@ _OPTIONS: dict[Format, dict] = {
     "bmp": {},
 }
 MAX_PIXELS = 1_000_000_000
+# Checked here instead; Pillow's own limit warns of pictures that a camera takes.
+Image.MAX_IMAGE_PIXELS = None
 
 
 @dataclass(frozen=True)
@@ -135,10 +137,14 @@ def write(path: Path, photo: Photo) -> None:
     image = to_pil(photo)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        image.save(temporary, format=kind, **_OPTIONS[kind])
+        try:
+            image.save(temporary, format=kind, **_OPTIONS[kind])
+        except ValueError as error:
+            # WebP ends at 16383 pixels a side.
+            raise InputError(f"{path}: cannot be written as {kind} ({error})") from error
 
 
-def from_pil(image: Image.Image) -> Photo:
+def from_pil(image: object) -> Photo:
     """Take a Pillow image apart.
 
     Args:
@@ -147,7 +153,11 @@ def from_pil(image: Image.Image) -> Photo:
     Raises:
         InputError: The image has another mode.
     """
-    ImageOps.exif_transpose(image, in_place=True)
+    if not isinstance(image, Image.Image):
+        raise InputError(f"a {type(image).__name__} is no image")
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        # Not in place: the image is the caller's.
+        image = ImageOps.exif_transpose(image)
     if image.mode in {"P", "1"}:
         transparent = image.has_transparency_data
         gray = image.mode == "1"

@@ -57,7 +57,8 @@ def resample(
 
 def _taps(positions: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first = np.minimum(positions.astype(np.int32), size - 1)
-    return first, np.minimum(first + 1, size - 1), positions - first
+    weight = (positions - first).astype(np.float32)
+    return first, np.minimum(first + 1, size - 1), weight
 
 
 def _blend(a: ArrayLike, b: ArrayLike, weight: np.ndarray) -> ArrayLike:

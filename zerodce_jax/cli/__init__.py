@@ -5,6 +5,7 @@ after Ctrl-C.
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
 
 import tyro
@@ -26,6 +27,8 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
+    # Pillow's warnings of damaged files; what comes of them is reported in a line of its own.
+    warnings.filterwarnings("ignore", module="PIL")
     try:
         return tyro.extras.subcommand_cli_from_dict(
             COMMANDS,

@@ -1,0 +1,110 @@
+"""Shapes are checked at run time; fixtures for goldens, reference data and child processes."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import jaxtyping
+import pytest
+from hypothesis import settings
+
+# Before anything imports the package: every annotated shape is checked from here on.
+jaxtyping.install_import_hook("zerodce_jax", "shapecheck.checked")
+
+ROOT = Path(__file__).parent.parent
+GOLDENS = Path(__file__).parent / "goldens"
+REFERENCE = ROOT.parent / "shared" / "reference"
+
+settings.register_profile("suite", deadline=None, derandomize=True, database=None)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def goldens() -> Path:
+    """Random networks, and what their PyTorch originals made of random images."""
+    return GOLDENS
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Published networks and pictures, which are no part of the project."""
+    if not REFERENCE.is_dir():
+        pytest.skip(f"no reference data at {REFERENCE}")
+    return REFERENCE
+
+
+@pytest.fixture(scope="session")
+def random_network() -> Callable:
+    """Load one of the golden networks by its name, such as ``reduced``."""
+    from zerodce_jax import convert
+
+    return lambda name: convert.load(GOLDENS / f"{name}_random.pth")
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables of child processes: compiled programs are shared by them, but not with the user."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    kept.pop("XLA_FLAGS", None)
+    cache = tmp_path_factory.mktemp("cache")
+    return kept | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": ""}
+
+
+@pytest.fixture(scope="session")
+def python(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run Python in a process of its own, from the repository's root."""
+
+    def run(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
+
+    return run
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """Lets a reader that trusts a damaged file run out of memory, and not the whole machine."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.fixture(scope="session")
+def compilations() -> Callable[[], AbstractContextManager[list[str]]]:
+    """Record the names of the programs that XLA compiles, as JAX itself reports them."""
+    import jax
+
+    @contextmanager
+    def record() -> Iterator[list[str]]:
+        names: list[str] = []
+
+        def listen(event: str, _seconds: float, **details: object) -> None:
+            if event == "/jax/core/compile/backend_compile_duration":
+                names.append(str(details["fun_name"]))
+
+        jax.monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield names
+        finally:
+            jax.monitoring.unregister_event_duration_listener(listen)
+
+    return record

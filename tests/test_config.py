@@ -1,0 +1,167 @@
+"""config.py: parameter counts and shapes, the receptive field measured, ranges refused."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from zerodce_jax.config import (
+    PRESETS,
+    EnhanceSettings,
+    NetworkConfig,
+    flatten,
+    nest,
+    preset,
+)
+from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.network import DCENet, graphdef
+
+NUMBERS = ("features", "iterations", "scale")
+FLAGS = ("pool", "separable", "shared_curve")
+
+# Prints the name of each field that is refused by its name.
+WRONG_TYPES = """
+import json, sys
+from zerodce_jax import NetworkConfig, UsageError
+for name, value in json.loads(sys.argv[1]):
+    try:
+        NetworkConfig.from_dict({name: value})
+    except UsageError as error:
+        if name in str(error):
+            print(name)
+"""
+
+configs = st.builds(
+    NetworkConfig,
+    features=st.integers(1, 40),
+    pool=st.booleans(),
+    separable=st.booleans(),
+    iterations=st.integers(1, 12),
+    shared_curve=st.booleans(),
+    scale=st.integers(1, 16),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("reduced", 23_592), ("original", 79_416), ("plusplus", 10_561)]
+)
+def test_presets_have_the_published_number_of_parameters(name: str, count: int) -> None:
+    assert sum(math.prod(shape) for shape in preset(name).param_shapes.values()) == count
+
+
+def test_there_are_three_presets() -> None:
+    assert PRESETS == ("reduced", "original", "plusplus")
+    assert NetworkConfig() == NetworkConfig.reduced()
+    with pytest.raises(UsageError, match=r"'tiny'.*reduced, original, plusplus"):
+        preset("tiny")
+
+
+@hypothesis_settings(max_examples=8)
+@given(configs)
+def test_param_shapes_are_those_of_the_module(config: NetworkConfig) -> None:
+    model = nnx.eval_shape(lambda: DCENet(config, rngs=nnx.Rngs(0)))
+    params = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    shapes = {name: leaf.shape for name, leaf in flatten(params).items()}
+    assert shapes == config.param_shapes
+
+
+@given(configs)
+def test_number_of_maps(config: NetworkConfig) -> None:
+    last = "conv7.pointwise.bias" if config.separable else "conv7.bias"
+    assert config.param_shapes[last] == (config.maps,)
+    assert config.maps == (3 if config.shared_curve else 3 * config.iterations)
+
+
+@pytest.mark.parametrize("pool", [True, False])
+@pytest.mark.parametrize("separable", [True, False])
+def test_radius_is_how_far_one_pixel_is_seen(pool: bool, separable: bool) -> None:
+    config = NetworkConfig(features=2, pool=pool, separable=separable, iterations=1)
+    # Positive weights and no biases: what one lit pixel can reach becomes greater than 0.
+    params = {
+        name: np.full(shape, 0.2 if name.endswith("kernel") else 0, np.float32)
+        for name, shape in config.param_shapes.items()
+    }
+    model = nnx.merge(graphdef(config), nest(params))
+    image = np.zeros((1, 25, 25, 3), np.float32)
+    image[0, 12, 12] = 1
+    reached = np.argwhere(np.asarray(jax.jit(DCENet.at_size)(model, image))[0].any(axis=-1))
+    distances = np.abs(reached - 12).max(axis=1)
+    assert distances.max() == config.radius
+    assert len(reached) == (2 * config.radius + 1) ** 2
+
+
+@given(configs)
+def test_dict_and_back(config: NetworkConfig) -> None:
+    assert NetworkConfig.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [0, -16])
+def test_numbers_out_of_range_are_refused_by_name(name: str, value: int) -> None:
+    with pytest.raises(UsageError, match=rf"{name} .*{value}"):
+        NetworkConfig.from_dict({name: value})
+
+
+def test_values_of_a_wrong_type_are_refused_by_name(python: Callable) -> None:
+    # In a process of its own: here the checker of this suite would speak first.
+    numbers = [(name, value) for name in NUMBERS for value in ("16", 16.5, None, True, [1])]
+    flags = [(name, value) for name in FLAGS for value in ("yes", 3, None)]
+    refused = python("-c", WRONG_TYPES, json.dumps(numbers + flags))
+    assert refused.stderr == ""
+    assert refused.stdout.split() == [name for name, _ in numbers + flags]
+
+
+def test_unknown_fields_are_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="depth, width"):
+        NetworkConfig.from_dict({"features": 8, "width": 1, "depth": 2})
+
+
+def test_preset_is_recognised_at_any_scale() -> None:
+    for name in PRESETS:
+        assert preset(name).preset == name
+        assert replace(preset(name), scale=12).preset == name
+    assert NetworkConfig(features=8).preset is None
+    assert NetworkConfig(pool=False).preset is None
+
+
+def test_configs_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        NetworkConfig().features = 8  # type: ignore[misc]
+
+
+@given(configs)
+def test_nest_undoes_flatten(config: NetworkConfig) -> None:
+    tree = nest(config.param_shapes)
+    assert set(tree) == {f"conv{i}" for i in range(1, 8)}
+    assert flatten(tree) == config.param_shapes
+
+
+@pytest.mark.parametrize("gamma", [0.0, -1.0, 10.1, math.nan, math.inf])
+def test_gamma_out_of_range(gamma: float) -> None:
+    with pytest.raises(UsageError, match="gamma"):
+        EnhanceSettings(gamma=gamma)
+
+
+@pytest.mark.parametrize("strength", [-0.1, 2.1, math.nan, math.inf])
+def test_strength_out_of_range(strength: float) -> None:
+    with pytest.raises(UsageError, match="strength"):
+        EnhanceSettings(strength=strength)
+
+
+def test_settings_by_default_and_at_their_limits() -> None:
+    assert EnhanceSettings() == EnhanceSettings(gamma=1.15, strength=1.0)
+    EnhanceSettings(gamma=10, strength=0)
+    EnhanceSettings(gamma=1e-6, strength=2)
+
+
+def test_wrong_usage_is_a_kind_of_unusable_input() -> None:
+    assert issubclass(UsageError, InputError)
+    assert issubclass(InputError, ValueError)

@@ -1,0 +1,389 @@
+"""enhancer.py: any image of any size and kind, alone and among others, against the whole image."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import whole_image
+from conftest import GOLDENS
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from zerodce_jax import Enhancer, InputError, Network, UsageError, convert
+from zerodce_jax.curves import apply_curves
+from zerodce_jax.network import graphdef
+
+DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
+
+# Network, scale, tile, batch.
+COMBINATIONS = [
+    ("reduced", 1, 16, 1),
+    ("plusplus", 1, 16, 4),
+    ("plusplus", 12, 24, 2),
+    ("reduced", 3, 16, 1),
+    pytest.param("original", 1, 64, 3, marks=pytest.mark.slow),
+]
+
+
+@cache
+def network_of(name: str, scale: int = 1) -> Network:
+    network = convert.load(GOLDENS / f"{name}_random.pth")
+    return replace(network, config=replace(network.config, scale=scale))
+
+
+@cache
+def enhancer_of(name: str = "reduced", scale: int = 1, tile: int = 16, batch: int = 1) -> Enhancer:
+    return Enhancer(network_of(name, scale), tile=tile, batch=batch)
+
+
+def at_reduced_scale() -> Enhancer:
+    return enhancer_of("plusplus", 12, 24, 2)
+
+
+def picture(*shape: int, dtype: str = "uint8", seed: int = 0) -> np.ndarray:
+    """Random pixels over the whole range of their type."""
+    pixels = np.random.default_rng(seed).random(shape)
+    if dtype.startswith("uint"):
+        return np.round(pixels * np.iinfo(dtype).max).astype(dtype)
+    return pixels.astype(dtype)
+
+
+batches_of_sizes = st.lists(
+    st.tuples(st.integers(1, 200), st.integers(1, 200)), min_size=1, max_size=3
+)
+
+
+def assert_equal_to_whole_images(
+    name: str, scale: int, tile: int, batch: int, sizes: list[tuple[int, int]], gamma: float
+) -> None:
+    images = [picture(*size, 3, dtype="float32", seed=i) for i, size in enumerate(sizes)]
+    results = list(enhancer_of(name, scale, tile, batch).many(images, gamma=gamma))
+    for image, result in zip(images, results, strict=True):
+        whole = whole_image.enhance(network_of(name, scale), image, gamma=gamma)
+        np.testing.assert_allclose(result, whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "scale", "tile", "batch"), COMBINATIONS)
+@settings(max_examples=5)
+@given(sizes=batches_of_sizes, gamma=st.sampled_from([1.0, 1.15]))
+def test_tiles_give_what_the_whole_image_gives(
+    name: str, scale: int, tile: int, batch: int, sizes: list[tuple[int, int]], gamma: float
+) -> None:
+    assert_equal_to_whole_images(name, scale, tile, batch, sizes, gamma)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tile", [8, 24, 64])
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [("reduced", 1), ("original", 1), ("plusplus", 1), ("plusplus", 12), ("reduced", 3)],
+)
+@settings(max_examples=8)
+@given(sizes=batches_of_sizes, gamma=st.sampled_from([1.0, 1.15]), batch=st.sampled_from([1, 3]))
+def test_tiles_give_what_the_whole_image_gives_thoroughly(
+    name: str, scale: int, tile: int, batch: int, sizes: list[tuple[int, int]], gamma: float
+) -> None:
+    assert_equal_to_whole_images(name, scale, tile, batch, sizes, gamma)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (199, 2), (16, 16), (17, 33), (200, 200)])
+def test_sizes_at_the_edges(size: tuple[int, int]) -> None:
+    for combination in (("reduced", 1, 16, 1), ("plusplus", 12, 24, 2)):
+        assert_equal_to_whole_images(*combination, [size], 1.15)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "size"),
+    [
+        ("reduced", 1, (23, 31)),
+        pytest.param("plusplus", 12, (61, 47), marks=pytest.mark.slow),
+        pytest.param("original", 1, (70, 41), marks=pytest.mark.slow),
+        pytest.param("plusplus", 1, (1, 57), marks=pytest.mark.slow),
+        pytest.param("reduced", 3, (80, 100), marks=pytest.mark.slow),
+    ],
+)
+def test_tiles_give_what_the_network_gives(name: str, scale: int, size: tuple[int, int]) -> None:
+    network = network_of(name, scale)
+    image = picture(*size, 3, dtype="float32")
+    model = nnx.merge(graphdef(network.config), network.params)
+    whole = jnp.asarray(image)[None]
+    enhanced = apply_curves(whole, model(whole), iterations=network.config.iterations) ** 1.15
+    result = enhancer_of(name, scale, 24 if scale == 12 else 16)(image)
+    np.testing.assert_allclose(result, enhanced[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("enhancer_for", [enhancer_of, at_reduced_scale])
+def test_integers_are_the_rounded_float_result(dtype: str, enhancer_for: Callable) -> None:
+    enhancer = enhancer_for()
+    image = picture(40, 30, 3, dtype=dtype)
+    top = np.iinfo(dtype).max
+    result = enhancer(image)
+    assert result.dtype == dtype
+    exact = top * whole_image.enhance(enhancer.network, image / top, gamma=1.15)
+    assert np.abs(result - exact).max() <= 0.5 + top * 1e-5
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(20, 30, 3), (20, 30)])
+def test_kind_size_and_type_stay(dtype: str, shape: tuple[int, ...]) -> None:
+    image = picture(*shape, dtype=dtype)
+    before = image.copy()
+    result = enhancer_of()(image)
+    assert isinstance(result, np.ndarray)
+    assert (result.dtype, result.shape) == (image.dtype, shape)
+    assert not np.array_equal(result, image)
+    np.testing.assert_array_equal(image, before)
+
+
+@pytest.mark.parametrize("dtype", [">u2", ">f4", ">f8"])
+def test_other_byte_orders(dtype: str) -> None:
+    image = picture(9, 8, 3, dtype="uint16" if dtype == ">u2" else "float32")
+    result = enhancer_of()(image.astype(dtype))
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, enhancer_of()(image).astype(dtype))
+
+
+def test_gray_is_the_mean_of_its_three_channels() -> None:
+    image = picture(20, 30, dtype="float32")
+    whole = whole_image.enhance(network_of("reduced"), image, gamma=1.15)
+    np.testing.assert_allclose(enhancer_of()(image), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(128, 128), (80, 70, 3)])
+@pytest.mark.parametrize("enhancer_for", [enhancer_of, at_reduced_scale])
+def test_strength_zero_gives_the_input_back(
+    dtype: str, shape: tuple[int, ...], enhancer_for: Callable
+) -> None:
+    count = int(np.prod(shape))
+    if dtype.startswith("uint"):
+        # Every level there is, or for 16 bits every fourth.
+        step = 4 if dtype == "uint16" else 1
+        levels = np.arange(0, count * step, step) % (np.iinfo(dtype).max + 1)
+        image = levels.astype(dtype).reshape(shape)
+    else:
+        # Values that float32, which the device computes in, can hold.
+        image = picture(*shape, dtype="float32" if dtype == "float64" else dtype).astype(dtype)
+    result = enhancer_for()(image, gamma=1.0, strength=0.0)
+    np.testing.assert_array_equal(result, image)
+
+
+@pytest.mark.parametrize("strength", [0.5, 2.0])
+def test_strength_scales_maps_and_keeps_them_in_range(strength: float) -> None:
+    enhancer = enhancer_of()
+    image = picture(30, 40, 3, dtype="float32")
+    # Maps so large that, doubled, they would leave [-1, 1].
+    assert np.abs(2 * whole_image.curve_maps(enhancer.network, image)).max() > 1
+    result = enhancer(image, gamma=1.0, strength=strength)
+    whole = whole_image.enhance(enhancer.network, image, strength=strength)
+    np.testing.assert_allclose(result, whole, rtol=0, atol=2e-5)
+    assert 0 <= result.min() <= result.max() <= 1
+
+
+def test_gamma_is_the_exponent() -> None:
+    image = picture(20, 30, 3, dtype="float32")
+    plain = enhancer_of()(image, gamma=1.0).astype(np.float64)
+    np.testing.assert_allclose(enhancer_of()(image, gamma=2.5), plain**2.5, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(enhancer_of()(image), plain**1.15, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floats_outside_the_range_are_clipped(dtype: str) -> None:
+    image = picture(10, 12, 3, dtype=dtype)
+    clipped = image.copy()
+    top = float(np.finfo(dtype).max)
+    for at, (value, bound) in enumerate([(-0.5, 0), (1.5, 1), (np.inf, 1), (-np.inf, 0), (top, 1)]):
+        image[at, at], clipped[at, at] = value, bound
+    result = enhancer_of()(image)
+    assert np.isfinite(result).all()
+    np.testing.assert_array_equal(result, enhancer_of()(clipped))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda image: image[::2, ::-1],
+        lambda image: image.transpose(1, 0, 2),
+        lambda image: image[:, :, ::-1],
+        np.asfortranarray,
+    ],
+    ids=["steps", "transposed", "bgr", "fortran"],
+)
+def test_views_and_read_only_arrays(dtype: str, view: Callable) -> None:
+    image = view(picture(20, 30, 3, dtype=dtype))
+    image.flags.writeable = False
+    np.testing.assert_array_equal(enhancer_of()(image), enhancer_of()(np.ascontiguousarray(image)))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 1), np.uint8),
+        np.zeros((2, 4, 4, 3), np.uint8),
+        np.zeros(4, np.uint8),
+        np.zeros((), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((4, 0), np.uint8),
+        np.zeros((4, 4, 3), np.int16),
+        np.zeros((4, 4, 3), bool),
+        np.zeros((4, 4, 3), complex),
+        np.zeros((4, 4, 3), object),
+        np.full((4, 4), "x"),
+    ],
+    ids=lambda image: f"{image.dtype} {image.shape}",
+)
+def test_arrays_that_are_no_images(image: np.ndarray) -> None:
+    with pytest.raises(InputError):
+        enhancer_of()(image)
+
+
+@pytest.mark.parametrize("image", [None, "photo.jpg", Path("photo.jpg"), [[1, 2], [3, 4]], 5])
+def test_things_that_are_no_images(image: object) -> None:
+    with pytest.raises(InputError):
+        enhancer_of()(image)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    ("mode", "result"),
+    [
+        ("RGB", "RGB"),
+        ("L", "L"),
+        ("RGBA", "RGBA"),
+        ("LA", "LA"),
+        ("P", "RGB"),
+        ("1", "L"),
+        ("I;16", "I;16"),
+    ],
+)
+def test_pillow_images_come_back_as_such(mode: str, result: str) -> None:
+    color = Image.fromarray(picture(18, 21, 3))
+    gray16 = Image.fromarray(picture(18, 21, dtype="uint16"))
+    image = gray16 if mode == "I;16" else color.convert(mode)
+    if mode in {"RGBA", "LA"}:
+        image.putalpha(Image.fromarray(picture(18, 21, seed=1)))
+    before = image.copy()
+    enhanced = enhancer_of()(image)
+    assert isinstance(enhanced, Image.Image)
+    assert (enhanced.mode, enhanced.size) == (result, (21, 18))
+    assert image == before
+    if mode in {"RGBA", "LA"}:
+        alpha = np.asarray(enhanced.getchannel("A"))
+        np.testing.assert_array_equal(alpha, picture(18, 21, seed=1))
+        image, enhanced = image.convert(mode[:-1]), enhanced.convert(mode[:-1])
+    elif mode in {"P", "1"}:
+        image = image.convert(result)
+    np.testing.assert_array_equal(np.asarray(enhanced), enhancer_of()(np.asarray(image)))
+
+
+def test_pillow_images_with_an_orientation_are_left_as_they_are() -> None:
+    image = Image.fromarray(picture(10, 20, 3))
+    image.getexif()[0x0112] = 6
+    upright = enhancer_of()(image)
+    assert upright.size == (10, 20)
+    assert image.size == (20, 10)
+    assert image.getexif()[0x0112] == 6
+    np.testing.assert_array_equal(np.asarray(image), picture(10, 20, 3))
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "F", "I", "YCbCr", "HSV"])
+def test_pillow_images_of_other_modes(mode: str) -> None:
+    with pytest.raises(InputError, match=mode):
+        enhancer_of()(Image.new(mode, (4, 4)))
+
+
+def test_empty_pillow_image() -> None:
+    with pytest.raises(InputError):
+        enhancer_of()(Image.new("RGB", (0, 5)))
+
+
+def test_many_checks_its_settings_at_once_and_reads_nothing_yet() -> None:
+    def images() -> Iterator[np.ndarray]:
+        raise AssertionError("read too early")
+        yield
+
+    with pytest.raises(UsageError, match="gamma"):
+        enhancer_of().many(images(), gamma=0.0)
+    with pytest.raises(UsageError, match="strength"):
+        enhancer_of().many(images(), strength=3.0)
+    enhancer_of().many(images())
+
+
+def test_many_hands_images_on_as_they_come() -> None:
+    read = 0
+
+    def images() -> Iterator[np.ndarray]:
+        nonlocal read
+        for i in range(100):
+            read += 1
+            yield picture(16, 16, 3, seed=i)
+
+    results = enhancer_of().many(images())
+    for count in range(1, 21):
+        next(results)
+        assert read <= count + 2
+
+
+def test_many_keeps_the_order_of_mixed_images() -> None:
+    shapes = [(40, 50, 3), (1, 1), (17, 3, 3), (64, 16), (5, 5, 3), (33, 47, 3)]
+    images: list = [
+        picture(*shape, dtype=DTYPES[i % len(DTYPES)], seed=i) for i, shape in enumerate(shapes)
+    ]
+    images.insert(2, Image.fromarray(picture(30, 20, 3, seed=9)))
+    enhancer = at_reduced_scale()
+    results = list(enhancer.many(images))
+    for image, result in zip(images, results, strict=True):
+        assert type(result) is type(image)
+        assert np.asarray(result).dtype == np.asarray(image).dtype
+        # To the last bit: what else is in the batch changes nothing.
+        np.testing.assert_array_equal(np.asarray(result), np.asarray(enhancer(image)))
+
+
+def test_many_of_nothing() -> None:
+    assert list(enhancer_of().many([])) == []
+
+
+def test_an_image_that_fails_is_reported_where_it_stands() -> None:
+    good, bad = picture(5, 5, 3), np.zeros((5, 5, 4), np.uint8)
+    results = enhancer_of().many([good, good, good, good, bad])
+    next(results)
+    with pytest.raises(InputError):
+        list(results)
+
+
+def test_one_program_serves_images_of_every_size(compilations: Callable) -> None:
+    enhancer = Enhancer(network_of("reduced"), tile=16)
+    sizes = [(1 + 7 * i % 61, 1 + 11 * i % 53) for i in range(20)]
+    assert len(set(sizes)) == 20
+    with compilations() as programs:
+        for i, size in enumerate(sizes):
+            enhancer(picture(*size, 3, seed=i), gamma=1.0 + i / 100, strength=i / 10)
+    assert programs == ["jit(_enhance)"]
+
+
+@pytest.mark.slow
+def test_two_programs_serve_images_of_every_size_at_a_reduced_scale(
+    compilations: Callable,
+) -> None:
+    enhancer = Enhancer(network_of("plusplus", 12), tile=16)
+    with compilations() as programs:
+        for i in range(20):
+            enhancer(picture(1 + 7 * i % 61, 1 + 11 * i % 53, 3, seed=i))
+    assert sorted(programs) == ["jit(_apply)", "jit(_estimate)"]
+
+
+def test_load_passes_its_arguments_on(goldens: Path) -> None:
+    path = goldens / "reduced_random.pth"
+    enhancer = Enhancer.load(path, preset="reduced", tile=16)
+    assert enhancer.network.config.preset == "reduced"
+    assert enhancer._engine.tile == 16
+    with pytest.raises(InputError, match="do not fit original"):
+        Enhancer.load(path, preset="original")

@@ -1,0 +1,93 @@
+"""What the package computes, written down a second time: NumPy, float64, the image as a whole.
+
+Needs no compilation, so that tests can go through hundreds of image sizes.
+"""
+
+import numpy as np
+
+from zerodce_jax.config import NetworkConfig, flatten, nest
+from zerodce_jax.convert import Network
+
+
+def random_network(config: NetworkConfig, *, seed: int = 0, spread: float = 1.0) -> Network:
+    """A network of any architecture with weights that give it varied curve maps."""
+    rng = np.random.default_rng(seed)
+    params = {}
+    for name, shape in config.param_shapes.items():
+        fan_in = np.prod(shape[:-1]) if len(shape) == 4 else 25
+        params[name] = rng.normal(0, spread * np.sqrt(2 / fan_in), shape).astype(np.float32)
+    return Network(config, nest(params))
+
+
+def enhance(
+    network: Network, image: np.ndarray, *, gamma: float = 1.0, strength: float = 1.0
+) -> np.ndarray:
+    """Enhance a float image in [0, 1], (height, width, 3) or gray (height, width)."""
+    gray = image.ndim == 2
+    x = np.asarray(image, np.float64)
+    if gray:
+        x = np.stack([x, x, x], axis=-1)
+    maps = np.clip(strength * curve_maps(network, x), -1, 1)
+    for i in range(network.config.iterations):
+        a = maps if maps.shape[-1] == 3 else maps[..., 3 * i : 3 * i + 3]
+        x = x + a * (x * x - x)
+    x = x**gamma
+    return x.mean(axis=-1) if gray else x
+
+
+def curve_maps(network: Network, image: np.ndarray) -> np.ndarray:
+    """Curve maps of a float image, (height, width, maps), estimated at the network's scale."""
+    height, width, scale = *image.shape[:2], network.config.scale
+    if scale == 1:
+        return _at_size(network, image)
+    rows, columns = max(1, round(height / scale)), max(1, round(width / scale))
+    reduced = _bilinear(image, _half_pixel(height, rows), _half_pixel(width, columns))
+    maps = _at_size(network, reduced)
+    return _bilinear(maps, np.linspace(0, rows - 1, height), np.linspace(0, columns - 1, width))
+
+
+def _at_size(network: Network, image: np.ndarray) -> np.ndarray:
+    params = {name: array.astype(np.float64) for name, array in flatten(network.params).items()}
+
+    def conv(name: str, x: np.ndarray) -> np.ndarray:
+        if network.config.separable:
+            kernel = params[f"{name}.depthwise.kernel"]
+            x = sum(s * kernel[i, j, 0] for i, j, s in _neighbours(x, 0))
+            x = x + params[f"{name}.depthwise.bias"]
+            return x @ params[f"{name}.pointwise.kernel"][0, 0] + params[f"{name}.pointwise.bias"]
+        kernel = params[f"{name}.kernel"]
+        return sum(s @ kernel[i, j] for i, j, s in _neighbours(x, 0)) + params[f"{name}.bias"]
+
+    def relu(x: np.ndarray) -> np.ndarray:
+        return np.maximum(x, 0)
+
+    x1 = relu(conv("conv1", image))
+    x2 = relu(conv("conv2", x1))
+    x3 = relu(conv("conv3", x2))
+    pooled = x3
+    if network.config.pool:
+        pooled = np.max([s for _, _, s in _neighbours(x3, -np.inf)], axis=0)
+    x4 = relu(conv("conv4", pooled))
+    x5 = relu(conv("conv5", np.concatenate([x3, x4], axis=-1)))
+    x6 = relu(conv("conv6", np.concatenate([x2, x5], axis=-1)))
+    return np.tanh(conv("conv7", np.concatenate([x1, x6], axis=-1)))
+
+
+def _neighbours(x: np.ndarray, beyond: float) -> list[tuple[int, int, np.ndarray]]:
+    height, width = x.shape[:2]
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)), constant_values=beyond)
+    return [(i, j, padded[i : i + height, j : j + width]) for i in range(3) for j in range(3)]
+
+
+def _half_pixel(size: int, reduced: int) -> np.ndarray:
+    return (np.arange(reduced) + 0.5) * size / reduced - 0.5
+
+
+def _bilinear(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    vertical, horizontal = _weights(rows, image.shape[0]), _weights(columns, image.shape[1])
+    return np.einsum("ys,xt,stc->yxc", vertical, horizontal, image, optimize=True)
+
+
+def _weights(positions: np.ndarray, size: int) -> np.ndarray:
+    # Beyond the outermost samples np.interp repeats them.
+    return np.stack([np.interp(positions, np.arange(size), one) for one in np.eye(size)], axis=1)
