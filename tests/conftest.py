@@ -51,6 +51,15 @@ def random_network() -> Callable:
     return lambda name: convert.load(GOLDENS / f"{name}_random.pth")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Many tests run the same programs: compile each of them once."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Variables of child processes: compiled programs are shared by them, but not with the user."""

@@ -42,6 +42,7 @@ def equal(a: dict, b: dict) -> bool:
     return jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1, 4])
 def test_training_lowers_the_loss(photographs: Path, tmp_path: Path, scale: int) -> None:
     config = replace(steps=60, lr=3e-3, batch_size=4, scale=scale, image_size=32)
@@ -80,6 +81,7 @@ def test_a_run_leaves_checkpoints_log_samples_and_what_tensorboard_reads(
     assert settings["train"]["ema"] == 0.5
 
 
+@pytest.mark.slow
 def test_the_best_by_validation_is_loaded_or_the_newest_or_the_one_asked_for(
     photographs: Path, tmp_path: Path
 ) -> None:
@@ -100,6 +102,7 @@ def test_the_best_by_validation_is_loaded_or_the_newest_or_the_one_asked_for(
         convert.load(f"{tmp_path / 'blind'}@5")
 
 
+@pytest.mark.slow
 def test_the_moving_average_is_what_a_run_is_loaded_as(photographs: Path, tmp_path: Path) -> None:
     training.fit(replace(ema=0.9), data=photographs, workdir=tmp_path / "ema")
     training.fit(replace(), data=photographs, workdir=tmp_path / "plain")
@@ -108,6 +111,7 @@ def test_the_moving_average_is_what_a_run_is_loaded_as(photographs: Path, tmp_pa
     assert not equal(convert.load(tmp_path / "ema").params, convert.load(tmp_path / "plain").params)
 
 
+@pytest.mark.slow
 def test_a_run_in_parts_ends_like_one_in_one_piece(photographs: Path, tmp_path: Path) -> None:
     config = replace(ema=0.9, crop=True, flip=True, val_fraction=0.3, warmup_steps=2)
     whole, parts = tmp_path / "whole", tmp_path / "parts"

@@ -191,8 +191,12 @@ def init_params(config: NetworkConfig, *, seed: int) -> dict:
         config: The architecture.
         seed: Same seed, same parameters.
     """
-    model = DCENet(config, rngs=nnx.Rngs(seed))
-    return nnx.to_pure_dict(nnx.state(model, nnx.Param))
+
+    def draw() -> dict:
+        return nnx.to_pure_dict(nnx.state(DCENet(config, rngs=nnx.Rngs(seed)), nnx.Param))
+
+    # As one program: drawn one by one, each shape would be compiled for itself.
+    return jax.jit(draw)()
 
 
 def _convolve(
