@@ -399,7 +399,7 @@ def test_failed_writes_leave_what_was_there(
 
     def write() -> None:
         with monkeypatch.context() as patched:
-            patched.setattr(safetensors.numpy, "save_file", fail)
+            patched.setattr(safetensors.numpy, "save", fail)
             patched.setattr(checkpoint, "write_config", fail)
             with pytest.raises(OSError, match="disk full"):
                 convert.save(any_network(ODD), path)
@@ -410,6 +410,13 @@ def test_failed_writes_leave_what_was_there(
     write()
     assert list(tmp_path.iterdir()) == [path]
     assert_same(convert.load(path), any_network(ODD, seed=1))
+
+
+def test_others_may_read_what_is_written(tmp_path: Path) -> None:
+    for path in (tmp_path / "net.safetensors", tmp_path / "net" / "config.json"):
+        convert.save(any_network(ODD), tmp_path / path.relative_to(tmp_path).parts[0])
+        (tmp_path / "plain").touch()
+        assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize("name", ["net.safetensors", "net"])
@@ -429,11 +436,11 @@ def test_round_trip_finds_no_difference() -> None:
 
 
 def test_round_trip_finds_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = safetensors.numpy.save_file
+    real = safetensors.numpy.save
 
-    def coarse(tensors: dict[str, np.ndarray], *rest: object) -> None:
-        real({name: array.astype(np.float16) for name, array in tensors.items()}, *rest)
+    def coarse(tensors: dict[str, np.ndarray], *rest: object) -> bytes:
+        return real({name: array.astype(np.float16) for name, array in tensors.items()}, *rest)
 
-    monkeypatch.setattr(safetensors.numpy, "save_file", coarse)
+    monkeypatch.setattr(safetensors.numpy, "save", coarse)
     differences = {name: difference for name, _, difference in convert.round_trip(any_network(ODD))}
     assert 0 < differences["conv1.kernel"] < 1e-2

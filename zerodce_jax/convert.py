@@ -128,7 +128,8 @@ def save(network: Network, path: Path, *, layout: Layout = "jax") -> None:
                 "preset": network.config.preset or "",
             }
             contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-            safetensors.numpy.save_file(contiguous, temporary, metadata)
+            # Not save_file, which lets nobody but the owner read what it writes.
+            temporary.write_bytes(safetensors.numpy.save(contiguous, metadata))
         else:
             from zerodce_jax import checkpoint
 
