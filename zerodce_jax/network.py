@@ -216,7 +216,7 @@ def _max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """Overlapping 3x3 max-pooling, stride 1, of values that are not negative.
 
     After a ReLU zeros around the image change no maximum. Rows and then columns, as maxima of
-    shifted copies, whose gradient costs half of a window reduction's on a CPU (benchmarks/README.md).
+    shifted copies, whose gradient takes a CPU half as long (benchmarks/README.md).
     """
     for axis in (1, 2):
         size = x.shape[axis]
