@@ -34,7 +34,8 @@ def train(
     from zerodce_jax import convert, training
     from zerodce_jax.engine import use_compilation_cache
 
-    logging.basicConfig(format="zerodce: %(message)s")
+    # Forced, since libraries that were just imported have set their own.
+    logging.basicConfig(format="zerodce: %(message)s", force=True)
     use_compilation_cache()
     network = convert.load(init) if init else None
     with tqdm(unit="step", disable=not sys.stderr.isatty(), smoothing=0.05) as bar:
