@@ -39,6 +39,7 @@ def train(
     use_compilation_cache()
     network = convert.load(init) if init else None
     with tqdm(unit="step", disable=not sys.stderr.isatty(), smoothing=0.05) as bar:
+        shown: dict[str, str] = {}
 
         def watch(step: int, steps: int, values: dict[str, float]) -> None:
             if "val_total" in values:
@@ -48,9 +49,10 @@ def train(
                 bar.reset(steps)
                 # What was trained before this start is no part of the speed.
                 bar.initial = bar.n = step - 1
-            bar.set_postfix({"loss": f"{values['total']:.4f}"}, refresh=False)
+            shown["loss"] = f"{values['total']:.4f}"
             if "images_per_second" in values:
-                bar.unit = f"step ({values['images_per_second']:.1f} images/s)"
+                shown["images/s"] = f"{values['images_per_second']:.1f}"
+            bar.set_postfix(shown, refresh=False)
             bar.update(step - bar.n)
 
         outcome = training.fit(
