@@ -387,3 +387,15 @@ def test_load_passes_its_arguments_on(goldens: Path) -> None:
     assert enhancer._engine.tile == 16
     with pytest.raises(InputError, match="do not fit original"):
         Enhancer.load(path, preset="original")
+
+
+def test_the_shipped_network_lights_up_the_examples(root: Path) -> None:
+    enhancer = Enhancer.load("reduced")
+    assert enhancer.network.parameters == 23_592
+    for path in sorted((root / "examples").glob("*.jpg")):
+        with Image.open(path) as image:
+            # Smaller, to be done sooner.
+            dark = image.reduce(4)
+        bright = enhancer(dark)
+        assert bright.mode == dark.mode
+        assert np.asarray(bright).mean() > 1.8 * np.asarray(dark).mean(), path.name
