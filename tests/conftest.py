@@ -9,8 +9,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import jaxtyping
+import numpy as np
 import pytest
 from hypothesis import settings
+from PIL import Image
 
 # Before anything imports the package: every annotated shape is checked from here on.
 jaxtyping.install_import_hook("zerodce_jax", "shapecheck.checked")
@@ -49,6 +51,16 @@ def random_network() -> Callable:
     from zerodce_jax import convert
 
     return lambda name: convert.load(GOLDENS / f"{name}_random.pth")
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of seven dark pictures to train on."""
+    folder = tmp_path_factory.mktemp("photographs")
+    rng = np.random.default_rng(0)
+    for i in range(7):
+        Image.fromarray(rng.integers(0, 90, (24, 20, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)

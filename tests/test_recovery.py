@@ -12,7 +12,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from PIL import Image
 
 from zerodce_jax import data
 from zerodce_jax.checkpoint import TrainingCheckpoints, read_config
@@ -28,15 +27,6 @@ OPTIONS = [
     *("--checkpoint-every", "5", "--log-every", "1", "--sample-every", "20", "--ema", "0.9"),
     *("--crop", "--flip", "--turn", "--val-fraction", "0.25", "--schedule", "cosine"),
 ]
-
-
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photographs")
-    rng = np.random.default_rng(0)
-    for i in range(9):
-        Image.fromarray(rng.integers(0, 90, (24, 20, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-    return folder
 
 
 class Run:

@@ -23,16 +23,6 @@ def replace(**changes: object) -> TrainConfig:
     return TrainConfig(**{**vars(TINY), **changes})
 
 
-@pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven dark pictures."""
-    folder = tmp_path_factory.mktemp("photographs")
-    rng = np.random.default_rng(0)
-    for i in range(7):
-        Image.fromarray(rng.integers(0, 90, (24, 20, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-    return folder
-
-
 def log_of(workdir: Path) -> list[dict]:
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(x).items() if k != "images_per_second"} for x in lines]
