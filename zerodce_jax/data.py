@@ -23,6 +23,10 @@ from zerodce_jax.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+# A run reads the same files through several pipelines and threads, and names each bad one once.
+_named: set[Path] = set()
+_naming = threading.Lock()
+
 _THREADS = grain.ReadOptions(num_threads=8, prefetch_buffer_size=32)
 
 
@@ -80,7 +84,6 @@ class ImageFolder:
         self._size = size
         self._cache: dict[int, UInt8[np.ndarray, "h w 3"]] | None = {} if cache else None
         self._unreadable: set[int] = set()
-        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -97,10 +100,8 @@ class ImageFolder:
         try:
             image = photo.read_rgb(self.files[index], size=self._size)
         except (InputError, OSError) as error:
-            with self._lock:
-                if index not in self._unreadable:
-                    self._unreadable.add(index)
-                    logger.warning("left out: %s", error)
+            self._unreadable.add(index)
+            _name_once(self.files[index], error)
             if len(self._unreadable) == len(self.files):
                 raise InputError(f"none of the {len(self)} photographs can be read") from error
             return None
@@ -173,6 +174,14 @@ def random_crop(
     top = rng.integers(image.shape[0] - size + 1)
     left = rng.integers(image.shape[1] - size + 1)
     return image[top : top + size, left : left + size]
+
+
+def _name_once(file: Path, error: Exception) -> None:
+    with _naming:
+        if file in _named:
+            return
+        _named.add(file)
+    logger.warning("left out: %s", error)
 
 
 def _as_counted(name: str) -> list[tuple[bool, int, str]]:
