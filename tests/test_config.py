@@ -134,7 +134,7 @@ def test_preset_is_recognised_at_any_scale() -> None:
 
 def test_configs_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
-        NetworkConfig().features = 8  # type: ignore[misc]
+        NetworkConfig().features = 8
 
 
 @given(configs)

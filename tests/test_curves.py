@@ -91,4 +91,4 @@ def test_gain_by_hand() -> None:
 @pytest.mark.parametrize("function", [apply_curves, curve_gain])
 def test_too_few_maps(function: object) -> None:
     with pytest.raises(ValueError, match="6 curve maps are too few for 3 iterations"):
-        function(pixel(0.5, 0.5, 0.5), jnp.zeros((1, 1, 6)), iterations=3)  # type: ignore[operator]
+        function(pixel(0.5, 0.5, 0.5), jnp.zeros((1, 1, 6)), iterations=3)

@@ -100,7 +100,7 @@ def test_suffix_and_format(tmp_path: Path) -> None:
     touch(*(tmp_path / "in" / name for name in ("a.jpeg", "b.TIFF", "c.min.png")))
 
     def names(**options: str) -> list[str]:
-        items = plan([tmp_path / "in"], tmp_path / "out", **options)  # type: ignore[arg-type]
+        items = plan([tmp_path / "in"], tmp_path / "out", **options)
         return [item.target.name for item in items]
 
     assert names() == ["a.jpeg", "b.TIFF", "c.min.png"]

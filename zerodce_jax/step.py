@@ -1,5 +1,6 @@
 """The training step: state in, batch in, next state and losses out."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -119,6 +120,7 @@ def shard_batch(pixels: Shaped[np.ndarray, "b h w 3"]) -> Shaped[Array, "b h w 3
     return jax.device_put(pixels, jax.NamedSharding(_mesh(), jax.P("data")))
 
 
+@functools.cache
 def _mesh() -> jax.sharding.Mesh:
     return jax.make_mesh(
         (jax.local_device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,)

@@ -45,8 +45,6 @@ def enhance(
     settings = EnhanceSettings(gamma=gamma, strength=strength)
     if not inputs:
         raise UsageError("enhance: nothing to enhance; name photographs or folders")
-    if tile is not None and tile < 1:
-        raise UsageError(f"--tile must be a whole number >= 1, not {tile}")
     items = folder.plan(inputs, output, suffix=suffix, format=format)
     network = convert.load(model)
     for note in network.notes:
