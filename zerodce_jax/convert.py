@@ -269,17 +269,17 @@ def _fitted(
     names = names or {}
     expected = config.param_shapes
     problems = [
-        f"  {names.get(name, name)}: missing, expected {shape}"
+        f"{names.get(name, name)}: missing, expected {shape}"
         for name, shape in expected.items()
         if name not in arrays
     ]
     problems += [
-        f"  {name}: left over, shape {array.shape}"
+        f"{name}: left over, shape {array.shape}"
         for name, array in arrays.items()
         if name not in expected
     ]
     problems += [
-        f"  {names.get(name, name)}: shape {arrays[name].shape}, expected {shape}"
+        f"{names.get(name, name)}: shape {arrays[name].shape}, expected {shape}"
         for name, shape in expected.items()
         if name in arrays and arrays[name].shape != shape
     ]
@@ -287,7 +287,8 @@ def _fitted(
         called = config.preset or "its config"
         raise InputError(
             f"{source}: {len(problems)} tensors do not fit {called}"
-            f" (shapes as height, width, in, out):\n" + "\n".join(problems)
+            f" (shapes as height, width, in, out):",
+            *problems,
         )
     return nest({name: np.asarray(arrays[name], np.float32) for name in expected})
 

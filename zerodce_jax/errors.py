@@ -6,8 +6,25 @@ the argument) and the cause; the command line prints that line and exits.
 
 
 class InputError(ValueError):
-    """What was given cannot be used: a file, an image, a checkpoint. Exit status 1."""
+    """What was given cannot be used: a file, an image, a checkpoint. Exit status 1.
+
+    Args:
+        message: One line.
+        details: More lines, where there is a list of things to mend.
+    """
+
+    def __str__(self) -> str:
+        return "\n  ".join(map(str, self.args))
 
 
 class UsageError(InputError):
     """What was asked for makes no sense: a value out of range, names that clash. Exit status 2."""
+
+
+def one_line(error: object) -> str:
+    """What an error says, on one line that a terminal can show, whatever the names in it hold."""
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = text.strip()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
