@@ -2,8 +2,12 @@
 
 import os
 import resource
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -51,6 +55,39 @@ def random_network() -> Callable:
     from zerodce_jax import convert
 
     return lambda name: convert.load(GOLDENS / f"{name}_random.pth")
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a network so small that it compiles in no time."""
+    from whole_image import random_network
+
+    from zerodce_jax import convert
+    from zerodce_jax.config import NetworkConfig
+
+    path = tmp_path_factory.mktemp("network") / "net.safetensors"
+    convert.save(random_network(NetworkConfig(features=2, iterations=2)), path)
+    return path
+
+
+@pytest.fixture
+def no_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that run in this process leave JAX's settings alone."""
+    from zerodce_jax import engine
+
+    monkeypatch.setattr(engine, "use_compilation_cache", lambda: None)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder with pictures, something that is none, and a folder within."""
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 80, (30, 40, 3), dtype=np.uint8)).save(folder / "a.png")
+    Image.fromarray(rng.integers(0, 80, (20, 10), dtype=np.uint8)).save(folder / "sub/gray.png")
+    (folder / "notes.txt").write_text("no picture")
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +144,78 @@ def little_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.fixture
+def patience() -> Iterator[None]:
+    """What hangs fails."""
+
+    def give_up(*_: object) -> None:
+        pytest.fail("hangs")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def nothing_stays(tmp_path: Path) -> Iterator[None]:
+    """Neither threads nor anything under a temporary name."""
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+    assert list(tmp_path.rglob(".zerodce-*")) == []
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everyone may write in."""
+    folder = Path(tempfile.mkdtemp(prefix="zerodce-tests-"))
+    folder.chmod(0o777)
+    yield folder
+    subprocess.run(["chmod", "-R", "u+rwX", folder], check=True)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def as_nobody(open_folder: Path) -> Callable[[], AbstractContextManager[None]]:
+    """Act as a user for whom permissions count, root too; what is to be imported should be."""
+
+    @contextmanager
+    def act() -> Iterator[None]:
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(user)
+
+    locked = open_folder / "locked"
+    locked.touch(mode=0)
+    try:
+        with act():
+            readable = os.access(locked, os.R_OK, effective_ids=True)
+    except OSError as error:
+        pytest.skip(f"root cannot act as somebody else here: {error}")
+    if readable:
+        pytest.skip("permissions do not count here")
+    locked.unlink()
+    return act
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that holds 400 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
 
 
 @pytest.fixture(scope="session")

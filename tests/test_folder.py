@@ -1,30 +1,19 @@
-"""folder.py: which picture goes where, and what becomes of it."""
+"""folder.py: which picture goes where, in which share, and the report."""
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given
+from hypothesis import strategies as st
 
-from zerodce_jax import photo
-from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import UsageError
-from zerodce_jax.folder import Item, Result, enhance_all, plan
-from zerodce_jax.photo import Photo
+from zerodce_jax.folder import Item, Result, is_done, plan, share, write_report
 
-PIXELS = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-
-
-class Inverter(Enhancer):
-    """Turns pictures into their negatives, without a network."""
-
-    def __init__(self) -> None:
-        self.called_with: list[tuple[float, float]] = []
-
-    def __call__(self, image, *, gamma=1.15, strength=1.0):
-        self.called_with.append((gamma, strength))
-        return 255 - image
+ESCAPE = "\x1b[31m"
+BROKEN = os.fsdecode(b"\xff.png")
 
 
 def touch(*paths: Path) -> None:
@@ -124,9 +113,9 @@ def test_sources_are_never_replaced(output: str, tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
     (tmp_path / "sub").mkdir()
     (tmp_path / "link").symlink_to(tmp_path)
-    for given in (tmp_path / "a.jpg", tmp_path):
+    for source in (tmp_path / "a.jpg", tmp_path):
         with pytest.raises(UsageError, match=r"a\.jpg: would take the place of its own source"):
-            plan([given], tmp_path / output)
+            plan([source], tmp_path / output)
     with pytest.raises(UsageError, match="would take the place of its own source"):
         plan([tmp_path / "a.jpg"], tmp_path / output / "a.jpg")
     (item,) = plan([tmp_path / "a.jpg"], tmp_path / output, suffix="_new")
@@ -136,9 +125,9 @@ def test_sources_are_never_replaced(output: str, tmp_path: Path) -> None:
 def test_nothing_found(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     touch(tmp_path / "texts" / "a.txt")
-    for given in ("empty", "texts", "*.jpg"):
+    for name in ("empty", "texts", "*.jpg"):
         with pytest.raises(UsageError, match="no pictures in"):
-            plan([tmp_path / given], tmp_path / "out")
+            plan([tmp_path / name], tmp_path / "out")
     with pytest.raises(UsageError, match="no pictures"):
         plan([], tmp_path / "out")
 
@@ -153,72 +142,227 @@ def test_results_inside_the_searched_folder_are_left_out(tmp_path: Path) -> None
     ]
 
 
-def test_enhance_all_writes_every_picture(tmp_path: Path) -> None:
-    photo.write(tmp_path / "in/a.png", Photo(PIXELS))
-    photo.write(tmp_path / "in/sub/gray.png", Photo(PIXELS[:, :, 0]))
-    photo.write(tmp_path / "in/sub/half.png", Photo(PIXELS, PIXELS[:, :, 1]))
-    items = plan([tmp_path / "in"], tmp_path / "out")
-    inverter = Inverter()
-    settings = EnhanceSettings(gamma=2.0, strength=0.5)
-    results = list(enhance_all(items, inverter, settings))
-    assert [(result.item, result.status, result.pixels) for result in results] == [
-        (item, "done", 4) for item in items
+def sources(items: list[Item]) -> list[str]:
+    return [item.source.name for item in items]
+
+
+def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
+    touch(tmp_path / "in/a.jpg", tmp_path / "in/.b.jpg", tmp_path / "in/.thumbnails/c.jpg")
+    assert sources(plan([tmp_path / "in"], tmp_path / "out")) == ["a.jpg"]
+    named = [tmp_path / "in/.b.jpg", tmp_path / "in/.thumbnails"]
+    assert sources(plan(named, tmp_path / "out")) == [".b.jpg", "c.jpg"]
+
+
+def test_links_to_files_are_taken_and_links_to_folders_are_not(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere/b.jpg", tmp_path / "in/a.jpg")
+    (tmp_path / "in/file.jpg").symlink_to(tmp_path / "elsewhere/b.jpg")
+    (tmp_path / "in/folder").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/above").symlink_to(tmp_path)
+    (tmp_path / "in/itself").symlink_to("itself")
+    (tmp_path / "in/one").symlink_to("other")
+    (tmp_path / "in/other").symlink_to("one")
+    assert sources(plan([tmp_path / "in"], tmp_path / "out")) == ["a.jpg", "file.jpg"]
+    assert sources(plan([tmp_path / "in/folder"], tmp_path / "out")) == ["b.jpg"]
+
+
+def test_a_link_that_goes_in_circles_is_tried(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jpg").symlink_to("a.jpg")
+    for name in ("in", "in/a.jpg"):
+        (item,) = plan([tmp_path / name], tmp_path / "out")
+        assert item == Item(tmp_path / "in/a.jpg", tmp_path / "out/a.jpg")
+
+
+def test_folders_that_cannot_be_searched(open_folder: Path, as_nobody: Callable) -> None:
+    touch(open_folder / "in/a.jpg", open_folder / "in/locked/b.jpg", open_folder / "in/z/c.jpg")
+    locked, another = open_folder / "in/locked", open_folder / "in/z/locked"
+    another.mkdir()
+    locked.chmod(0)
+    another.chmod(0)
+    with as_nobody():
+        items = plan([open_folder / "in"], open_folder / "out")
+        (alone,) = plan([locked], open_folder / "out")
+    assert [(item.source.name, item.problem) for item in items] == [
+        ("a.jpg", ""),
+        ("locked", f"{locked}: Permission denied"),
+        ("c.jpg", ""),
+        ("locked", f"{another}: Permission denied"),
     ]
-    assert all(result.seconds > 0 and not result.message for result in results)
-    assert inverter.called_with == [(2.0, 0.5)] * 3
-    np.testing.assert_array_equal(photo.read(tmp_path / "out/a.png").pixels, 255 - PIXELS)
-    gray = photo.read(tmp_path / "out/sub/gray.png").pixels
-    np.testing.assert_array_equal(gray, 255 - PIXELS[:, :, 0])
-    half = photo.read(tmp_path / "out/sub/half.png")
-    np.testing.assert_array_equal(half.pixels, 255 - PIXELS)
-    np.testing.assert_array_equal(half.alpha, PIXELS[:, :, 1])
+    assert alone.problem == f"{locked}: Permission denied"
 
 
-def test_enhance_all_yields_each_result_once_its_file_is_there(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        photo.write(tmp_path / f"in/{name}.png", Photo(PIXELS))
-    results = enhance_all(plan([tmp_path / "in"], tmp_path / "out"), Inverter(), EnhanceSettings())
-    next(results)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+def test_a_working_folder_that_cannot_be_searched(
+    open_folder: Path, as_nobody: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(open_folder)
+    open_folder.chmod(0o311)
+    with as_nobody():
+        (item,) = plan(["."], Path("out"))
+    assert item.problem == ".: Permission denied"
+    assert item.target.parent == Path("out")
+    open_folder.chmod(0)
+    with as_nobody():
+        (item,) = plan(["."], Path("/out"))
+        assert not is_done(item)
+    assert item.source == Path()
 
 
-def test_existing_results_are_skipped_unless_told_otherwise(tmp_path: Path) -> None:
-    photo.write(tmp_path / "a.png", Photo(PIXELS))
-    touch(tmp_path / "out/a.png")
-    items = plan([tmp_path / "a.png"], tmp_path / "out")
-    inverter = Inverter()
-    assert list(enhance_all(items, inverter, EnhanceSettings())) == [Result(items[0], "skipped")]
-    assert (tmp_path / "out/a.png").read_bytes() == b"x"
-    assert inverter.called_with == []
-    (result,) = enhance_all(items, inverter, EnhanceSettings(), overwrite=True)
-    assert result.status == "done"
-    np.testing.assert_array_equal(photo.read(tmp_path / "out/a.png").pixels, 255 - PIXELS)
+def test_names_of_every_kind(tmp_path: Path) -> None:
+    names = ["-o.png", "a\nb.png", "a\tb.png", f"{ESCAPE}.png", "x" * 251 + ".png", "é 雪.png"]
+    names += [BROKEN, " .png", "a..png", "%s.png", "*.png"]
+    touch(*(tmp_path / "in" / name for name in names))
+    for inputs in ([tmp_path / "in"], [tmp_path / "in" / name for name in names]):
+        items = plan(inputs, tmp_path / "out")
+        assert sorted(sources(items)) == sorted(names)
+        assert sorted(item.target.name for item in items) == sorted(names)
 
 
-def test_failures_are_one_line_each_and_stop_nothing(tmp_path: Path) -> None:
-    photo.write(tmp_path / "in/z.png", Photo(PIXELS))
-    touch(tmp_path / "in/broken.png", tmp_path / "out/folder.png/x")
-    Image.new("CMYK", (3, 3)).save(tmp_path / "in/cmyk.jpg")
-    photo.write(tmp_path / "in/wide.png", Photo(np.zeros((1, 16_384, 3), np.uint8)))
-    # A header that promises more pixels than anyone has.
-    huge = (tmp_path / "in/z.png").read_bytes().replace(b"IHDR", b"IHDR\x7f\xff\xff\xff" * 2, 1)
-    (tmp_path / "in/huge.png").write_bytes(huge)
-    items = plan([tmp_path / "in"], tmp_path / "out", format="webp")
-    items.insert(0, Item(tmp_path / "missing.png", tmp_path / "out/missing.webp"))
-    items.insert(1, Item(tmp_path / "in/z.png", tmp_path / "out/folder.png"))
-    results = list(enhance_all(items, Inverter(), EnhanceSettings(), overwrite=True))
-    by_name = {result.item.source.name: result for result in results[2:]}
-    assert results[0].status == results[1].status == "failed"
-    assert str(tmp_path / "missing.png") in results[0].message
-    assert "folder.png" in results[1].message
-    for name in ("broken.png", "cmyk.jpg", "huge.png"):
-        assert by_name[name].status == "failed"
-        assert name in by_name[name].message
-    # WebP holds no picture wider than 16383 pixels.
-    assert by_name["wide.png"].status == "failed"
-    assert "wide.webp" in by_name["wide.png"].message
-    assert by_name["z.png"].status == "done"
-    for result in results:
-        assert len(result.message.splitlines()) == (result.status == "failed")
-        assert result.pixels == (4 if result.status == "done" else 0)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["folder.png", "z.webp"]
+def test_results_beside_their_sources_are_not_enhanced_again(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / "sub/b.gif")
+    first = plan([tmp_path], tmp_path, suffix="_new")
+    assert as_strings(first, tmp_path) == [
+        ("a.jpg", "a_new.jpg"),
+        ("sub/b.gif", "sub/b_new.png"),
+    ]
+    touch(*(item.target for item in first))
+    assert plan([tmp_path], tmp_path, suffix="_new") == first
+    assert all(map(is_done, first))
+
+
+def test_gif_becomes_png(tmp_path: Path) -> None:
+    touch(tmp_path / "in/a.gif", tmp_path / "in/b.GIF")
+    items = plan([tmp_path / "in"], tmp_path / "out", suffix="_x")
+    assert [item.target.name for item in items] == ["a_x.png", "b_x.png"]
+    touch(tmp_path / "in/a.png")
+    with pytest.raises(UsageError, match=r"out/a\.png: both .*a\.gif and .*a\.png would"):
+        plan([tmp_path / "in"], tmp_path / "out")
+
+
+file_names = st.binary(min_size=1, max_size=12).map(
+    lambda name: os.fsdecode(name.replace(b"/", b"_").replace(b"\0", b"_") + b".png")
+)
+
+
+def items_of(names: list[str], output: str = "out") -> list[Item]:
+    return [Item(Path("in", name), Path(output, name)) for name in names]
+
+
+def shares_of(items: list[Item], count: int, output: str = "out") -> list[list[Item]]:
+    return [share(items, Path(output), f"{i}/{count}") for i in range(1, count + 1)]
+
+
+@given(names=st.lists(file_names, unique=True), count=st.integers(1, 12))
+def test_shares_are_disjoint_complete_and_in_order(names: list[str], count: int) -> None:
+    items = items_of(names)
+    shares = shares_of(items, count)
+    assert sorted(str(item) for some in shares for item in some) == sorted(map(str, items))
+    for some in shares:
+        assert some == [item for item in items if item in some]
+
+
+@given(names=st.lists(file_names, unique=True), more=st.lists(file_names), count=st.integers(1, 5))
+def test_shares_depend_on_nothing_but_the_name(
+    names: list[str], more: list[str], count: int
+) -> None:
+    alone = shares_of(items_of(names), count)
+    among_others = shares_of(items_of(more + names), count)
+    for some, others in zip(alone, among_others, strict=True):
+        assert set(some) <= set(others)
+    elsewhere = shares_of(items_of(names, "/else/where"), count, "/else/where")
+    assert list(map(sources, elsewhere)) == list(map(sources, alone))
+
+
+def test_shares_stay_the_same_from_version_to_version() -> None:
+    names = [f"sub/{i}.png" for i in range(10)] + [BROKEN]
+    shares = shares_of(items_of(names), 3)
+    assert [[item.target.stem for item in some] for some in shares] == [
+        ["0", "3", "7", "8", "\udcff"],
+        ["2", "4"],
+        ["1", "5", "6", "9"],
+    ]
+
+
+def test_shares_are_of_about_one_size() -> None:
+    sizes = [len(some) for some in shares_of(items_of([f"{i}.png" for i in range(4000)]), 4)]
+    assert min(sizes) > 900
+
+
+@pytest.mark.parametrize(
+    "shard",
+    [
+        "0/4",
+        "5/4",
+        "a/b",
+        "1/0",
+        "0/0",
+        "",
+        "1",
+        "/",
+        "1/2/3",
+        "-1/4",
+        "1/-4",
+        "1.0/4",
+        "1/4\n",
+        "²/4",
+    ],
+)
+def test_shares_that_make_no_sense(shard: str) -> None:
+    with pytest.raises(UsageError, match="--shard must be I/N"):
+        share(items_of(["a.png"]), Path("out"), shard)
+
+
+def test_a_share_of_more_than_anyone_can_count() -> None:
+    with pytest.raises(UsageError, match="--shard must be I/N"):
+        share(items_of(["a.png"]), Path("out"), "1/" + 5000 * "9")
+
+
+def results_of(*names: str) -> list[Result]:
+    items = items_of(list(names))
+    return [
+        Result(items[0], "done", 1.23456, 30, 20, "only the first of its 2 pictures is taken"),
+        *(Result(item, "failed", 0.5, message="no image") for item in items[1:]),
+    ]
+
+
+def test_the_report_says_it_all(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("old")
+    write_report(path, results_of("a.png", BROKEN, "a\nb.png", f"{ESCAPE}.png", "雪.png"))
+    text = path.read_bytes()
+    assert text.isascii()
+    assert ESCAPE.encode() not in text
+    first, *others = json.loads(text)
+    assert first == {
+        "source": "in/a.png",
+        "target": "out/a.png",
+        "status": "done",
+        "seconds": 1.235,
+        "width": 30,
+        "height": 20,
+        "message": "only the first of its 2 pictures is taken",
+    }
+    names = [os.path.basename(row["target"]) for row in others]  # noqa: PTH119
+    assert names == [BROKEN, "a\nb.png", f"{ESCAPE}.png", "雪.png"]
+    assert os.fsencode(names[0]) == b"\xff.png"
+    assert {row["status"] for row in others} == {"failed"}
+
+
+def test_a_report_on_nothing(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.json", [])
+    assert json.loads((tmp_path / "report.json").read_text()) == []
+
+
+def test_a_report_that_fails_keeps_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_text("old")
+
+    def results() -> object:
+        yield from results_of("a.png")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_report(path, results())
+    assert path.read_text() == "old"
+    with pytest.raises(FileNotFoundError):
+        write_report(tmp_path / "missing" / "report.json", results_of("a.png"))
+    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]

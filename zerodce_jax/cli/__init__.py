@@ -4,6 +4,7 @@ Exit status: 0 when all went well, 1 when some input could not be used, 2 for wr
 after Ctrl-C.
 """
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import tyro
 from zerodce_jax.cli.convert import convert
 from zerodce_jax.cli.enhance import enhance
 from zerodce_jax.cli.train import train
-from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.errors import InputError, UsageError, one_line
 
 COMMANDS = {"enhance": enhance, "convert": convert, "train": train}
 
@@ -30,15 +31,23 @@ def main(args: Sequence[str] | None = None) -> int:
     # Pillow's warnings of damaged files; what comes of them is reported in a line of its own.
     warnings.filterwarnings("ignore", module="PIL")
     try:
-        return tyro.extras.subcommand_cli_from_dict(
+        status = tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
             prog="zerodce",
             description="Light up dark photographs with a tiny network.",
             args=args,
         )
+        # Here, where a reader that has gone can be told of.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return status
     except UsageError as error:
         return _fail(error, 2)
     except InputError as error:
+        return _fail(error, 1)
+    except BrokenPipeError as error:
+        # Python would try once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return _fail(error, 1)
     except OSError as error:
         return _fail(error, 1)
@@ -47,5 +56,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: Exception | str, status: int) -> int:
-    print(f"zerodce: {error}", file=sys.stderr)
+    first, *details = error.args if isinstance(error, InputError) else (error,)
+    print(f"zerodce: {one_line(first)}", file=sys.stderr)
+    for line in details:
+        print(f"  {one_line(line)}", file=sys.stderr)
     return status
