@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import picture_files as files
 import tifffile
+from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 EXTREMES = [0, 1, 2, 3, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF]
@@ -196,3 +197,22 @@ def _sum_again(data: bytearray) -> None:
             return
         struct.pack_into(">I", data, at + 8 + length, zlib.crc32(data[at + 4 : at + 8 + length]))
         at += 12 + length
+
+
+_NUMBERS = st.sampled_from([8, 12, files.ORIENTATION, *EXTREMES])
+
+
+@st.composite
+def damaged_exif(draw: st.DrawFn) -> bytes:
+    """EXIF with numbers overwritten and bytes cut off, or what only begins like it."""
+    order = draw(st.sampled_from("<>"))
+    if draw(st.booleans()):
+        return files.tiff_head(order, draw(_NUMBERS)) + draw(st.binary(max_size=200))
+    options = {"thumbnail": files.THUMBNAIL} if draw(st.booleans()) else {}
+    data = bytearray(files.exif(draw(st.integers(1, 8)), order=order, **options))
+    for _ in range(draw(st.integers(1, 6))):
+        at = draw(st.integers(0, len(data) - 5) | st.integers(0, 160))
+        kind = draw(st.sampled_from("BHI"))
+        number = draw(_NUMBERS | st.integers(0, len(data)))
+        struct.pack_into(f"{order}{kind}", data, at, number % (1 << 8 * struct.calcsize(kind)))
+    return bytes(data[: draw(st.integers(0, len(data)) | st.just(len(data)))])

@@ -5,6 +5,7 @@ from typing import Any
 
 import picture_files as files
 import pytest
+from damage import damaged_exif
 from hypothesis import given
 from hypothesis import strategies as st
 from picture_files import CARRYING, again, carrying, content, encoded, opened
@@ -81,25 +82,6 @@ def test_xmp_is_set_upright_and_else_the_same(as_element: bool) -> None:
     for other in (b"", b"tiff:Orientation", b"exif:Orientation='6'", b"\0\xff", files.xmp()):
         assert orientation(None, other) == 1
         assert upright_xmp(other) == other
-
-
-numbers = st.sampled_from([0, 1, 2, 3, 8, 12, 0x112, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF])
-
-
-@st.composite
-def damaged_exif(draw: st.DrawFn) -> bytes:
-    """EXIF with numbers overwritten and bytes cut off, or what only begins like it."""
-    order = draw(st.sampled_from(ORDERS))
-    if draw(st.booleans()):
-        return files.tiff_head(order, draw(numbers)) + draw(st.binary(max_size=200))
-    options = {"thumbnail": files.THUMBNAIL} if draw(st.booleans()) else {}
-    data = bytearray(files.exif(draw(st.integers(1, 8)), order=order, **options))
-    for _ in range(draw(st.integers(1, 6))):
-        at = draw(st.integers(0, len(data) - 5) | st.integers(0, 160))
-        kind = draw(st.sampled_from("BHI"))
-        number = draw(numbers | st.integers(0, len(data)))
-        struct.pack_into(f"{order}{kind}", data, at, number % (1 << 8 * struct.calcsize(kind)))
-    return bytes(data[: draw(st.integers(0, len(data)) | st.just(len(data)))])
 
 
 @given(st.binary(max_size=64) | damaged_exif(), st.binary(max_size=40))

@@ -8,10 +8,10 @@ import numpy as np
 import picture_files as files
 import pytest
 import tifffile
+from damage import damaged_exif
 from hypothesis import given
 from hypothesis import strategies as st
 from picture_files import again, content, encoded, opened, smooth
-from test_metadata import damaged_exif
 
 from zerodce_jax import photo, tiff
 from zerodce_jax.errors import InputError
