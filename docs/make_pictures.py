@@ -1,21 +1,24 @@
 """Make the pictures of the README.
 
     python docs/make_pictures.py before-after
+    python docs/make_pictures.py branches
     python docs/make_pictures.py training RUN
 
 The first shows the color photographs of examples/ before and after enhancement with the default
-network and settings; the second plots the log of a training run.
+network and settings; the second shows what two networks that look at a reduced image make of dark
+branches before a bright sky; the third plots the log of a training run.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import tyro
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from zerodce_jax import Enhancer
+from zerodce_jax import Enhancer, convert
 from zerodce_jax.journal import LOG_FILE
 
 DOCS = Path(__file__).parent
@@ -29,6 +32,36 @@ def before_after() -> None:
     after = list(Enhancer.load().many(before))
     rows = [np.concatenate([_scaled(image) for image in row], axis=1) for row in (before, after)]
     Image.fromarray(np.concatenate(rows)).save(DOCS / "before_after.jpg", quality=90)
+
+
+def branches() -> None:
+    """Write branches.png: input, maps scaled up bilinearly, maps read out of a bilateral grid."""
+    image = _tree()
+    reduced = convert.load("reduced")
+    at_fast_scale = replace(reduced, config=replace(reduced.config, scale=16))
+    results = [Enhancer(network)(image) for network in (at_fast_scale, convert.load("fast"))]
+    Image.fromarray(np.concatenate([image, *results], axis=1)).save(DOCS / "branches.png")
+
+
+def _tree(width: int = 360, height: int = 300) -> np.ndarray:
+    """A tree without leaves at dusk, drawn at four times its size."""
+    sky = np.linspace(0.45, 0.75, 4 * height)[:, None, None] * np.array([210, 225, 255])
+    canvas = Image.fromarray(np.broadcast_to(sky, (4 * height, 4 * width, 3)).astype(np.uint8))
+    draw = ImageDraw.Draw(canvas)
+    rng = np.random.default_rng(4)
+
+    def grow(x: float, y: float, angle: float, length: float, thickness: float) -> None:
+        if length < 14:
+            return
+        end = (x + length * np.cos(angle), y - length * np.sin(angle))
+        draw.line([(x, y), end], fill=(24, 22, 20), width=max(2, round(thickness)))
+        for turn in (-0.45, 0.4):
+            angle_there = angle + turn + rng.normal(0, 0.15)
+            grow(*end, angle_there, length * rng.uniform(0.68, 0.82), thickness * 0.66)
+
+    grow(2 * width, 4 * height, np.pi / 2, 1.15 * height, 46)
+    noise = rng.normal(0, 2, (height, width, 3))
+    return (np.asarray(canvas.reduce(4)) + noise).clip(0, 255).astype(np.uint8)
 
 
 def training(run: Path, /) -> None:
@@ -58,4 +91,6 @@ def _scaled(image: Image.Image) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"before-after": before_after, "training": training})
+    tyro.extras.subcommand_cli_from_dict(
+        {"before-after": before_after, "branches": branches, "training": training}
+    )

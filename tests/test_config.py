@@ -51,16 +51,17 @@ configs = st.builds(
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("reduced", 23_592), ("original", 79_416), ("plusplus", 10_561)]
+    ("name", "count"),
+    [("reduced", 23_592), ("original", 79_416), ("plusplus", 10_561), ("fast", 18_390)],
 )
 def test_presets_have_the_published_number_of_parameters(name: str, count: int) -> None:
     assert sum(math.prod(shape) for shape in preset(name).param_shapes.values()) == count
 
 
-def test_there_are_three_presets() -> None:
-    assert PRESETS == ("reduced", "original", "plusplus")
+def test_there_are_four_presets() -> None:
+    assert PRESETS == ("reduced", "original", "plusplus", "fast")
     assert NetworkConfig() == NetworkConfig.reduced()
-    with pytest.raises(UsageError, match=r"'tiny'.*reduced, original, plusplus"):
+    with pytest.raises(UsageError, match=r"'tiny'.*reduced, original, plusplus, fast"):
         preset("tiny")
 
 

@@ -45,11 +45,9 @@ def everywhere(tiles: np.ndarray) -> np.ndarray:
 COLOR = np.zeros(2, bool)
 
 
-def test_halo_and_patch_come_from_the_network() -> None:
+def test_the_halo_comes_from_the_network() -> None:
     assert engine_of().halo == 8
     assert XlaEngine(network_of("original"), tile=16).halo == 7
-    # 100 pixels lie at most 99/12 = 8.25 samples apart: 9 intervals may be touched, 10 ends.
-    assert XlaEngine(network_of("plusplus", 12), tile=100).patch >= 10
 
 
 @pytest.mark.parametrize("name", ["reduced", "original", "plusplus"])
@@ -144,7 +142,7 @@ import sys
 import jax, numpy as np
 from zerodce_jax import Enhancer
 network, source, target = sys.argv[1:]
-enhancer = Enhancer.load(network, tile=24)
+enhancer = Enhancer.load(network, engine="xla", tile=24)
 images = np.load(source)
 names = sorted(images)
 results = enhancer.many(images[name] for name in names)

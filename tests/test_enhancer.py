@@ -1,6 +1,7 @@
 """enhancer.py: any image of any size and kind, alone and among others, against the whole image."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,30 +17,53 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from zerodce_jax import Enhancer, InputError, Network, UsageError, convert
+from zerodce_jax import enhancer as enhancer_module
+from zerodce_jax.config import NetworkConfig
 from zerodce_jax.curves import apply_curves
+from zerodce_jax.enhancer import choose_engine
 from zerodce_jax.network import graphdef
 
 DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
-# Network, scale, tile, batch.
+# Network, scale, tile, batch (0 is the engine onnx, which has none).
 COMBINATIONS = [
     ("reduced", 1, 16, 1),
+    ("reduced", 1, 16, 0),
     ("plusplus", 1, 16, 4),
     ("plusplus", 12, 24, 2),
+    ("plusplus", 12, 24, 0),
     ("reduced", 3, 16, 1),
+    ("fast", 8, 24, 2),
+    ("fast", 8, 24, 0),
+    ("fast", 5, 16, 1),
     pytest.param("original", 1, 64, 3, marks=pytest.mark.slow),
+    pytest.param("original", 1, 64, 0, marks=pytest.mark.slow),
+    pytest.param("plusplus", 1, 40, 0, marks=pytest.mark.slow),
 ]
 
 
 @cache
 def network_of(name: str, scale: int = 1) -> Network:
-    network = convert.load(GOLDENS / f"{name}_random.pth")
+    if name == "fast":
+        network = whole_image.random_network(NetworkConfig(shared_curve=True, levels=3))
+    else:
+        network = convert.load(GOLDENS / f"{name}_random.pth")
     return replace(network, config=replace(network.config, scale=scale))
 
 
 @cache
 def enhancer_of(name: str = "reduced", scale: int = 1, tile: int = 16, batch: int = 1) -> Enhancer:
-    return Enhancer(network_of(name, scale), tile=tile, batch=batch)
+    if not batch:
+        return Enhancer(network_of(name, scale), engine="onnx", tile=tile)
+    return Enhancer(network_of(name, scale), engine="xla", tile=tile, batch=batch)
+
+
+def by_onnx_runtime() -> Enhancer:
+    return enhancer_of("reduced", 1, 16, 0)
+
+
+def in_a_grid() -> Enhancer:
+    return enhancer_of("fast", 8, 24, 0)
 
 
 def at_reduced_scale() -> Enhancer:
@@ -82,10 +106,17 @@ def test_tiles_give_what_the_whole_image_gives(
 @pytest.mark.parametrize("tile", [8, 24, 64])
 @pytest.mark.parametrize(
     ("name", "scale"),
-    [("reduced", 1), ("original", 1), ("plusplus", 1), ("plusplus", 12), ("reduced", 3)],
+    [
+        ("reduced", 1),
+        ("original", 1),
+        ("plusplus", 1),
+        ("plusplus", 12),
+        ("reduced", 3),
+        ("fast", 8),
+    ],
 )
 @settings(max_examples=8)
-@given(sizes=batches_of_sizes, gamma=st.sampled_from([1.0, 1.15]), batch=st.sampled_from([1, 3]))
+@given(sizes=batches_of_sizes, gamma=st.sampled_from([1.0, 1.15]), batch=st.sampled_from([0, 1, 3]))
 def test_tiles_give_what_the_whole_image_gives_thoroughly(
     name: str, scale: int, tile: int, batch: int, sizes: list[tuple[int, int]], gamma: float
 ) -> None:
@@ -119,7 +150,9 @@ def test_tiles_give_what_the_network_gives(name: str, scale: int, size: tuple[in
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-@pytest.mark.parametrize("enhancer_for", [enhancer_of, at_reduced_scale])
+@pytest.mark.parametrize(
+    "enhancer_for", [enhancer_of, at_reduced_scale, by_onnx_runtime, in_a_grid]
+)
 def test_integers_are_the_rounded_float_result(dtype: str, enhancer_for: Callable) -> None:
     enhancer = enhancer_for()
     image = picture(40, 30, 3, dtype=dtype)
@@ -158,7 +191,9 @@ def test_gray_is_the_mean_of_its_three_channels() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(128, 128), (80, 70, 3)])
-@pytest.mark.parametrize("enhancer_for", [enhancer_of, at_reduced_scale])
+@pytest.mark.parametrize(
+    "enhancer_for", [enhancer_of, at_reduced_scale, by_onnx_runtime, in_a_grid]
+)
 def test_strength_zero_gives_the_input_back(
     dtype: str, shape: tuple[int, ...], enhancer_for: Callable
 ) -> None:
@@ -360,7 +395,7 @@ def test_an_image_that_fails_is_reported_where_it_stands() -> None:
 
 
 def test_one_program_serves_images_of_every_size(compilations: Callable) -> None:
-    enhancer = Enhancer(network_of("reduced"), tile=16)
+    enhancer = Enhancer(network_of("reduced"), engine="xla", tile=16)
     sizes = [(1 + 7 * i % 61, 1 + 11 * i % 53) for i in range(20)]
     assert len(set(sizes)) == 20
     with compilations() as programs:
@@ -373,7 +408,7 @@ def test_one_program_serves_images_of_every_size(compilations: Callable) -> None
 def test_two_programs_serve_images_of_every_size_at_a_reduced_scale(
     compilations: Callable,
 ) -> None:
-    enhancer = Enhancer(network_of("plusplus", 12), tile=16)
+    enhancer = Enhancer(network_of("plusplus", 12), engine="xla", tile=16)
     with compilations() as programs:
         for i in range(20):
             enhancer(picture(1 + 7 * i % 61, 1 + 11 * i % 53, 3, seed=i))
@@ -389,9 +424,10 @@ def test_load_passes_its_arguments_on(goldens: Path) -> None:
         Enhancer.load(path, preset="original")
 
 
-def test_the_shipped_network_lights_up_the_examples(root: Path) -> None:
-    enhancer = Enhancer.load("reduced")
-    assert enhancer.network.parameters == 23_592
+@pytest.mark.parametrize(("name", "parameters"), [("reduced", 23_592), ("fast", 18_390)])
+def test_the_shipped_networks_light_up_the_examples(name: str, parameters: int, root: Path) -> None:
+    enhancer = Enhancer.load(name)
+    assert enhancer.network.parameters == parameters
     for path in sorted((root / "examples").glob("*.jpg")):
         with Image.open(path) as image:
             # Smaller, to be done sooner.
@@ -399,3 +435,51 @@ def test_the_shipped_network_lights_up_the_examples(root: Path) -> None:
         bright = enhancer(dark)
         assert bright.mode == dark.mode
         assert np.asarray(bright).mean() > 1.8 * np.asarray(dark).mean(), path.name
+
+
+def test_the_fast_network_leaves_no_white_border_at_a_branch() -> None:
+    picture_of_a_branch = np.full((160, 160, 3), 150, np.uint8)
+    picture_of_a_branch[:, 78:84] = 25
+    result = Enhancer.load("fast")(picture_of_a_branch).astype(int)
+    branch, beside, far = (result[80, x].mean() for x in (81, 87, 20))
+    assert branch < beside - 20
+    assert abs(beside - far) < 10
+
+
+@pytest.mark.parametrize("name", ["reduced", "fast"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_both_engines_agree_to_one_level(name: str, dtype: str, root: Path) -> None:
+    with Image.open(root / "examples" / "coffee_night.jpg") as image:
+        pixels = np.asarray(image.reduce(3)).astype(dtype) * (257 if dtype == "uint16" else 1)
+    xla, onnx = (Enhancer.load(name, engine=engine)(pixels) for engine in ("xla", "onnx"))
+    difference = np.abs(xla.astype(int) - onnx.astype(int))
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
+
+
+@pytest.mark.parametrize("engine", ["xla", "onnx"])
+def test_threads_may_share_an_enhancer(engine: str) -> None:
+    enhancer = Enhancer(network_of("reduced"), engine=engine, tile=16)
+    images = [picture(20 + i, 30, 3, seed=i) for i in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(enhancer, images))
+    for image, result in zip(images, results, strict=True):
+        np.testing.assert_array_equal(result, enhancer(image))
+
+
+def test_engines_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    for wrong in ({"batch": 2}, {"dtype": "bfloat16"}):
+        with pytest.raises(UsageError, match="neither batches nor bfloat16"):
+            Enhancer(network_of("reduced"), engine="onnx", **wrong)
+    with pytest.raises(UsageError, match="tile must be"):
+        Enhancer(network_of("reduced"), engine="onnx", tile=0)
+    assert choose_engine("auto") == "onnx"
+    # What is installed decides.
+    found = {"onnxruntime": None, "jax_plugins": None, "libtpu": None}
+    monkeypatch.setattr(enhancer_module, "find_spec", lambda name: found.get(name, "there"))
+    assert choose_engine("auto") == "xla"
+    with pytest.raises(UsageError, match=r"pip install 'zerodce-jax\[onnx\]'"):
+        choose_engine("onnx")
+    found |= {"onnxruntime": "there", "jax_plugins": "there"}
+    assert choose_engine("auto") == "xla"
+    assert choose_engine("onnx") == "onnx"

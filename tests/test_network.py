@@ -10,7 +10,7 @@ import pytest
 import whole_image
 from flax import nnx
 
-from zerodce_jax.config import NetworkConfig, flatten
+from zerodce_jax.config import NetworkConfig, flatten, preset
 from zerodce_jax.convert import Network
 from zerodce_jax.curves import apply_curves
 from zerodce_jax.network import DCENet, graphdef, init_params
@@ -113,3 +113,32 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
     assert all(np.array_equal(one[name], same[name]) for name in one)
     assert not np.array_equal(one["conv1.kernel"], other["conv1.kernel"])
     assert not np.array_equal(one["conv2.kernel"], one["conv3.kernel"])
+
+
+@pytest.mark.parametrize("name", ["reduced", "original", "plusplus", "fast"])
+@pytest.mark.parametrize("size", [(9, 14), (9, 15)])
+def test_the_form_for_inference_differs_by_rounding_alone(name: str, size: tuple[int, int]) -> None:
+    network = whole_image.random_network(preset(name))
+    images = jnp.asarray(np.random.default_rng(0).random((2, *size, 3), dtype=np.float32))
+    forms = (
+        nnx.merge(
+            graphdef(network.config, inference=inference),
+            jax.tree.map(jnp.asarray, network.params),
+        )
+        for inference in (False, True)
+    )
+    plain, fast = (model.at_size(images) for model in forms)
+    np.testing.assert_allclose(fast, plain, rtol=0, atol=2e-6)
+
+
+def test_the_fast_network_reads_its_grid_at_each_pixel() -> None:
+    network = whole_image.random_network(preset("fast"))
+    images = jnp.asarray(np.random.default_rng(1).random((2, 29, 34, 3), dtype=np.float32))
+    model = nnx.merge(graphdef(network.config), network.params)
+    maps, estimated = model.curves(images)
+    assert estimated.shape == (2, 2, 3, 6)
+    np.testing.assert_array_equal(model(images), maps)
+    for one, image in zip(maps, images, strict=True):
+        np.testing.assert_allclose(
+            one, whole_image.curve_maps(network, np.asarray(image)), atol=1e-5
+        )

@@ -38,12 +38,33 @@ def enhance(
 def curve_maps(network: Network, image: np.ndarray) -> np.ndarray:
     """Curve maps of a float image, (height, width, maps), estimated at the network's scale."""
     height, width, scale = *image.shape[:2], network.config.scale
+    if network.config.levels > 1:
+        return _sliced(_at_size(network, _block_means(image, scale)), image, network.config)
     if scale == 1:
         return _at_size(network, image)
     rows, columns = max(1, round(height / scale)), max(1, round(width / scale))
     reduced = _bilinear(image, _half_pixel(height, rows), _half_pixel(width, columns))
     maps = _at_size(network, reduced)
     return _bilinear(maps, np.linspace(0, rows - 1, height), np.linspace(0, columns - 1, width))
+
+
+def _block_means(image: np.ndarray, scale: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    return np.array(
+        [
+            [image[y : y + scale, x : x + scale].mean((0, 1)) for x in range(0, width, scale)]
+            for y in range(0, height, scale)
+        ]
+    )
+
+
+def _sliced(grid: np.ndarray, image: np.ndarray, config: NetworkConfig) -> np.ndarray:
+    height, width = image.shape[:2]
+    rows, columns = ((np.arange(size) + 0.5) / config.scale - 0.5 for size in (height, width))
+    maps = _bilinear(grid, rows, columns).reshape(height, width, config.levels, config.maps)
+    at = image.mean(axis=-1, keepdims=True)[..., None] * (config.levels - 1)
+    hats = np.maximum(0, 1 - np.abs(at - np.arange(config.levels)[:, None]))
+    return (hats * maps).sum(axis=2)
 
 
 def _at_size(network: Network, image: np.ndarray) -> np.ndarray:
@@ -70,7 +91,11 @@ def _at_size(network: Network, image: np.ndarray) -> np.ndarray:
     x4 = relu(conv("conv4", pooled))
     x5 = relu(conv("conv5", np.concatenate([x3, x4], axis=-1)))
     x6 = relu(conv("conv6", np.concatenate([x2, x5], axis=-1)))
-    return np.tanh(conv("conv7", np.concatenate([x1, x6], axis=-1)))
+    maps = np.tanh(conv("conv7", np.concatenate([x1, x6], axis=-1)))
+    levels = maps.reshape(*maps.shape[:2], network.config.levels, -1)
+    mean = levels.mean(axis=2, keepdims=True)
+    near = 1 if network.config.levels == 1 else 0.125
+    return (mean + near * (levels - mean)).reshape(maps.shape)
 
 
 def _neighbours(x: np.ndarray, beyond: float) -> list[tuple[int, int, np.ndarray]]:

@@ -6,6 +6,9 @@ from typing import Any, Literal, Self
 
 from zerodce_jax.errors import UsageError
 
+Dtype = Literal["float32", "bfloat16"]
+"""What convolutions compute in; parameters and images are always float32."""
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -29,9 +32,12 @@ class NetworkConfig:
     """Whether all iterations share one curve map per channel (3 maps instead of 3 a iteration)."""
     scale: int = 1
     """Curves are estimated on the image reduced by this factor and scaled back up."""
+    levels: int = 1
+    """Levels of brightness that curves are estimated for, in a bilateral grid (`grid`): 1 is one
+    curve for all, scaled up as Zero-DCE++ does it."""
 
     def __post_init__(self) -> None:
-        for name in ("features", "iterations", "scale"):
+        for name in ("features", "iterations", "scale", "levels"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(
@@ -60,6 +66,15 @@ class NetworkConfig:
         return cls(features=32, pool=False, separable=True, shared_curve=True)
 
     @classmethod
+    def fast(cls) -> Self:
+        """This project's own for large photographs: one shared curve, in a bilateral grid.
+
+        Curves are estimated for blocks of 16x16 pixels and two levels of brightness; 18,390
+        parameters.
+        """
+        return cls(shared_curve=True, scale=16, levels=2)
+
+    @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Rebuild a config from what `to_dict` gave, as checkpoints store it.
 
@@ -78,13 +93,24 @@ class NetworkConfig:
     @property
     def preset(self) -> str | None:
         """The name of the preset that this config is, at whatever scale, or None."""
-        at_full_size = dataclasses.replace(self, scale=1)
-        return next((name for name in PRESETS if preset(name) == at_full_size), None)
+        return next(
+            (
+                name
+                for name in PRESETS
+                if dataclasses.replace(preset(name), scale=self.scale) == self
+            ),
+            None,
+        )
 
     @property
     def maps(self) -> int:
-        """Number of curve maps: the channels of the network's output."""
+        """Number of curve maps of a pixel: three for each curve."""
         return 3 if self.shared_curve else 3 * self.iterations
+
+    @property
+    def outputs(self) -> int:
+        """Channels of the network's output: the curve maps of every level of brightness."""
+        return self.levels * self.maps
 
     @property
     def radius(self) -> int:
@@ -98,7 +124,7 @@ class NetworkConfig:
     def param_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter by its dotted name; kernels are (height, width, in, out)."""
         n = self.features
-        channels = [(3, n), (n, n), (n, n), (n, n), (2 * n, n), (2 * n, n), (2 * n, self.maps)]
+        channels = [(3, n), (n, n), (n, n), (n, n), (2 * n, n), (2 * n, n), (2 * n, self.outputs)]
         shapes: dict[str, tuple[int, ...]] = {}
         for index, (inputs, outputs) in enumerate(channels, start=1):
             if self.separable:
@@ -112,7 +138,7 @@ class NetworkConfig:
         return shapes
 
 
-PRESETS = ("reduced", "original", "plusplus")
+PRESETS = ("reduced", "original", "plusplus", "fast")
 
 
 def preset(name: str) -> NetworkConfig:
@@ -188,10 +214,11 @@ class TrainConfig(LossConfig):
     The defaults are the recipe of Zero-DCE-improved.
     """
 
-    model: Literal["reduced", "original", "plusplus"] = "reduced"
+    model: Literal["reduced", "original", "plusplus", "fast"] = "reduced"
     """Architecture to train."""
-    scale: int = 1
-    """Estimate curves on the image reduced by this factor, and train through it."""
+    scale: int | None = None
+    """Estimate curves on the image reduced by this factor, and train through it; 1, and 16 for
+    fast, where it is not given."""
     epochs: int = 200
     """Passes over the folder, where --steps does not say how long to train."""
     steps: int | None = None
@@ -236,7 +263,8 @@ class TrainConfig(LossConfig):
     """Steps between two pictures of input, enhanced image and curve maps."""
 
     def __post_init__(self) -> None:
-        at_least_one = ("scale", "epochs", "batch_size", "log_every", "checkpoint_every", "keep")
+        _require(self.scale is None or self.scale >= 1, "scale", "at least 1", self.scale)
+        at_least_one = ("epochs", "batch_size", "log_every", "checkpoint_every", "keep")
         for name in (*at_least_one, "sample_every"):
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         _require(self.steps is None or self.steps >= 1, "steps", "at least 1", self.steps)
@@ -255,7 +283,8 @@ class TrainConfig(LossConfig):
     @property
     def network(self) -> NetworkConfig:
         """The architecture to train."""
-        return dataclasses.replace(preset(self.model), scale=self.scale)
+        network = preset(self.model)
+        return dataclasses.replace(network, scale=self.scale or network.scale)
 
 
 def _require(holds: bool, name: str, what: str, value: object) -> None:

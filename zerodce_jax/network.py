@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Shaped
 
 from zerodce_jax import resampling
 from zerodce_jax.config import NetworkConfig
+from zerodce_jax.grid import block_means, draw_together, slice_grid
 
 INIT = nnx.initializers.normal(0.02)
 # Full float32 where it is asked for: accelerators would otherwise round to TF32.
@@ -23,23 +24,34 @@ PRECISION = jax.lax.Precision.HIGHEST
 class DenseConv(nnx.Module):
     """A 3x3 convolution of one or several inputs, which count as one with all their channels."""
 
-    def __init__(self, inputs: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, dtype: DTypeLike, inference: bool, rngs: nnx.Rngs
+    ) -> None:
         self.kernel = nnx.Param(INIT(rngs.params(), (3, 3, inputs, outputs), jnp.float32))
         self.bias = nnx.Param(jnp.zeros(outputs))
         self._dtype = dtype
+        self._inference = inference
 
     def __call__(self, *inputs: Float[Array, "b h w _"]) -> Float[Array, "b h w outputs"]:
         """Convolve, zeros around the image."""
         kernel = self.kernel[...].astype(self._dtype)
+        bias = self.bias[...].astype(self._dtype)
+        on_cpu = jax.default_backend() == "cpu"
+        if self._inference and on_cpu:
+            # XLA's CPU backend is fastest on many channels at once, in spite of the copy
+            # (benchmarks/README.md).
+            x = jnp.concatenate(inputs, axis=-1).astype(self._dtype)
+            few = x.shape[-1] < 8 and x.shape[2] % 2 == 0
+            return (_convolve_pairs if few else _convolve)(x, kernel) + bias
         # Splitting the kernel saves the concatenation. And XLA's CPU backend leaves its fast path
         # for the weight gradient of 24 outputs, but not for 16 and 8 (benchmarks/README.md).
-        blocks = list(range(16, kernel.shape[-1], 16)) if jax.default_backend() == "cpu" else []
+        blocks = list(range(16, kernel.shape[-1], 16)) if on_cpu else []
         parts = []
         for block in jnp.split(kernel, blocks, axis=-1):
             ends = np.cumsum([x.shape[-1] for x in inputs])[:-1].tolist()
             slices = zip(inputs, jnp.split(block, ends, axis=2), strict=True)
             parts.append(sum(_convolve(x.astype(self._dtype), part) for x, part in slices))
-        return jnp.concatenate(parts, axis=-1) + self.bias[...].astype(self._dtype)
+        return jnp.concatenate(parts, axis=-1) + bias
 
 
 class DepthwiseConv(nnx.Module):
@@ -90,18 +102,26 @@ class DCENet(nnx.Module):
     Args:
         config: The architecture.
         dtype: What the convolutions compute in, float32 or bfloat16; parameters are float32.
+        inference: Whether to convolve in the form that is fastest where no gradient is taken; the
+            results differ by rounding alone.
         rngs: Source of the initial weights, drawn from N(0, 0.02); biases start at 0.
     """
 
     def __init__(
-        self, config: NetworkConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
+        self,
+        config: NetworkConfig,
+        *,
+        dtype: DTypeLike = jnp.float32,
+        inference: bool = False,
+        rngs: nnx.Rngs,
     ) -> None:
         self.config = config
         n = config.features
 
         def conv(inputs: int, outputs: int) -> DenseConv | SeparableConv:
-            kind = SeparableConv if config.separable else DenseConv
-            return kind(inputs, outputs, dtype=dtype, rngs=rngs)
+            if config.separable:
+                return SeparableConv(inputs, outputs, dtype=dtype, rngs=rngs)
+            return DenseConv(inputs, outputs, dtype=dtype, inference=inference, rngs=rngs)
 
         self.conv1 = conv(3, n)
         self.conv2 = conv(n, n)
@@ -109,7 +129,7 @@ class DCENet(nnx.Module):
         self.conv4 = conv(n, n)
         self.conv5 = conv(2 * n, n)
         self.conv6 = conv(2 * n, n)
-        self.conv7 = conv(2 * n, config.maps)
+        self.conv7 = conv(2 * n, config.outputs)
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h w maps"]:
         """Predict the curve maps of whole images, estimated at the config's scale.
@@ -120,21 +140,46 @@ class DCENet(nnx.Module):
         Returns:
             Curve maps at the images' own size, (batch, height, width, maps), in [-1, 1].
         """
-        if self.config.scale == 1:
-            return self.at_size(images)
+        return self.curves(images)[0]
+
+    def curves(
+        self, images: Float[Array, "b h w 3"]
+    ) -> tuple[Float[Array, "b h w maps"], Float[Array, "b y x outputs"]]:
+        """Predict the curve maps of whole images, and give them as they were estimated too.
+
+        Args:
+            images: (batch, height, width, 3), in [0, 1].
+
+        Returns:
+            Curve maps at the images' own size, (batch, height, width, maps), and at the size, and
+            for the levels of brightness, that the network estimates them; both in [-1, 1].
+        """
+        scale = self.config.scale
         height, width = images.shape[1:3]
-        rows = resampling.down_positions(height, self.config.scale)
-        columns = resampling.down_positions(width, self.config.scale)
-        maps = self.at_size(resampling.resample(images, rows, columns))
-        return resampling.resample(
-            maps,
+        if self.config.levels > 1:
+            estimated = self.at_size(block_means(images, scale))
+            around = jnp.pad(estimated, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+            beyond = ((0, 0), (0, -height % scale), (0, -width % scale), (0, 0))
+            maps = slice_grid(
+                around, jnp.pad(images, beyond), scale=scale, levels=self.config.levels
+            )
+            return maps[:, :height, :width], estimated
+        if scale == 1:
+            maps = self.at_size(images)
+            return maps, maps
+        rows = resampling.down_positions(height, scale)
+        columns = resampling.down_positions(width, scale)
+        estimated = self.at_size(resampling.resample(images, rows, columns))
+        maps = resampling.resample(
+            estimated,
             resampling.up_positions(height, len(rows)),
             resampling.up_positions(width, len(columns)),
         )
+        return maps, estimated
 
     def at_size(
         self, images: Float[Array, "b h w 3"], mask: Float[Array, "b h w 1"] | None = None
-    ) -> Float[Array, "b h w maps"]:
+    ) -> Float[Array, "b h w outputs"]:
         """Predict curve maps at the very size of the input, whatever the config's scale.
 
         Args:
@@ -144,7 +189,7 @@ class DCENet(nnx.Module):
                 every layer meets the zero padding that it would meet in the whole image.
 
         Returns:
-            Curve maps, (batch, height, width, maps), in [-1, 1].
+            Curve maps, (batch, height, width, outputs), in [-1, 1].
         """
 
         def activate(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -161,8 +206,8 @@ class DCENet(nnx.Module):
         x4 = activate(self.conv4(pooled))
         x5 = activate(self.conv5(x3, x4))
         x6 = activate(self.conv6(x2, x5))
-        maps = self.conv7(x1, x6)
-        return jnp.tanh(maps.astype(jnp.float32))
+        maps = jnp.tanh(self.conv7(x1, x6).astype(jnp.float32))
+        return draw_together(maps, self.config.levels) if self.config.levels > 1 else maps
 
 
 def to_float(pixels: Shaped[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -179,9 +224,13 @@ def to_float(pixels: Shaped[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     return pixels
 
 
-def graphdef(config: NetworkConfig, *, dtype: DTypeLike = jnp.float32) -> nnx.GraphDef[DCENet]:
+def graphdef(
+    config: NetworkConfig, *, dtype: DTypeLike = jnp.float32, inference: bool = False
+) -> nnx.GraphDef[DCENet]:
     """The network's structure without its parameters, to `nnx.merge` with them inside jit."""
-    return nnx.graphdef(nnx.eval_shape(lambda: DCENet(config, dtype=dtype, rngs=nnx.Rngs(0))))
+    return nnx.graphdef(
+        nnx.eval_shape(lambda: DCENet(config, dtype=dtype, inference=inference, rngs=nnx.Rngs(0)))
+    )
 
 
 def init_params(config: NetworkConfig, *, seed: int) -> dict:
@@ -200,16 +249,37 @@ def init_params(config: NetworkConfig, *, seed: int) -> dict:
 
 
 def _convolve(
-    x: Float[Array, "b h w inputs"], kernel: Float[Array, "3 3 inputs outputs"]
-) -> Float[Array, "b h w outputs"]:
+    x: Float[Array, "b h w inputs"],
+    kernel: Float[Array, "ky kx inputs outputs"],
+    *,
+    padding: str = "SAME",
+) -> Float[Array, "b y x outputs"]:
     return jax.lax.conv_general_dilated(
         x,
         kernel,
         (1, 1),
-        "SAME",
+        padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision=PRECISION,
     )
+
+
+def _convolve_pairs(
+    x: Float[Array, "b h w inputs"], kernel: Float[Array, "3 3 inputs outputs"]
+) -> Float[Array, "b h w outputs"]:
+    """The same for images of even width, two neighbouring pixels as one with all their channels.
+
+    Of a few input channels alone XLA's CPU backend makes four times as little.
+    """
+    batch, height, width, inputs = x.shape
+    outputs = kernel.shape[-1]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    pairs = padded.reshape(batch, height + 2, width // 2 + 1, 2 * inputs)
+    # Of the four pixels of two pairs, the left output sees the first three, the right one the last.
+    left, right = (jnp.pad(kernel, ((0, 0), (side, 1 - side), (0, 0), (0, 0))) for side in range(2))
+    both = jnp.concatenate([left, right], axis=-1).reshape(3, 2, 2 * inputs, 2 * outputs)
+    result = _convolve(pairs, both, padding="VALID")
+    return result.reshape(batch, height, width, outputs)
 
 
 def _max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:

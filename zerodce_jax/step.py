@@ -71,8 +71,11 @@ def make_losses(
 
     def losses(params: dict, pixels: Shaped[Array, "b h w 3"]) -> Terms:
         images = to_float(pixels)
-        maps = nnx.merge(structure, params)(images)
+        maps, estimated = nnx.merge(structure, params).curves(images)
         enhanced = apply_curves(images, maps, iterations=network.iterations)
+        if network.levels > 1:
+            # Smooth from block to block, but free to follow brightness.
+            maps = estimated
         return weighted_losses(images, enhanced, maps, config)
 
     return losses

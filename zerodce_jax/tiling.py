@@ -6,11 +6,15 @@ that window leaves the image it holds zeros, and its valid bounds say so. Pure i
 on NumPy arrays; nothing here knows of networks.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Shaped
+
+from zerodce_jax.config import NetworkConfig
+from zerodce_jax.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,25 @@ class Tile:
         height, width = image.shape[:2]
         rows, columns = min(self.size, height - self.top), min(self.size, width - self.left)
         image[self.top : self.top + rows, self.left : self.left + columns] = tile[:rows, :columns]
+
+
+def tile_side(tile: int, config: NetworkConfig) -> int:
+    """The side of tiles that an engine can use: whole blocks, where the network sees blocks.
+
+    Raises:
+        UsageError: `tile` is below 1.
+    """
+    if tile < 1:
+        raise UsageError(f"tile must be a whole number >= 1, not {tile}")
+    block = config.scale if config.levels > 1 else 1
+    return -(-tile // block) * block
+
+
+def cores() -> int:
+    """How many tiles a CPU should work on at one time: one for each core, and no more than 16."""
+    # Each takes some 60 MB, and beyond that memory is what limits them.
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(16, usable or 1)
 
 
 def tiles(height: int, width: int, *, size: int, halo: int) -> Iterator[Tile]:

@@ -27,6 +27,7 @@ def enhance(
     model: Annotated[str, arg(aliases=["-m"])] = "reduced",
     gamma: float = 1.15,
     strength: float = 1.0,
+    engine: Literal["auto", "xla", "onnx"] = "auto",
     tile: int | None = None,
     overwrite: Annotated[bool, FlagCreatePairsOff] = False,
     suffix: str = "",
@@ -46,10 +47,11 @@ def enhance(
             from standard input.
         output: Folder for the results; for one photograph also a file name, or - for standard
             output.
-        model: Network: a shipped name, a training folder (DIR or DIR@STEP), a .safetensors or
+        model: Network: reduced or fast, a training folder (DIR or DIR@STEP), a .safetensors or
             a .pth file.
         gamma: Exponent applied after the curves, against over-exposure; 1 is off.
         strength: How strongly to enhance: 0 not at all, 1 as the network chooses, at most 2.
+        engine: What computes: JAX (xla), ONNX Runtime (onnx, an extra), or the fastest there is.
         tile: Side of the tiles that pictures are computed in, in pixels; smaller needs less memory.
         overwrite: Make results anew that exist already, instead of skipping them.
         suffix: Added to the names of the results, before the extension.
@@ -90,11 +92,14 @@ def enhance(
     for note in network.notes:
         _say(f"note: {note}")
 
-    from zerodce_jax.engine import use_compilation_cache
-    from zerodce_jax.enhancer import Enhancer
+    from zerodce_jax.enhancer import Enhancer, choose_engine
 
-    use_compilation_cache()
-    enhancer = Enhancer(network, tile=tile)
+    engine = choose_engine(engine)
+    if engine == "xla":
+        from zerodce_jax.engine import use_compilation_cache
+
+        use_compilation_cache()
+    enhancer = Enhancer(network, engine=engine, tile=tile)
     if piped:
         return _pipe(inputs[0], output, enhancer, settings, format, strip, max_pixels)
     results = folder.enhance_all(

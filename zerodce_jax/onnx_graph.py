@@ -1,0 +1,247 @@
+"""A network as ONNX graphs: the same tile functions as the XLA engine's, built node by node.
+
+Parameters are all that is needed, so nothing is traced and JAX is not imported. Inside, images are
+channels-first, as ONNX's convolutions are; at the borders they are (height, width, channels) as
+everywhere else. Shapes are free: where a window meets an edge of the image it is cut off there, and
+each convolution's zero padding is that of the whole image.
+"""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from jaxtyping import Float
+from onnx import TensorProto, helper, numpy_helper
+
+from zerodce_jax.config import NetworkConfig, flatten
+from zerodce_jax.convert import Network
+from zerodce_jax.grid import TOGETHER
+
+OPSET = 17
+_TYPES = {
+    "uint8": TensorProto.UINT8,
+    "uint16": TensorProto.UINT16,
+    "float32": TensorProto.FLOAT,
+}
+
+
+def enhance(network: Network, dtype: str) -> onnx.ModelProto:
+    """Estimate curves and apply them, for networks that do both at full size.
+
+    Args:
+        network: What to run.
+        dtype: Of the pixels: ``uint8``, ``uint16``, or ``float32`` in [0, 1].
+
+    Returns:
+        A model with the inputs ``pixels`` (h, w, 3), ``crop`` (first row, first column, and one
+        past the last of both), ``gamma``, ``strength`` and ``gray`` (bool), to ``enhanced``, the
+        cropped pixels.
+    """
+    graph = _Graph()
+    image = graph.image("pixels", dtype)
+    maps = graph.crop(graph.estimate(network, image))
+    graph.finish(graph.crop(image), maps, network.config, dtype)
+    return graph.model(crop=True)
+
+
+def estimate(network: Network, dtype: str) -> onnx.ModelProto:
+    """Estimate curve maps alone, for networks that do so on a reduced image.
+
+    Args:
+        network: What to run.
+        dtype: Of the pixels, as for `enhance`.
+
+    Returns:
+        A model with the inputs ``pixels`` and ``crop``, to ``maps``.
+    """
+    graph = _Graph()
+    maps = graph.crop(graph.estimate(network, graph.image("pixels", dtype)))
+    graph.output("maps", graph.channels_last(maps), "float32")
+    return graph.model(crop=True)
+
+
+def apply(network: Network, dtype: str) -> onnx.ModelProto:
+    """Bring curve maps that were estimated on a reduced image up to size, and apply them.
+
+    Args:
+        network: Whose curves are to be applied.
+        dtype: Of the pixels, as for `enhance`.
+
+    Returns:
+        A model with the inputs ``pixels`` (h, w, 3), ``maps`` (y, x, outputs), ``vertical`` (h, y)
+        and ``horizontal`` (x, w), the weights of the interpolation, ``gamma``, ``strength`` and
+        ``gray``, to ``enhanced`` (h, w, 3).
+    """
+    graph = _Graph()
+    image = graph.image("pixels", dtype)
+    maps = graph.image("maps", "float32")
+    for name in ("vertical", "horizontal"):
+        graph.input(name, TensorProto.FLOAT, [None, None])
+    maps = graph("MatMul", graph("MatMul", "vertical", maps), "horizontal")
+    if network.config.levels > 1:
+        maps = graph.slice_levels(image, maps, network.config)
+    graph.finish(image, maps, network.config, dtype)
+    return graph.model(crop=False)
+
+
+class _Graph:
+    """Nodes in the making; calling it adds one and gives the name of its output."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+
+    def __call__(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        name = f"{operator.lower()}_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(operator, inputs, [name], **attributes))
+        return name
+
+    def constant(self, value: Any, dtype: Any = np.float32) -> str:
+        name = f"constant_{len(self._constants)}"
+        self._constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    def input(self, name: str, kind: int, shape: list[int | None]) -> str:
+        self._inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    def output(self, name: str, value: str, dtype: str) -> None:
+        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        shape = [None, None, None]
+        self._outputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], shape))
+
+    def image(self, name: str, dtype: str) -> str:
+        """An input (h, w, c), as float32 (1, c, h, w), integers scaled to [0, 1]."""
+        pixels = self.input(name, _TYPES[dtype], [None, None, None])
+        pixels = self("Transpose", pixels, perm=[2, 0, 1])
+        pixels = self("Unsqueeze", pixels, self.constant([0], np.int64))
+        if dtype == "float32":
+            return pixels
+        top = self.constant(np.iinfo(dtype).max)
+        return self("Div", self("Cast", pixels, to=TensorProto.FLOAT), top)
+
+    def channels_last(self, image: str) -> str:
+        squeezed = self("Squeeze", image, self.constant([0], np.int64))
+        return self("Transpose", squeezed, perm=[1, 2, 0])
+
+    def crop(self, image: str) -> str:
+        two = self.constant([2], np.int64)
+        zero, four = self.constant([0], np.int64), self.constant([4], np.int64)
+        axes = self.constant([2, 3], np.int64)
+        start = self("Slice", "crop", zero, two)
+        return self("Slice", image, start, self("Slice", "crop", two, four), axes)
+
+    def estimate(self, network: Network, image: str) -> str:
+        """DCENet, as `network.DCENet.at_size`."""
+        params = flatten(network.params)
+
+        def conv(index: int, *inputs: str) -> str:
+            x = inputs[0] if len(inputs) == 1 else self("Concat", *inputs, axis=1)
+            if network.config.separable:
+                x = self._conv(x, params, f"conv{index}.depthwise", grouped=True)
+                return self._conv(x, params, f"conv{index}.pointwise")
+            return self._conv(x, params, f"conv{index}")
+
+        x1 = self("Relu", conv(1, image))
+        x2 = self("Relu", conv(2, x1))
+        x3 = self("Relu", conv(3, x2))
+        pooled = x3
+        if network.config.pool:
+            pooled = self("MaxPool", x3, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+        x4 = self("Relu", conv(4, pooled))
+        x5 = self("Relu", conv(5, x3, x4))
+        x6 = self("Relu", conv(6, x2, x5))
+        maps = self("Tanh", conv(7, x1, x6))
+        return self.draw_together(maps, network.config) if network.config.levels > 1 else maps
+
+    def draw_together(self, maps: str, config: NetworkConfig) -> str:
+        """Curves of different levels kept alike, as `grid.draw_together`."""
+        parts = self.levels(maps, config)
+        mean = self("Mean", *parts)
+        weight = self.constant(TOGETHER)
+        near = [self("Add", mean, self("Mul", weight, self("Sub", x, mean))) for x in parts]
+        return self("Concat", *near, axis=1)
+
+    def _conv(
+        self, x: str, params: Mapping[str, Float[Any, "..."]], name: str, *, grouped: bool = False
+    ) -> str:
+        kernel = np.asarray(params[f"{name}.kernel"])
+        # HWIO to OIHW; a depthwise kernel is (3, 3, 1, channels) and becomes (channels, 1, 3, 3).
+        weights = self.constant(kernel.transpose(3, 2, 0, 1))
+        side = kernel.shape[0]
+        return self(
+            "Conv",
+            x,
+            weights,
+            self.constant(params[f"{name}.bias"]),
+            kernel_shape=[side, side],
+            pads=[side // 2] * 4,
+            group=kernel.shape[3] if grouped else 1,
+        )
+
+    def levels(self, maps: str, config: NetworkConfig) -> list[str]:
+        axis = self.constant([1], np.int64)
+        ends = [self.constant([i * config.maps], np.int64) for i in range(config.levels + 1)]
+        return [self("Slice", maps, *pair, axis) for pair in itertools.pairwise(ends)]
+
+    def slice_levels(self, image: str, maps: str, config: NetworkConfig) -> str:
+        """The curve maps of each pixel's brightness, as `grid.slice_grid`."""
+        parts = self.levels(maps, config)
+        mean = self("ReduceMean", image, axes=[1], keepdims=1)
+        brightness = self("Mul", mean, self.constant(config.levels - 1))
+        result = parts[0]
+        for level in range(1, config.levels):
+            ramp = self("Sub", brightness, self.constant(level - 1))
+            ramp = self("Clip", ramp, self.constant(0), self.constant(1))
+            step = self("Sub", parts[level], parts[level - 1])
+            result = self("Add", result, self("Mul", ramp, step))
+        return result
+
+    def finish(self, image: str, maps: str, config: NetworkConfig, dtype: str) -> None:
+        """Curves, gamma, the mean for gray, and rounding, as the XLA engine does them."""
+        for name, kind in (
+            ("gamma", TensorProto.FLOAT),
+            ("strength", TensorProto.FLOAT),
+            ("gray", TensorProto.BOOL),
+        ):
+            self.input(name, kind, [])
+        maps = self("Clip", self("Mul", "strength", maps), self.constant(-1), self.constant(1))
+        curves = [maps] * config.iterations
+        if not config.shared_curve:
+            curves = [f"curve_{iteration}" for iteration in range(config.iterations)]
+            sizes = self.constant([3] * config.iterations, np.int64)
+            self._nodes.append(helper.make_node("Split", [maps, sizes], curves, axis=1))
+        for curve in curves:
+            bend = self("Sub", self("Mul", image, image), image)
+            image = self("Add", image, self("Mul", curve, bend))
+        power = self("Exp", self("Mul", "gamma", self("Log", image)))
+        image = self("Where", self("Equal", "gamma", self.constant(1)), image, power)
+        # Mean around the first channel, so that three equal channels keep their value exactly.
+        ends = (self.constant([n], np.int64) for n in (0, 1, 1))
+        first = self("Slice", image, *ends)
+        mean = self("ReduceMean", self("Sub", image, first), axes=[1], keepdims=1)
+        image = self("Where", "gray", self("Add", first, mean), image)
+        if dtype != "float32":
+            image = self("Mul", image, self.constant(np.iinfo(dtype).max))
+            image = self(
+                "Cast", self("Floor", self("Add", image, self.constant(0.5))), to=_TYPES[dtype]
+            )
+        self.output("enhanced", self.channels_last(image), dtype)
+
+    def model(self, *, crop: bool) -> onnx.ModelProto:
+        if crop:
+            self.input("crop", TensorProto.INT64, [4])
+        graph = helper.make_graph(
+            self._nodes, "zerodce", self._inputs, self._outputs, self._constants
+        )
+        model = helper.make_model(
+            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="zerodce_jax"
+        )
+        # The oldest that goes with the opset, so that older runtimes read it too.
+        model.ir_version = 8
+        onnx.checker.check_model(model, full_check=True)
+        return model
