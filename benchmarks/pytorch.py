@@ -1,6 +1,6 @@
-"""The network and the training step of Zero-DCE-improved in PyTorch, written for the benchmarks.
+"""Networks and the training step of Zero-DCE in PyTorch, written for the benchmarks.
 
-Channels first and eager, as that system runs them.
+Eager and channels first, as those systems run them.
 """
 
 from collections.abc import Mapping
@@ -35,6 +35,51 @@ class ReducedDCENet(nn.Module):
         for a in torch.split(maps, 3, dim=1):
             x = x + a * (x * x - x)
         return x, maps
+
+
+class PlusPlusDCENet(nn.Module):
+    """Zero-DCE++: separable convolutions, one shared curve, estimated at a reduced scale."""
+
+    def __init__(self, scale: int = 12) -> None:
+        super().__init__()
+        self._scale = scale
+        channels = [(3, 32), (32, 32), (32, 32), (32, 32), (64, 32), (64, 32), (64, 3)]
+        for index, (inputs, outputs) in enumerate(channels, start=1):
+            depthwise = nn.Conv2d(inputs, inputs, 3, padding=1, groups=inputs)
+            layer = nn.Sequential(depthwise, nn.Conv2d(inputs, outputs, 1))
+            setattr(self, f"e_conv{index}", layer)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Enhance images (batch, 3, height, width); gives the result and the curve maps."""
+        small = F.interpolate(x, scale_factor=1 / self._scale, mode="bilinear")
+        x1 = F.relu(self.e_conv1(small))
+        x2 = F.relu(self.e_conv2(x1))
+        x3 = F.relu(self.e_conv3(x2))
+        x4 = F.relu(self.e_conv4(x3))
+        x5 = F.relu(self.e_conv5(torch.cat([x3, x4], 1)))
+        x6 = F.relu(self.e_conv6(torch.cat([x2, x5], 1)))
+        maps = torch.tanh(self.e_conv7(torch.cat([x1, x6], 1)))
+        maps = F.interpolate(maps, size=x.shape[2:], mode="bilinear", align_corners=True)
+        for _ in range(8):
+            x = x + maps * (x * x - x)
+        return x, maps
+
+
+def enhance(network: nn.Module, image: np.ndarray, *, gamma: float, layout: str) -> np.ndarray:
+    """Enhance a uint8 image (height, width, 3), from array to array.
+
+    Args:
+        network: One of the above.
+        image: The image.
+        gamma: Exponent after the curves.
+        layout: ``first`` or ``last``, where the channels of activations stand in memory.
+    """
+    memory = torch.channels_last if layout == "last" else torch.contiguous_format
+    with torch.inference_mode():
+        x = torch.from_numpy(image).permute(2, 0, 1)[None].float().div_(255)
+        enhanced, _ = network(x.contiguous(memory_format=memory))
+        result = enhanced.pow_(gamma).mul_(255).add_(0.5).to(torch.uint8)
+        return np.ascontiguousarray(result[0].permute(1, 2, 0).numpy())
 
 
 def load(tensors: Mapping[str, np.ndarray]) -> ReducedDCENet:

@@ -1,0 +1,104 @@
+"""Whole commands, from a JPEG to a JPEG: wall clock and peak memory, beside the same in PyTorch.
+
+    python benchmarks/commands.py
+
+A small picture shows what starting up costs, one of 12 megapixels what the rest does. Commands
+take turns; each is a process of its own, as a user would start it. The compilation cache is warm.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tyro
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+SIZES = ((640, 480), (4000, 3000))
+PYTORCH = """
+import sys
+import numpy as np
+import pytorch
+from PIL import Image
+from zerodce_jax import convert
+network, source, target = sys.argv[1:]
+if network == "reduced":
+    module = pytorch.load(convert.to_torch(convert.load("reduced")))
+else:
+    module = pytorch.PlusPlusDCENet()
+image = np.asarray(Image.open(source))
+result = pytorch.enhance(module, image, gamma=1.15, layout="first")
+Image.fromarray(result).save(target, quality=95)
+"""
+
+
+def main(*, repetitions: int = 5) -> None:
+    """Print a table of seconds and memory.
+
+    Args:
+        repetitions: Turns with the small picture, after one to warm up; three with the large one.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        base = Path(place)
+        commands = {"python -c 'import jax'": ["-c", "import jax"]}
+        for engine in ("onnx", "xla"):
+            for network in ("reduced", "fast"):
+                options = ["-m", network, "--engine", engine, "--overwrite", "-o", "{target}"]
+                name = f"enhance.py --engine {engine} -m {network}"
+                commands[name] = [str(ROOT / "enhance.py"), "{source}", *options]
+        for network in ("reduced", "plusplus"):
+            commands[f"PyTorch eager, {network}"] = ["-c", PYTORCH, network, "{source}", "{target}"]
+        print(f"| command | {' | '.join(f'{w}x{h}, s | MiB' for w, h in SIZES)} |")
+        print("|---" * (1 + 2 * len(SIZES)) + "|")
+        cells = {name: [] for name in commands}
+        for width, height in SIZES:
+            source = base / f"{width}.jpg"
+            picture(width, height).save(source, quality=90)
+            figures = {name: [] for name in commands}
+            for turn in range(1 + (repetitions if width < 4000 else 2)):
+                for name, command in commands.items():
+                    places = {"source": source, "target": base / f"out-{width}.jpg"}
+                    filled = [p.format(**places) if p.startswith("{") else p for p in command]
+                    figure = run(filled)
+                    if turn:
+                        figures[name].append(figure)
+            for name, values in figures.items():
+                seconds, peaks = zip(*values, strict=True)
+                spread = f"{min(seconds):.2f} to {max(seconds):.2f}"
+                cells[name] += [
+                    f"{statistics.median(seconds):.2f} ({spread})",
+                    f"{max(peaks) / 1024:,.0f}",
+                ]
+        for name, row in cells.items():
+            print(f"| {name} | {' | '.join(row)} |")
+
+
+def run(command: list[str]) -> tuple[float, int]:
+    """Seconds that a Python process takes, and its peak memory in KiB."""
+    paths = [str(ROOT), str(ROOT / "benchmarks")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, *command], env=environment, stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    assert status == 0, command
+    return seconds, usage.ru_maxrss
+
+
+def picture(width: int, height: int) -> Image.Image:
+    """A dark picture with some structure and noise."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float32) / 90
+    light = 40 + 30 * np.sin(rows) * np.cos(columns)
+    noise = np.random.default_rng(0).integers(-4, 5, (height, width, 3), dtype=np.int8)
+    return Image.fromarray((light[:, :, None] + noise).clip(0, 255).astype(np.uint8))
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
