@@ -14,7 +14,7 @@ import pytest
 from command import enhance, opened, rows_of, run, summary_of
 from PIL import Image
 
-from zerodce_jax import folder
+from zerodce_jax import folder, photo
 from zerodce_jax.enhancer import Enhancer
 
 pytestmark = pytest.mark.usefixtures("no_compilation_cache")
@@ -383,3 +383,24 @@ def test_a_pipe_replaces_nothing_unasked(through_pipe: Callable, tmp_path: Path)
     assert target.read_bytes() == b"precious"
     assert through_pipe(as_bytes("JPEG"), "-", "-o", target, "--overwrite") == (0, b"", "")
     assert opened(target).size == (40, 30)
+
+
+def test_a_pipe_without_end_is_not_read_to_it(
+    through_pipe: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photo, "largest_file", lambda _: 1000)
+    status, printed, errors = through_pipe(as_bytes("BMP"), "-", "-o", "-")
+    assert (status, printed) == (1, b"")
+    assert errors == (
+        "zerodce: standard input: more than 1,000 bytes are too large for a picture\n"
+    )
+
+
+def test_what_a_pipe_cannot_do(through_pipe: Callable, tmp_path: Path) -> None:
+    for options in (("--shard", "1/2"), ("--suffix", "x"), ("--dry-run",)):
+        status, printed, errors = through_pipe(as_bytes("PNG"), "-", "-o", "-", *options)
+        assert (status, printed) == (2, b"")
+        assert "are for files, not for -" in errors
+    status, _, errors = through_pipe(as_bytes("GIF"), "-", "-o", tmp_path / "a.gif")
+    assert status == 2
+    assert "name a picture" in errors

@@ -114,6 +114,11 @@ def suffix_of(kind: Format) -> str:
     return {"jpeg": ".jpg", "tiff": ".tif", "heif": ".heic"}.get(kind, f".{kind}")
 
 
+def largest_file(max_pixels: int) -> int:
+    """Bytes that are more than any picture of that many pixels needs; larger files are not read."""
+    return 16 * max_pixels + (1 << 28)
+
+
 def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height that a file promises, in pixels, before it is turned upright.
 
@@ -534,8 +539,7 @@ def _opened(path: Path, max_pixels: int) -> Iterator[io.BufferedReader]:
             raise InputError("is a folder, not an image")
         if not stat.S_ISREG(status.st_mode):
             raise InputError("is no regular file; '-' reads from standard input")
-        # More than any picture of that size needs, and less than would fill the memory.
-        if status.st_size > 16 * max_pixels + (1 << 28):
+        if status.st_size > largest_file(max_pixels):
             raise InputError(f"{status.st_size:,} bytes are too large for a picture")
         with path.open("rb") as file:
             yield file

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from zerodce_jax.errors import InputError, UsageError
+
 if TYPE_CHECKING:
     from zerodce_jax import photo
     from zerodce_jax.config import EnhanceSettings
@@ -66,7 +68,6 @@ def enhance(
     """
     from zerodce_jax import convert, folder, photo
     from zerodce_jax.config import EnhanceSettings
-    from zerodce_jax.errors import UsageError
 
     photo.quiet_decoders()
     settings = EnhanceSettings(gamma=gamma, strength=strength)
@@ -174,7 +175,6 @@ def _print_plan(items: "list[Item]", *, overwrite: bool) -> int:
 
 def _check_pipe(inputs: tuple[str, ...], output: Path, *, overwrite: bool) -> None:
     from zerodce_jax import photo
-    from zerodce_jax.errors import InputError, UsageError
 
     if len(inputs) != 1 or Path(inputs[0]).is_dir():
         raise UsageError("enhance: - stands for one picture; name no others beside it")
@@ -194,34 +194,47 @@ def _pipe(
     max_pixels: int,
 ) -> int:
     """Enhance one picture from standard input, or to standard output."""
-    from zerodce_jax import photo
-    from zerodce_jax.errors import InputError
+    from tqdm import tqdm
 
-    if source == "-":
-        if sys.stdin is None:
-            raise InputError("standard input: is closed")
-        try:
-            opened = photo.decode(sys.stdin.buffer.read(), max_pixels=max_pixels)
-        except InputError as error:
-            raise InputError(f"standard input: {error}") from error
-    else:
-        opened = photo.read(Path(source), max_pixels=max_pixels)
-    opened = opened.stripped() if strip else opened
-    enhanced = enhancer(opened.pixels, gamma=settings.gamma, strength=settings.strength)
-    opened = replace(opened, pixels=enhanced)
-    if str(output) == "-":
-        if sys.stdout is None:
-            raise InputError("standard output: is closed")
-        kind = photo.written_as(opened.kind or "png") if format == "keep" else format
-        data, losses = photo.encode(opened, kind)
-        # Not through sys.stdout, which would try to write again at the end what a reader refused.
-        with open(sys.stdout.fileno(), "wb", closefd=False) as out:
-            out.write(data)
-    else:
-        losses = photo.write(output, opened)
+    from zerodce_jax import photo
+
+    if str(output) == "-" and sys.stdout is None:
+        raise InputError("standard output: is closed")
+    with tqdm(total=1, unit="picture", disable=not sys.stderr.isatty()) as bar:
+        if source == "-":
+            opened = _standard_input(max_pixels)
+        else:
+            opened = photo.read(Path(source), max_pixels=max_pixels)
+        opened = opened.stripped() if strip else opened
+        enhanced = enhancer(opened.pixels, gamma=settings.gamma, strength=settings.strength)
+        opened = replace(opened, pixels=enhanced)
+        if str(output) == "-":
+            kind = photo.written_as(opened.kind or "png") if format == "keep" else format
+            data, losses = photo.encode(opened, kind)
+            # Not through sys.stdout, which would write again at the end what a reader refused.
+            with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+                out.write(data)
+        else:
+            losses = photo.write(output, opened)
+        bar.update()
     for note in (*opened.notes, *losses):
         _say(f"note: {note}")
     return 0
+
+
+def _standard_input(max_pixels: int) -> "photo.Photo":
+    from zerodce_jax import photo
+
+    if sys.stdin is None:
+        raise InputError("standard input: is closed")
+    most = photo.largest_file(max_pixels)
+    data = sys.stdin.buffer.read(most + 1)
+    if len(data) > most:
+        raise InputError(f"standard input: more than {most:,} bytes are too large for a picture")
+    try:
+        return photo.decode(data, max_pixels=max_pixels)
+    except InputError as error:
+        raise InputError(f"standard input: {error}") from error
 
 
 def _say(line: str) -> None:
