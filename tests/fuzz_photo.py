@@ -12,7 +12,6 @@ dies, each failure is one line, and all other results are as if the broken files
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -37,6 +36,13 @@ from zerodce_jax.config import NetworkConfig
 ROOT = Path(__file__).parent.parent
 MEMORY = 12 << 30
 """Bytes that a process may have, so that no lie takes the whole machine."""
+# In the child itself: what subprocess runs between fork and exec does not go with JAX's threads.
+LIMITED = """
+import os, resource, sys
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
 FILES_OF_A_KIND = 50
 """Broken files that are made of the same whole ones."""
 
@@ -122,14 +128,13 @@ class Fuzzer:
         options["--max-pixels"] = self.max_pixels
         words = [str(word) for pair in options.items() for word in pair]
         result = subprocess.run(
-            [sys.executable, ROOT / "enhance.py", source, *words],
+            [sys.executable, "-c", LIMITED, str(MEMORY), ROOT / "enhance.py", source, *words],
             env=self.environment,
             capture_output=True,
             text=True,
             errors="backslashreplace",
             check=False,
             timeout=900,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
         )
         return result, json.loads(report.read_text()) if report.exists() else []
 

@@ -192,7 +192,7 @@ def count(event, **_):
         counts[name] += 1
 jax.monitoring.register_event_listener(count)
 use_compilation_cache()
-Enhancer.load(sys.argv[1], tile=16)(np.zeros((5, 6, 3), np.uint8))
+Enhancer.load(sys.argv[1], engine="xla", tile=16)(np.zeros((5, 6, 3), np.uint8))
 print(json.dumps(counts))
 """
 

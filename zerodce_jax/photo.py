@@ -313,8 +313,8 @@ def quiet_decoders() -> None:
     """
     for name in ("PIL", "imagecodecs"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    for library in (Path(Image.__file__).parent.parent / "pillow.libs").glob("libtiff-*"):
-        with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError):
+        for library in (Path(Image.__file__).parent.parent / "pillow.libs").glob("libtiff-*"):
             ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 
 
