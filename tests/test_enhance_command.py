@@ -14,8 +14,9 @@ import pytest
 from command import enhance, opened, rows_of, run, summary_of
 from PIL import Image
 
-from zerodce_jax import folder, photo
+from zerodce_jax import folder, photo, png, tiff
 from zerodce_jax.enhancer import Enhancer
+from zerodce_jax.metadata import Metadata
 
 pytestmark = pytest.mark.usefixtures("no_compilation_cache")
 
@@ -404,3 +405,29 @@ def test_what_a_pipe_cannot_do(through_pipe: Callable, tmp_path: Path) -> None:
     status, _, errors = through_pipe(as_bytes("GIF"), "-", "-o", tmp_path / "a.gif")
     assert status == 2
     assert "name a picture" in errors
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("channels", [(), (2,), (3,), (4,)])
+def test_no_strength_and_no_gamma_give_every_depth_back(
+    dtype: str, channels: tuple[int, ...], network: Path, tmp_path: Path
+) -> None:
+    samples = np.random.default_rng(0).random((41, 37, *channels), dtype=np.float32)
+    if dtype != "float32":
+        samples = np.round(samples * np.iinfo(dtype).max).astype(dtype)
+    kinds = {"tif": tiff.encode(samples, Metadata())}
+    if dtype != "float32":
+        kinds["png"] = png.encode(samples, Metadata())
+    for suffix, content in kinds.items():
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / f"in/a.{suffix}").write_bytes(content)
+    options = ("--strength", 0, "--gamma", 1, "-m", network)
+    assert enhance(tmp_path / "in", "-o", tmp_path / "out", "--suffix", "x", *options) == 0
+    for suffix in kinds:
+        before, after = (
+            photo.read(tmp_path / name) for name in (f"in/a.{suffix}", f"out/ax.{suffix}")
+        )
+        np.testing.assert_array_equal(after.pixels, before.pixels)
+        assert after.pixels.dtype == dtype
+        if channels in {(2,), (4,)}:
+            np.testing.assert_array_equal(after.alpha, samples[..., -1])
