@@ -81,17 +81,15 @@ class Batches:
     ) -> None:
         self._engine, self._config, self._settings = engine, config, settings
         self._pool = pool
-        # Networks that look at a reduced copy of the whole image are applied in a second pass.
-        self._two_passes = config.scale > 1 or config.levels > 1
         self._slots: list[tuple[Job, Tile]] = []
         self._running: deque[tuple[Future[np.ndarray], list[tuple[Job, Tile]]]] = deque()
 
     def add(self, job: Job) -> None:
         """Put the tiles of an image into batches, each sent off once it is full."""
-        if self._two_passes:
+        if self._config.two_passes:
             job.maps = self._estimate(job.pixels)
         height, width = job.pixels.shape[:2]
-        halo = 0 if self._two_passes else self._engine.halo
+        halo = 0 if self._config.two_passes else self._engine.halo
         for tile in tiles(height, width, size=self._engine.tile, halo=halo):
             if self._slots and self._tiles.dtype != job.pixels.dtype:
                 self._send()
@@ -183,7 +181,7 @@ class Batches:
 
     def _send(self) -> None:
         engine, settings = self._engine, self._settings
-        if not self._two_passes:
+        if not self._config.two_passes:
             result = self._run(engine.enhance, self._tiles, self._valid, self._gray, settings)
         elif self._config.levels > 1:
             result = self._run(engine.apply_grid, self._tiles, self._maps, self._gray, settings)
@@ -192,7 +190,8 @@ class Batches:
             result = self._run(engine.apply, self._tiles, *places, self._gray, settings)
         self._running.append((result, self._slots))
         self._slots = []
-        if len(self._running) > engine.workers:
+        # Enough in hand that no worker waits while this thread does.
+        if len(self._running) > 4 * engine.workers:
             self._collect()
 
     def _collect(self) -> None:

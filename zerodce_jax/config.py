@@ -113,6 +113,11 @@ class NetworkConfig:
         return self.levels * self.maps
 
     @property
+    def two_passes(self) -> bool:
+        """Whether curves are estimated on a reduced copy of the whole image, and then applied."""
+        return self.scale > 1 or self.levels > 1
+
+    @property
     def radius(self) -> int:
         """Reach of the receptive field, in pixels of the image that the network sees.
 

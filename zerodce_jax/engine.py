@@ -61,6 +61,9 @@ class XlaEngine:
         # On a CPU, one tile for each core: XLA computes most of a convolution on one. A GPU wants
         # enough work to fill it, and the next batch while it computes one.
         default_tile, default_batch = (256, 1) if on_cpu else (512, 8)
+        if on_cpu and not network.config.two_passes:
+            # It divides the sides of many pictures and videos; 256 overhangs them.
+            default_tile = 240
         self.workers = -(-cores() // len(devices)) if on_cpu else 2
         self.tile = tile_side(default_tile if tile is None else tile, network.config)
         per_device = -(-(batch or default_batch * len(devices)) // len(devices))
@@ -205,9 +208,8 @@ def _enhance(
     gamma: Array,
     strength: Array,
 ) -> Array:
-    maps = _estimate(structure, halo, params, tiles, valid)
-    tiles = _without_halo(tiles, halo)
-    return _finish(tiles, maps, gray, gamma, strength, iterations)
+    maps = _stronger(_estimate(structure, halo, params, tiles, valid), strength)
+    return _finish(_without_halo(tiles, halo), maps, gray, gamma, iterations)
 
 
 def _estimate(
@@ -236,9 +238,13 @@ def _apply(
     vertical = jnp.maximum(0, 1 - jnp.abs(rows[:, :, None] - samples))
     horizontal = jnp.maximum(0, 1 - jnp.abs(columns[:, :, None] - samples))
     maps = jnp.einsum(
-        "bys,bxt,bstc->byxc", vertical, horizontal, maps, precision=jax.lax.Precision.HIGHEST
+        "bys,bxt,bstc->byxc",
+        vertical,
+        horizontal,
+        _stronger(maps, strength),
+        precision=jax.lax.Precision.HIGHEST,
     )
-    return _finish(tiles, maps, gray, gamma, strength, iterations)
+    return _finish(tiles, maps, gray, gamma, iterations)
 
 
 def _apply_grid(
@@ -251,14 +257,16 @@ def _apply_grid(
     gamma: Array,
     strength: Array,
 ) -> Array:
+    grid = _stronger(grid, strength)
     maps = slice_grid(grid, to_float(tiles), scale=scale, levels=levels)
-    return _finish(tiles, maps, gray, gamma, strength, iterations)
+    return _finish(tiles, maps, gray, gamma, iterations)
 
 
-def _finish(
-    tiles: Array, maps: Array, gray: Array, gamma: Array, strength: Array, iterations: int
-) -> Array:
-    maps = jnp.clip(strength * maps, -1, 1)
+def _stronger(maps: Array, strength: Array) -> Array:
+    return jnp.clip(strength * maps, -1, 1)
+
+
+def _finish(tiles: Array, maps: Array, gray: Array, gamma: Array, iterations: int) -> Array:
     image = apply_curves(to_float(tiles), maps, iterations=iterations)
     # Several times as fast as a power, and no less exact; the logarithm of 0 is what it should be.
     image = jnp.where(gamma == 1, image, jnp.exp(gamma * jnp.log(image)))

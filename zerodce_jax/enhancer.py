@@ -130,7 +130,8 @@ class Enhancer:
         """Enhance images as they come; tiles of several images share a batch.
 
         Args:
-            images: Of any sizes and kinds, read one after another and not kept.
+            images: Of any sizes and kinds, read one after another, small ones a few ahead of the
+                results, and not kept.
             gamma: Exponent after the curves, in (0, 10]; 1 is off.
             strength: Factor on the curve maps, in [0, 2]: 0 gives the input back, 1 is the
                 network's own choice. Maps are kept within [-1, 1].
@@ -139,7 +140,8 @@ class Enhancer:
             An iterator over the enhanced images, in the order of the images.
 
         Raises:
-            InputError: An image is empty or of a kind that cannot be handled.
+            InputError: An image is empty or of a kind that cannot be handled; it comes after the
+                results of those before it.
             UsageError: `gamma` or `strength` is out of range.
         """
         # Checked here and now, not at the first image.
@@ -147,11 +149,16 @@ class Enhancer:
         return self._stream(images, settings)
 
     def _stream(self, images: Iterable[ImageT], settings: EnhanceSettings) -> Iterator[ImageT]:
+        waiting: deque[tuple[Job, Callable[[np.ndarray], Any]]] = deque()
+        failure = None
         with ThreadPoolExecutor(self._engine.workers) as pool:
             batches = Batches(self._engine, self.network.config, settings, pool)
-            waiting: deque[tuple[Job, Callable[[np.ndarray], Any]]] = deque()
             for image in images:
-                job, close = _open(image)
+                try:
+                    job, close = _open(image)
+                except InputError as error:
+                    failure = error
+                    break
                 waiting.append((job, close))
                 batches.add(job)
                 while waiting and not waiting[0][0].missing:
@@ -159,6 +166,8 @@ class Enhancer:
             batches.finish()
         for job, close in waiting:
             yield _finished(job, close)
+        if failure is not None:
+            raise failure
 
 
 def _open(image: Any) -> tuple[Job, Callable[[np.ndarray], Any]]:
