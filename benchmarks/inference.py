@@ -141,7 +141,8 @@ def main(
             contender.prepare(*SIZES[0])
             contender.run(width, height)
             contender.end()
-    print(description())
+    machine = description()
+    print(machine)
     print()
     sizes = " | ".join(f"{width}x{height}" for width, height in (*SIZES, LARGEST))
     print(f"| megapixels/s, median (range) | {sizes} | peak memory | first run |")
@@ -150,7 +151,7 @@ def main(
         print(contender.row())
     if json_file is not None:
         figures = {name: contender.figures for name, contender in rows.items()}
-        text = json.dumps({"machine": description(), "contenders": figures}, indent=1)
+        text = json.dumps({"machine": machine, "contenders": figures}, indent=1)
         json_file.write_text(text + "\n")
 
 
