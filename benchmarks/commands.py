@@ -59,7 +59,7 @@ def main(*, repetitions: int = 5) -> None:
         cells = {name: [] for name in commands}
         for width, height in SIZES:
             source = base / f"{width}.jpg"
-            # In a process of its own: the peak of a process counts what its parent held when it began.
+            # In a process of its own: a peak counts what the parent held when the process began.
             maker = multiprocessing.get_context("spawn").Process(
                 target=save_picture, args=(source, width, height)
             )
