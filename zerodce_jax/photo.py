@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, JpegImagePlugin, UnidentifiedImageError
 
 from zerodce_jax import metadata, png, tiff
 from zerodce_jax.atomic import replacing
@@ -165,6 +165,30 @@ def read_rgb(path: Path, *, size: int | None = None) -> UInt8[np.ndarray, "h w 3
     image = Image.fromarray(_as_type(photo.pixels, np.uint8)).convert("RGB")
     if size is not None:
         image = image.resize((size, size), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def thumbnail(
+    pixels: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Scale an image (Lanczos) to fit into a width and a height, in the middle of white."""
+    image = Image.fromarray(pixels)
+    ratio = min(size[0] / image.width, size[1] / image.height)
+    image = image.resize(
+        (max(1, round(image.width * ratio)), max(1, round(image.height * ratio))),
+        Image.Resampling.LANCZOS,
+    )
+    cell = Image.new("RGB", size, "white")
+    cell.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return np.asarray(cell)
+
+
+def lettering(text: str, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
+    """A line of black text in the middle of white of some width and height, in pixels."""
+    image = Image.new("RGB", size, "white")
+    font = ImageFont.load_default(size=0.7 * size[1])
+    place = (size[0] / 2, size[1] / 2)
+    ImageDraw.Draw(image).text(place, text, fill="black", font=font, anchor="mm")
     return np.asarray(image)
 
 

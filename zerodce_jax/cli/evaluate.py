@@ -1,0 +1,103 @@
+"""``zerodce evaluate``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+
+def evaluate(
+    networks: Annotated[Positional[tuple[str, ...]], arg(metavar="NETWORK...")],
+    /,
+    *,
+    pairs: Annotated[tuple[Path, Path] | None, arg(metavar="LOW HIGH")] = None,
+    images: Annotated[Path | None, arg(metavar="DIR")] = None,
+    gamma: Annotated[float | None, arg(metavar="X")] = None,
+    strength: Annotated[float | None, arg(metavar="X")] = None,
+    engine: Literal["auto", "xla", "onnx"] = "auto",
+    json: Annotated[Path | None, arg(metavar="FILE")] = None,
+    csv: Annotated[Path | None, arg(metavar="FILE")] = None,
+    sheet: Annotated[Path | None, arg(metavar="FILE.jpg")] = None,
+) -> int:
+    """Judge networks side by side, with references or without.
+
+    Args:
+        networks: Networks, as for enhance --model.
+        pairs: Folder of dark pictures, and folder of the same ones in good light under the same
+            names (extensions may differ).
+        images: Folder of dark pictures, for the figures that need no references.
+        gamma: Exponent applied after the curves, as for enhance.
+        strength: How strongly to enhance, as for enhance.
+        engine: What computes, as for enhance.
+        json: Write the figures of each picture, and the means.
+        csv: Write the figures of each picture as a table.
+        sheet: Write a picture of the first pictures side by side: input, networks, reference.
+    """
+    from tqdm import tqdm
+
+    from zerodce_jax import convert, photo
+    from zerodce_jax import evaluate as evaluation
+    from zerodce_jax.errors import UsageError
+
+    photo.quiet_decoders()
+    if not networks:
+        raise UsageError("evaluate: name a network, such as reduced")
+    for path in (json, csv, sheet):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UsageError(f"{path}: there is no such folder")
+    if sheet is not None and photo.format_of(sheet) in {None, "gif"}:
+        raise UsageError(f"{sheet}: name a picture, such as sheet.jpg")
+    references = None
+    if pairs is not None and images is None:
+        matching, alone = evaluation.pairs_of(*pairs)
+        files, references = [low for low, _ in matching], [high for _, high in matching]
+        for path in alone:
+            _say(f"note: {path}: has no partner, left out")
+    elif images is not None and pairs is None:
+        files = evaluation.pictures_in(images)
+    else:
+        raise UsageError("evaluate: name either --pairs LOW HIGH or --images DIR")
+    loaded = {name: convert.load(name) for name in networks}
+    for network in loaded.values():
+        for note in network.notes:
+            _say(f"note: {note}")
+
+    from zerodce_jax.enhancer import Enhancer, choose_engine
+
+    engine = choose_engine(engine)
+    if engine == "xla":
+        from zerodce_jax.engine import use_compilation_cache
+
+        use_compilation_cache()
+    enhancers = {name: Enhancer(network, engine=engine) for name, network in loaded.items()}
+    # What is not given is the enhancer's choice.
+    given = {"gamma": gamma, "strength": strength}
+    settings = {name: value for name, value in given.items() if value is not None}
+    judged: list[evaluation.Judged] = []
+    found = evaluation.evaluate(enhancers, files, references, settings=settings)
+    with tqdm(total=len(files), unit="picture", disable=not sys.stderr.isatty()) as bar:
+        for picture in found:
+            judged.append(picture)
+            if picture.problem:
+                with bar.external_write_mode(file=sys.stderr):
+                    _say(picture.problem)
+            bar.update()
+    if json is not None:
+        evaluation.write_json(json, judged, settings)
+    if csv is not None:
+        evaluation.write_csv(csv, judged)
+    done = [picture for picture in judged if not picture.problem]
+    if not done:
+        return 1
+    if sheet is not None:
+        evaluation.write_sheet(sheet, done)
+    print(evaluation.markdown(done))
+    print(f"means over {len(done)} picture{'s'[: len(done) > 1]}")
+    return 1 if len(done) < len(judged) else 0
+
+
+def _say(line: str) -> None:
+    from zerodce_jax.errors import one_line
+
+    print(f"zerodce: {one_line(line)}", file=sys.stderr)
