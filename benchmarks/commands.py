@@ -21,6 +21,8 @@ from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 SIZES = ((640, 480), (4000, 3000))
+# What the PyTorch programs do: no exposure for each picture, nothing kept or held down.
+PLAIN = ["--exposure", "off", "--gamma", "1.15", "--protect-highlights", "0", "--denoise", "0"]
 PYTORCH = """
 import sys
 import numpy as np
@@ -52,6 +54,7 @@ def main(*, repetitions: int = 5) -> None:
                 options = ["-m", network, "--engine", engine, "--overwrite", "-o", "{target}"]
                 name = f"enhance.py --engine {engine} -m {network}"
                 commands[name] = [str(ROOT / "enhance.py"), "{source}", *options]
+                commands[f"{name}, curves and gamma alone"] = [*commands[name], *PLAIN]
         for network in ("reduced", "plusplus"):
             commands[f"PyTorch eager, {network}"] = ["-c", PYTORCH, network, "{source}", "{target}"]
         print(f"| command | {' | '.join(f'{w}x{h}, s | MiB' for w, h in SIZES)} |")

@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from zerodce_jax import Enhancer, convert, metrics, photo
+from zerodce_jax import Enhancer, EnhanceSettings, convert, metrics, photo
 from zerodce_jax.config import TrainConfig
 from zerodce_jax.data import find_images
 from zerodce_jax.step import make_losses
@@ -44,7 +44,8 @@ def main(parts: Path, networks: Positional[tuple[str, ...]], /) -> None:
         enhancer = Enhancer(network)
         cells = [f"{terms[column]:.4f}" for column in COLUMNS]
         for gamma in (1.15, 1.0):
-            lows = enhancer.many((low for low, _ in pixels), gamma=gamma)
+            settings = EnhanceSettings(gamma=gamma).to_dict()
+            lows = enhancer.many((low for low, _ in pixels), **settings)
             cells.append(agreement(list(zip(lows, (high for _, high in pixels), strict=True))))
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 

@@ -30,10 +30,12 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 def ours(network: str, engine: str) -> Run:
     """This project's enhancer, from arrays to arrays."""
-    from zerodce_jax import Enhancer
+    from zerodce_jax import Enhancer, EnhanceSettings
 
     enhancer = Enhancer.load(network, engine=engine)
-    return lambda image: enhancer(image, gamma=GAMMA)
+    # What the others do, and nothing besides.
+    settings = EnhanceSettings(gamma=GAMMA).to_dict()
+    return lambda image: enhancer(image, **settings)
 
 
 def eager(network: str, layout: str) -> Run:

@@ -16,11 +16,11 @@ class Inverter(Enhancer):
     """Turns pictures into their negatives, without a network."""
 
     def __init__(self) -> None:
-        self.called_with: list[tuple[float, float]] = []
+        self.called_with: list[dict] = []
 
-    def many(self, images, *, gamma=1.15, strength=1.0):
+    def many(self, images, **settings):
         for image in images:
-            self.called_with.append((gamma, strength))
+            self.called_with.append(settings)
             yield 255 - image
 
 
@@ -31,7 +31,7 @@ class StrikingInverter(Inverter):
         super().__init__()
         self.error, self.after = error, after
 
-    def many(self, images, *, gamma=1.15, strength=1.0):
+    def many(self, images, **settings):
         for i, image in enumerate(images):
             if i == self.after:
                 raise self.error
@@ -45,7 +45,7 @@ class BatchedInverter(Inverter):
         super().__init__()
         self.size = size
 
-    def many(self, images, *, gamma=1.15, strength=1.0):
+    def many(self, images, **settings):
         waiting = []
         for image in images:
             waiting.append(image)

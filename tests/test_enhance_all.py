@@ -33,7 +33,7 @@ def test_every_picture_is_written(jobs: int, tmp_path: Path) -> None:
         (item, "done", 2, 2) for item in items
     ]
     assert all(result.seconds > 0 and not result.message for result in results)
-    assert inverter.called_with == [(2.0, 0.5)] * 3
+    assert inverter.called_with == [settings.to_dict()] * 3
     np.testing.assert_array_equal(photo.read(tmp_path / "out/a.png").pixels, 255 - PIXELS)
     gray = photo.read(tmp_path / "out/sub/gray.png").pixels
     np.testing.assert_array_equal(gray, 255 - PIXELS[:, :, 0])

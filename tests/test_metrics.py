@@ -182,6 +182,9 @@ def test_noise_of_bright_and_of_black_places_is_left_out() -> None:
 
 def test_no_noise_and_no_such_brightening_have_no_ratio() -> None:
     assert math.isnan(metrics.noise_amplification(plain(0.2), plain(0.4)))
+    # Nor has what rounding to 8 bits would leave.
+    faint = 0.15 + grain(0.2 / 255)
+    assert math.isnan(metrics.noise_amplification(faint, faint))
     # No exponent brightens what is black for the greater part.
     image = 0.2 + grain(0.01)
     image[:96] = 0
@@ -191,13 +194,13 @@ def test_no_noise_and_no_such_brightening_have_no_ratio() -> None:
 # Detail.
 
 
-def test_contrast_is_relative_to_brightness() -> None:
-    # std / mean: 0.1 / 0.2 before; twice as bright the same, with an offset of 0.3 0.1 / 0.5.
+def test_contrast_is_the_spread_of_brightness() -> None:
+    # Twice as bright is twice the contrast; an offset changes nothing.
     image = checks(0.1, 0.3)
-    assert metrics.detail_retention(image, 2 * image).textured == pytest.approx(1, rel=1e-4)
-    flatter = metrics.detail_retention(image, image + np.float32(0.3))
-    assert flatter.textured == pytest.approx(0.4, rel=1e-4)
-    assert math.isnan(flatter.bright)
+    assert metrics.detail_retention(image, 2 * image).textured == pytest.approx(2, rel=1e-4)
+    lifted = metrics.detail_retention(image, image + np.float32(0.3))
+    assert lifted.textured == pytest.approx(1, rel=1e-4)
+    assert math.isnan(lifted.bright)
 
 
 def test_bright_and_textured_places_are_told_apart() -> None:

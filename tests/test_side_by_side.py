@@ -148,7 +148,7 @@ def test_pictures_are_read_and_written_while_another_is_enhanced(
         return losses
 
     class Waiting(Inverter):
-        def many(self, images, *, gamma=1.15, strength=1.0):
+        def many(self, images, **settings):
             for i, image in enumerate(images):
                 if i + 1 < len(items):
                     assert was_read[items[i + 1].source].wait(5), "the next one is not read"
@@ -221,7 +221,7 @@ def test_what_is_being_written_when_interrupted_is_finished(
         return write(path, opened)
 
     class Interrupted(Inverter):
-        def many(self, images, *, gamma=1.15, strength=1.0):
+        def many(self, images, **settings):
             yield 255 - next(iter(images))
             assert writing.wait(10)
             raise KeyboardInterrupt

@@ -9,9 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from zerodce_jax import resampling
+from zerodce_jax import exposure, resampling
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
-from zerodce_jax.grid import block_means, surroundings
+from zerodce_jax.denoise import REACH
+from zerodce_jax.grid import at_brightness, block_means, blocks, surroundings
 from zerodce_jax.tiling import Tile, tiles
 
 
@@ -27,7 +28,9 @@ class Engine(Protocol):
     workers: int
     halo: int
 
-    def enhance(self, tiles: Any, valid: Any, gray: Any, settings: EnhanceSettings) -> Any:
+    def enhance(
+        self, tiles: Any, valid: Any, gray: Any, strength: Any, settings: EnhanceSettings
+    ) -> Any:
         """Estimate curves and apply them."""
         ...
 
@@ -36,12 +39,28 @@ class Engine(Protocol):
         ...
 
     def apply(
-        self, tiles: Any, maps: Any, rows: Any, columns: Any, gray: Any, settings: EnhanceSettings
+        self,
+        tiles: Any,
+        valid: Any,
+        maps: Any,
+        rows: Any,
+        columns: Any,
+        gray: Any,
+        strength: Any,
+        settings: EnhanceSettings,
     ) -> Any:
         """Bring reduced curve maps up to size and apply them."""
         ...
 
-    def apply_grid(self, tiles: Any, maps: Any, gray: Any, settings: EnhanceSettings) -> Any:
+    def apply_grid(
+        self,
+        tiles: Any,
+        valid: Any,
+        maps: Any,
+        gray: Any,
+        strength: Any,
+        settings: EnhanceSettings,
+    ) -> Any:
         """Read curve maps out of a bilateral grid and apply them."""
         ...
 
@@ -58,6 +77,8 @@ class Job:
     """Filled tile by tile; gray images have one channel."""
     missing: int
     """Pixels of `enhanced` still to come."""
+    strength: float = 1.0
+    """Factor on its curve maps."""
     maps: Float[np.ndarray, "y x outputs"] | None = None
     """Curve maps at a reduced size, for networks that estimate curves there."""
 
@@ -81,16 +102,21 @@ class Batches:
     ) -> None:
         self._engine, self._config, self._settings = engine, config, settings
         self._pool = pool
+        # What tiles bring along of their surroundings: what the network sees of them, unless it
+        # looks at a reduced copy, and what denoising does; for a grid in whole blocks.
+        self._halo = REACH if settings.denoise else 0
+        if not config.two_passes:
+            self._halo += engine.halo
+        elif config.levels > 1:
+            self._halo = blocks(self._halo, config.scale) * config.scale
         self._slots: list[tuple[Job, Tile]] = []
         self._running: deque[tuple[Future[np.ndarray], list[tuple[Job, Tile]]]] = deque()
 
     def add(self, job: Job) -> None:
         """Put the tiles of an image into batches, each sent off once it is full."""
-        if self._config.two_passes:
-            job.maps = self._estimate(job.pixels)
+        self._look(job)
         height, width = job.pixels.shape[:2]
-        halo = 0 if self._config.two_passes else self._engine.halo
-        for tile in tiles(height, width, size=self._engine.tile, halo=halo):
+        for tile in tiles(height, width, size=self._engine.tile, halo=self._halo):
             if self._slots and self._tiles.dtype != job.pixels.dtype:
                 self._send()
             if not self._slots:
@@ -98,6 +124,7 @@ class Batches:
             slot = len(self._slots)
             tile.cut(job.pixels, self._tiles[slot])
             self._gray[slot] = job.gray
+            self._strength[slot] = job.strength
             self._valid[slot] = tile.valid(height, width)
             if job.maps is not None:
                 self._cut_maps(job.maps, tile, height, width, slot)
@@ -112,25 +139,49 @@ class Batches:
         while self._running:
             self._collect()
 
-    def _estimate(self, pixels: Shaped[np.ndarray, "h w 3"]) -> Float[np.ndarray, "y x outputs"]:
-        """Estimate the curve maps of a whole image at the network's scale."""
-        config, engine = self._config, self._engine
+    def _look(self, job: Job) -> None:
+        """Look at an image as a whole: for its strength, and for maps of a reduced size."""
+        config, settings = self._config, self._settings
+        pixels, maps = job.pixels, None
+        if config.two_passes:
+            job.maps = maps = self._estimate(self._reduced(pixels))
+        job.strength = settings.strength
+        if settings.level is None:
+            return
+        if maps is None:
+            side = blocks(max(pixels.shape[:2]), exposure.THUMBNAIL)
+            maps = self._estimate(self._means(pixels, side))
+        # A pixel for each of the samples, not their means: bright and dark ones make a difference.
+        rows, columns = (
+            ((np.arange(count) + 0.5) * size / count).astype(int)
+            for size, count in zip(pixels.shape[:2], maps.shape[:2], strict=True)
+        )
+        samples = pixels[np.ix_(rows, columns)] / np.float32(_top(pixels))
         if config.levels > 1:
-            # In bands of whole blocks, one for each worker.
-            band = -(-pixels.shape[0] // (engine.workers * config.scale)) * config.scale
-            means = [
-                self._run(block_means, pixels[top : top + band], config.scale)
-                for top in range(0, pixels.shape[0], band)
-            ]
-            reduced = np.concatenate([each.result() for each in means])
-        else:
-            reduced = resampling.resample(
-                pixels,
-                resampling.down_positions(pixels.shape[0], config.scale),
-                resampling.down_positions(pixels.shape[1], config.scale),
-            )
-        if pixels.dtype.kind == "u":
-            reduced /= np.iinfo(pixels.dtype).max
+            maps = at_brightness(maps, samples, config.levels)
+        iterations = config.iterations
+        job.strength *= exposure.strength(samples, maps, settings, iterations=iterations)
+
+    def _reduced(self, pixels: Shaped[np.ndarray, "h w 3"]) -> Float[np.ndarray, "y x 3"]:
+        """The copy of an image that a network looks at, in [0, 1]."""
+        scale = self._config.scale
+        if self._config.levels > 1:
+            return self._means(pixels, scale)
+        rows, columns = (resampling.down_positions(size, scale) for size in pixels.shape[:2])
+        return resampling.resample(pixels, rows, columns) / _top(pixels)
+
+    def _means(self, pixels: Shaped[np.ndarray, "h w 3"], side: int) -> Float[np.ndarray, "y x 3"]:
+        """Means of blocks, in [0, 1]: in bands of whole blocks, one for each worker."""
+        band = -(-pixels.shape[0] // (self._engine.workers * side)) * side
+        means = [
+            self._run(block_means, pixels[top : top + band], side)
+            for top in range(0, pixels.shape[0], band)
+        ]
+        return np.concatenate([each.result() for each in means]) / _top(pixels)
+
+    def _estimate(self, reduced: Float[np.ndarray, "y x 3"]) -> Float[np.ndarray, "y x outputs"]:
+        """The curve maps of a reduced image."""
+        config, engine = self._config, self._engine
         height, width = reduced.shape[:2]
         maps = np.empty((height, width, config.outputs), np.float32)
         places = list(tiles(height, width, size=engine.tile, halo=engine.halo))
@@ -150,44 +201,54 @@ class Batches:
 
     def _new_batch(self, job: Job, window: int) -> None:
         # Fresh arrays for each batch: the device may still be reading the last ones.
-        batch, tile = self._engine.batch, self._engine.tile
+        batch = self._engine.batch
         self._tiles = np.zeros((batch, window, window, 3), job.pixels.dtype)
         self._valid = np.zeros((batch, 4), np.int32)
         self._gray = np.zeros(batch, bool)
+        self._strength = np.zeros(batch, np.float32)
         if job.maps is not None:
             # Neighbouring pixels lie at most 1/scale samples of the reduced image apart; the patch
             # begins up to one sample before the first pixel and ends up to one after the last.
-            patch = (tile - 1) // self._config.scale + 3
+            patch = (window - 1) // self._config.scale + 3
             self._maps = np.zeros((batch, patch, patch, job.maps.shape[-1]), np.float32)
-            self._rows = np.zeros((batch, tile), np.float32)
-            self._columns = np.zeros((batch, tile), np.float32)
+            self._rows = np.zeros((batch, window), np.float32)
+            self._columns = np.zeros((batch, window), np.float32)
 
     def _cut_maps(self, maps: np.ndarray, tile: Tile, height: int, width: int, slot: int) -> None:
         """Give a tile the samples of the reduced curve maps that surround its pixels."""
         patch = self._maps.shape[1]
+        top, left = tile.top - tile.halo, tile.left - tile.halo
         if self._config.levels > 1:
             scale = self._config.scale
-            rows = surroundings(maps.shape[0], tile.top // scale, patch - 2)
-            columns = surroundings(maps.shape[1], tile.left // scale, patch - 2)
+            rows = surroundings(maps.shape[0], top // scale, patch - 2)
+            columns = surroundings(maps.shape[1], left // scale, patch - 2)
             self._maps[slot] = maps[np.ix_(rows, columns)]
             return
-        rows = resampling.up_positions(height, maps.shape[0])[tile.top : tile.top + tile.size]
-        columns = resampling.up_positions(width, maps.shape[1])[tile.left : tile.left + tile.size]
+        at = np.arange(tile.window)
+        rows, columns = (
+            resampling.up_positions(size, samples)[np.clip(first + at, 0, size - 1)]
+            for size, samples, first in (
+                (height, maps.shape[0], top),
+                (width, maps.shape[1], left),
+            )
+        )
         y, x = int(rows[0]), int(columns[0])
         some = maps[y : y + patch, x : x + patch]
         self._maps[slot, : some.shape[0], : some.shape[1]] = some
-        self._rows[slot, : len(rows)] = rows - y
-        self._columns[slot, : len(columns)] = columns - x
+        self._rows[slot] = rows - y
+        self._columns[slot] = columns - x
 
     def _send(self) -> None:
-        engine, settings = self._engine, self._settings
+        engine = self._engine
+        windows = (self._tiles, self._valid)
+        rest = (self._gray, self._strength, self._settings)
         if not self._config.two_passes:
-            result = self._run(engine.enhance, self._tiles, self._valid, self._gray, settings)
+            result = self._run(engine.enhance, *windows, *rest)
         elif self._config.levels > 1:
-            result = self._run(engine.apply_grid, self._tiles, self._maps, self._gray, settings)
+            result = self._run(engine.apply_grid, *windows, self._maps, *rest)
         else:
             places = (self._maps, self._rows, self._columns)
-            result = self._run(engine.apply, self._tiles, *places, self._gray, settings)
+            result = self._run(engine.apply, *windows, *places, *rest)
         self._running.append((result, self._slots))
         self._slots = []
         # Enough in hand that no worker waits while this thread does.
@@ -203,3 +264,7 @@ class Batches:
     def _run(self, compute: Callable[..., Any], *inputs: Any) -> "Future[np.ndarray]":
         # Waiting for the device is the worker's part too.
         return self._pool.submit(lambda: np.asarray(compute(*inputs)))
+
+
+def _top(pixels: np.ndarray) -> float:
+    return float(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else 1.0

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from zerodce_jax.config import NetworkConfig, flatten, nest
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, flatten, nest
 from zerodce_jax.errors import InputError, UsageError
 
 CONFIG_FILE = "config.json"
@@ -27,21 +27,26 @@ def is_checkpoint(directory: Path) -> bool:
     return (directory / CONFIG_FILE).is_file()
 
 
-def save_network(directory: Path, config: NetworkConfig, params: dict) -> None:
+def save_network(
+    directory: Path, config: NetworkConfig, params: dict, settings: EnhanceSettings
+) -> None:
     """Write a network as step 0 of a new checkpoint folder.
 
     Args:
         directory: The folder; made here.
         config: The architecture.
         params: Nested dict of arrays.
+        settings: How pictures are enhanced with it.
     """
     directory.mkdir(parents=True)
-    write_config(directory, {"network": config.to_dict()})
+    write_config(directory, {"network": config.to_dict(), "settings": settings.to_dict()})
     with ocp.training.Checkpointer(str(directory.absolute())) as checkpointer:
         checkpointer.save_checkpointables(0, {PARAMS: params})
 
 
-def load_network(directory: Path, step: int | None = None) -> tuple[NetworkConfig, dict]:
+def load_network(
+    directory: Path, step: int | None = None
+) -> tuple[NetworkConfig, dict, EnhanceSettings]:
     """Read a network from a checkpoint folder.
 
     Args:
@@ -49,14 +54,17 @@ def load_network(directory: Path, step: int | None = None) -> tuple[NetworkConfi
         step: Which step; None takes the best by validation, or the newest where there was none.
 
     Returns:
-        The architecture, and the parameters (their moving average where the run kept one) as a
-        nested dict of NumPy arrays.
+        The architecture; the parameters (their moving average where the run kept one) as a nested
+        dict of NumPy arrays; and how pictures are enhanced with it, as Zero-DCE-improved does where
+        the folder does not say.
 
     Raises:
         InputError: There is no finished checkpoint, or not this one, or it does not fit its config.
     """
     try:
-        config = NetworkConfig.from_dict(read_config(directory)["network"])
+        values = read_config(directory)
+        config = NetworkConfig.from_dict(values["network"])
+        settings = EnhanceSettings.from_dict(values.get("settings", {}))
     except UsageError as error:
         # What is wrong is the file, not the usage.
         raise InputError(f"{directory / CONFIG_FILE}: {error}") from error
@@ -88,7 +96,7 @@ def load_network(directory: Path, step: int | None = None) -> tuple[NetworkConfi
         except Exception as error:
             # Orbax fails in many ways on files that are missing or cut short.
             raise InputError(f"{directory}: step {step} is damaged or incomplete") from error
-    return config, jax.tree.map(np.asarray, params)
+    return config, jax.tree.map(np.asarray, params), settings
 
 
 def best_step(checkpoints: Sequence[Any]) -> int:

@@ -180,20 +180,87 @@ def nest(flat: dict[str, Any]) -> dict:
     return tree
 
 
+Exposure = Literal["auto", "off"] | float
+AUTO_EXPOSURE = 0.4
+"""Mean brightness that ``auto`` brings darker pictures to."""
+
+
 @dataclass(frozen=True)
 class EnhanceSettings:
-    """How the curves that a network predicts are put to use."""
+    """How the curves that a network predicts are put to use.
 
+    The defaults are the recipe of Zero-DCE-improved. Networks carry their own in their files.
+    """
+
+    exposure: Exposure = "off"
+    """Mean brightness, in (0, 1), that darker pictures are brought to, by a strength for each of
+    them; ``auto`` is 0.4. ``off`` gives every picture the same strength."""
     gamma: float = 1.15
     """Exponent applied after the curves, against over-exposure; 1 is off."""
     strength: float = 1.0
-    """Factor on the curve maps, in [0, 2]: 0 gives the input back, 1 is the network's choice."""
+    """Factor on the curve maps, in [0, 2]: 0 gives the input back, 1 is the network's choice, or
+    that of the exposure."""
+    protect_highlights: float = 0.0
+    """How much of the curve is taken back where the picture is bright already, in [0, 1]."""
+    denoise: float = 0.0
+    """How strongly noise is held down where the curve amplifies it, in [0, 1]."""
 
     def __post_init__(self) -> None:
+        for name in ("gamma", "strength", "protect_highlights", "denoise"):
+            _number(name, getattr(self, name))
+        if self.exposure not in ("auto", "off"):
+            _number("exposure", self.exposure, "auto, off or ")
+            if not 0.0 < self.exposure < 1.0:
+                raise UsageError(f"exposure must lie between 0 and 1, not {self.exposure}")
         if not 0.0 < self.gamma <= 10.0:
             raise UsageError(f"gamma must be above 0 and at most 10, not {self.gamma}")
         if not 0.0 <= self.strength <= 2.0:
             raise UsageError(f"strength must lie in [0, 2], not {self.strength}")
+        for name in ("protect_highlights", "denoise"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
+
+    @classmethod
+    def adaptive(cls) -> Self:
+        """What suits the networks of this project: pictures come out well lit, and no more."""
+        return cls(exposure="auto", gamma=1.0, protect_highlights=0.8, denoise=0.5)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild settings from what `to_dict` gave, as files of networks store it.
+
+        Raises:
+            UsageError: A field is unknown, or a value is out of range.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise UsageError(f"enhancement settings: unknown fields {', '.join(unknown)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values, to be stored; `from_dict` reads them back."""
+        return dataclasses.asdict(self)
+
+    def changed(self, **values: Any) -> Self:
+        """These settings with some others; None leaves a setting as it is.
+
+        Raises:
+            UsageError: A value is out of range.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        return dataclasses.replace(self, **given)
+
+    @property
+    def level(self) -> float | None:
+        """Mean brightness that darker pictures are brought to, or None."""
+        if self.exposure == "off":
+            return None
+        return AUTO_EXPOSURE if self.exposure == "auto" else float(self.exposure)
+
+
+def _number(name: str, value: object, otherwise: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{name} must be {otherwise}a number, not {value!r}")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ the assumption is kept in `Network.notes`, and every tensor that does not fit is
 import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -18,7 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from zerodce_jax.atomic import replacing
-from zerodce_jax.config import NetworkConfig, flatten, nest, preset
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, flatten, nest, preset
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.pth import read_state_dict
 
@@ -40,6 +40,8 @@ class Network:
     config: NetworkConfig
     params: dict
     """Nested dict of float32 NumPy arrays, kernels as (height, width, in, out)."""
+    settings: EnhanceSettings = field(default_factory=EnhanceSettings)
+    """How pictures are enhanced with it, unless they are told otherwise."""
     notes: tuple[str, ...] = ()
     """What had to be assumed when it was read, each a sentence for the user."""
 
@@ -83,8 +85,8 @@ def _load(source: str | Path, preset: str | None) -> Network:
         directory = path if step is None else path.with_name(path.name.rpartition("@")[0])
         if not checkpoint.is_checkpoint(directory):
             raise InputError(f"{directory}: holds no checkpoint of this program")
-        config, params = checkpoint.load_network(directory, step)
-        return Network(config, params)
+        config, params, settings = checkpoint.load_network(directory, step)
+        return Network(config, params, settings)
     if not path.exists():
         names = ", ".join(shipped()) or "none yet"
         raise InputError(f"{source}: no such network file, and none of the shipped ones ({names})")
@@ -126,6 +128,7 @@ def save(network: Network, path: Path, *, layout: Layout = "jax") -> None:
                 "format": "pt" if layout == "torch" else "jax",
                 "config": json.dumps(network.config.to_dict()),
                 "preset": network.config.preset or "",
+                "settings": json.dumps(network.settings.to_dict()),
             }
             contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
             # Not save_file, which lets nobody but the owner read what it writes.
@@ -133,7 +136,7 @@ def save(network: Network, path: Path, *, layout: Layout = "jax") -> None:
         else:
             from zerodce_jax import checkpoint
 
-            checkpoint.save_network(temporary, network.config, network.params)
+            checkpoint.save_network(temporary, network.config, network.params, network.settings)
 
 
 def round_trip(network: Network) -> list[tuple[str, tuple[int, ...], float]]:
@@ -180,6 +183,7 @@ def from_torch(
     *,
     preset: str | None = None,
     config: NetworkConfig | None = None,
+    settings: EnhanceSettings | None = None,
     source: str = "state dict",
 ) -> Network:
     """Recognise a PyTorch state dict and take its weights over.
@@ -189,6 +193,7 @@ def from_torch(
             DataParallel.
         preset: The architecture, where it is known; otherwise names and shapes tell.
         config: The same in full, from a file that carries it.
+        settings: How pictures are enhanced with it; None is the recipe of Zero-DCE-improved.
         source: What to call the state dict in messages.
 
     Raises:
@@ -205,7 +210,8 @@ def from_torch(
         key = ours.get(name, name)
         arrays[key] = array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
     names = {name: torch_name for torch_name, name in ours.items()}
-    return Network(config, _fitted(arrays, config, source, names=names), notes)
+    params = _fitted(arrays, config, source, names=names)
+    return Network(config, params, settings or EnhanceSettings(), notes)
 
 
 def _recognise(
@@ -247,15 +253,19 @@ def _load_safetensors(path: Path, preset: str | None) -> Network:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise InputError(f"{path}: not a safetensors file, or damaged ({error})") from error
-    config = None
-    if "config" in metadata:
-        try:
+    config, settings = None, EnhanceSettings()
+    try:
+        if "config" in metadata:
             config = NetworkConfig.from_dict(json.loads(metadata["config"]))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{path}: its metadata describe no network ({error})") from error
+        if "settings" in metadata:
+            settings = EnhanceSettings.from_dict(json.loads(metadata["settings"]))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}: its metadata describe no network ({error})") from error
     if config is None or metadata.get("format") == "pt":
-        return from_torch(tensors, preset=preset, config=config, source=str(path))
-    return Network(config, _fitted(tensors, config, str(path)))
+        return from_torch(
+            tensors, preset=preset, config=config, settings=settings, source=str(path)
+        )
+    return Network(config, _fitted(tensors, config, str(path)), settings)
 
 
 def _fitted(

@@ -2,11 +2,19 @@
 
 Conventions of this module: images are float32 in [0, 1] with channels last; curve maps lie in
 [-1, 1]; the map of iteration ``i`` stands in channels ``3i .. 3i+2``, or there are 3 channels that
-all iterations share. With such input the result stays in [0, 1].
+all iterations share. With such input the result stays in [0, 1]. A NumPy array gives a NumPy array,
+a JAX array a JAX array.
 """
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+from typing import Any
+
+from jaxtyping import Float
+
+# NumPy or JAX.
+Array = Any
+
+HIGHLIGHTS = (0.3, 0.9)
+"""Brightness where the protection of highlights begins, and where it is whole."""
 
 
 def apply_curve(
@@ -84,12 +92,33 @@ def curve_gain(
         ValueError: There are too few maps for that many iterations.
     """
     _check(maps, iterations)
-    gain = jnp.ones_like(image)
+    gain = image.__array_namespace__().ones_like(image)
     for i in range(iterations):
         a = curve_of_iteration(maps, i)
         gain = gain * (1 + a * (2 * image - 1))
         image = apply_curve(image, a)
     return gain
+
+
+def unprotected(
+    image: Float[Array, "*b h w 3"], protection: Float[Array, ""] | float
+) -> Float[Array, "*b h w 1"]:
+    """Share of the curve that is left where bright pixels keep their brightness.
+
+    ``1 - p S((Y - 0.3) / 0.6)`` with Y the channel mean, p the protection and the smooth step
+    ``S(t) = t^2 (3 - 2t)``: all of it up to Y = 0.3, 1 - p from 0.9 on.
+
+    Args:
+        image: Before enhancement, (..., height, width, 3), in [0, 1].
+        protection: In [0, 1].
+
+    Returns:
+        Factors on the curve maps, (..., height, width, 1), in [0, 1].
+    """
+    xp = image.__array_namespace__()
+    low, high = HIGHLIGHTS
+    bright = xp.clip((image.mean(-1, keepdims=True) - low) / (high - low), 0, 1)
+    return 1 - protection * bright * bright * (3 - 2 * bright)
 
 
 def _check(maps: Float[Array, "*b h w maps"], iterations: int) -> None:

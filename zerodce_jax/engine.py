@@ -7,6 +7,7 @@ programs is compiled once for every image there is. Pixels travel in their own t
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ import platformdirs
 from flax import nnx
 from jaxtyping import Array, Float, Int, Shaped
 
-from zerodce_jax.config import Dtype, EnhanceSettings
+from zerodce_jax.config import Dtype, EnhanceSettings, NetworkConfig
 from zerodce_jax.convert import Network
-from zerodce_jax.curves import apply_curves
+from zerodce_jax.curves import apply_curves, curve_gain, unprotected
+from zerodce_jax.denoise import REACH, denoise
 from zerodce_jax.errors import UsageError
 from zerodce_jax.grid import slice_grid
 from zerodce_jax.network import DCENet, graphdef, to_float
@@ -69,37 +71,40 @@ class XlaEngine:
         per_device = -(-(batch or default_batch * len(devices)) // len(devices))
         self.batch = per_device * len(devices)
         self.halo = network.config.radius
-        scale, levels = network.config.scale, network.config.levels
         mesh = jax.make_mesh((len(devices),), ("tiles",), axis_types=(jax.sharding.AxisType.Auto,))
         self._over_devices = jax.NamedSharding(mesh, jax.P("tiles"))
         on_all_devices = jax.NamedSharding(mesh, jax.P())
         self._params = jax.device_put(network.params, on_all_devices)
         structure = graphdef(network.config, dtype=jnp.dtype(dtype), inference=True)
-        iterations = network.config.iterations
-        self._enhance = _Program(partial(_enhance, structure, self.halo, iterations))
+        self._enhance = _Program(partial(_enhance, structure, self.halo))
         self._estimate = _Program(partial(_estimate, structure, self.halo))
-        self._apply = _Program(partial(_apply, iterations))
-        self._apply_grid = _Program(partial(_apply_grid, iterations, scale, levels))
+        self._apply = _Program(_apply)
+        self._apply_grid = _Program(_apply_grid)
+        self._config = network.config
 
     def enhance(
         self,
         tiles: Shaped[np.ndarray, "batch window window 3"],
         valid: Int[np.ndarray, "batch 4"],
         gray: Shaped[np.ndarray, " batch"],
+        strength: Float[np.ndarray, " batch"],
         settings: EnhanceSettings,
     ) -> Shaped[Array, "batch tile tile 3"]:
         """Estimate curves and apply them, for networks that do both at full size.
 
         Args:
-            tiles: uint8, uint16 or float32 pixels with their halo; floats in [0, 1].
+            tiles: uint8, uint16 or float32 pixels; floats in [0, 1]. Their halo is that of the
+                network, and `denoise.REACH` more where the settings denoise.
             valid: Of each window, the rows and columns inside its image.
             gray: Of each tile, whether its three channels are one gray image.
-            settings: How to apply the curves.
+            strength: Factor on the curve maps of each tile.
+            settings: How to apply the curves, but for exposure and strength.
 
         Returns:
             Enhanced pixels of the tiles without halo, of the input's dtype, still being computed.
         """
-        return self._enhance(self._params, *self._put(tiles, valid, gray), *_numbers(settings))
+        arrays = self._put(tiles, valid, gray, strength)
+        return self._enhance(self._how(settings), self._params, *arrays, _numbers(settings))
 
     def estimate(
         self,
@@ -115,69 +120,95 @@ class XlaEngine:
         Returns:
             Curve maps without halo, in [-1, 1], still being computed.
         """
-        return self._estimate(self._params, *self._put(tiles, valid))
+        return self._estimate(None, self._params, *self._put(tiles, valid))
 
     def apply(
         self,
-        tiles: Shaped[np.ndarray, "batch tile tile 3"],
+        tiles: Shaped[np.ndarray, "batch window window 3"],
+        valid: Int[np.ndarray, "batch 4"],
         maps: Float[np.ndarray, "batch patch patch maps"],
-        rows: Float[np.ndarray, "batch tile"],
-        columns: Float[np.ndarray, "batch tile"],
+        rows: Float[np.ndarray, "batch window"],
+        columns: Float[np.ndarray, "batch window"],
         gray: Shaped[np.ndarray, " batch"],
+        strength: Float[np.ndarray, " batch"],
         settings: EnhanceSettings,
     ) -> Shaped[Array, "batch tile tile 3"]:
         """Bring reduced curve maps up to size and apply them.
 
         Args:
-            tiles: Full-size pixels without halo: uint8, uint16, or float32 in [0, 1].
+            tiles: Full-size pixels: uint8, uint16, or float32 in [0, 1]. Without halo, but where
+                the settings denoise: then with `denoise.REACH`.
+            valid: Of each window, the rows and columns inside its image.
             maps: Of each tile, the patch of the reduced curve maps that it needs.
             rows: Of each row of the tiles, its position in the patch, in samples.
             columns: The same of each column.
             gray: Of each tile, whether its three channels are one gray image.
-            settings: How to apply the curves.
+            strength: Factor on the curve maps of each tile.
+            settings: How to apply the curves, but for exposure and strength.
 
         Returns:
-            Enhanced pixels of the input's shape and dtype, still being computed.
+            Enhanced pixels without halo, of the input's dtype, still being computed.
         """
-        return self._apply(*self._put(tiles, maps, rows, columns, gray), *_numbers(settings))
+        arrays = self._put(tiles, valid, maps, rows, columns, gray, strength)
+        return self._apply(self._how(settings), *arrays, _numbers(settings))
 
     def apply_grid(
         self,
-        tiles: Shaped[np.ndarray, "batch tile tile 3"],
+        tiles: Shaped[np.ndarray, "batch window window 3"],
+        valid: Int[np.ndarray, "batch 4"],
         maps: Float[np.ndarray, "batch patch patch outputs"],
         gray: Shaped[np.ndarray, " batch"],
+        strength: Float[np.ndarray, " batch"],
         settings: EnhanceSettings,
     ) -> Shaped[Array, "batch tile tile 3"]:
         """Read curve maps out of a bilateral grid and apply them.
 
         Args:
-            tiles: Full-size pixels without halo: uint8, uint16, or float32 in [0, 1].
+            tiles: Full-size pixels: uint8, uint16, or float32 in [0, 1]. Without halo, but where
+                the settings denoise: then with `denoise.REACH`, as whole blocks.
+            valid: Of each window, the rows and columns inside its image.
             maps: Of each tile, its blocks of the grid with one more on each side.
             gray: Of each tile, whether its three channels are one gray image.
-            settings: How to apply the curves.
+            strength: Factor on the curve maps of each tile.
+            settings: How to apply the curves, but for exposure and strength.
 
         Returns:
-            Enhanced pixels of the input's shape and dtype, still being computed.
+            Enhanced pixels without halo, of the input's dtype, still being computed.
         """
-        return self._apply_grid(*self._put(tiles, maps, gray), *_numbers(settings))
+        arrays = self._put(tiles, valid, maps, gray, strength)
+        return self._apply_grid(self._how(settings), *arrays, _numbers(settings))
+
+    def _how(self, settings: EnhanceSettings) -> "_How":
+        protect, denoise = settings.protect_highlights > 0, settings.denoise > 0
+        return _How(self._config, self.tile, protect, denoise)
 
     def _put(self, *arrays: np.ndarray) -> list[Array]:
         return jax.device_put(list(arrays), self._over_devices)
 
 
+@dataclass(frozen=True)
+class _How:
+    """What a program is compiled for: steps that are off are not in it."""
+
+    network: NetworkConfig
+    tile: int
+    protect: bool
+    denoise: bool
+
+
 class _Program:
-    """A jitted function that is compiled once for each type of pixels, whoever asks first."""
+    """A jitted function, compiled once for each `_How` and type of pixels, whoever asks first."""
 
     def __init__(self, function: Callable[..., Array]) -> None:
-        self._jitted = jax.jit(function)
+        self._jitted = jax.jit(function, static_argnums=0)
         self._compiled: dict[Any, Callable[..., Array]] = {}
         self._lock = threading.Lock()
 
-    def __call__(self, *args: Any) -> Array:
-        kind = tuple(x.dtype for x in jax.tree.leaves(args))
+    def __call__(self, how: _How | None, *args: Any) -> Array:
+        kind = (how, *(x.dtype for x in jax.tree.leaves(args)))
         with self._lock:
             if kind not in self._compiled:
-                self._compiled[kind] = self._jitted.lower(*args).compile()
+                self._compiled[kind] = self._jitted.lower(how, *args).compile()
         return self._compiled[kind](*args)
 
 
@@ -193,45 +224,48 @@ def use_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def _numbers(settings: EnhanceSettings) -> tuple[np.float32, np.float32]:
-    return np.float32(settings.gamma), np.float32(settings.strength)
+def _numbers(settings: EnhanceSettings) -> dict[str, np.float32]:
+    names = ("gamma", "protect_highlights", "denoise")
+    return {name: np.float32(getattr(settings, name)) for name in names}
 
 
 def _enhance(
     structure: nnx.GraphDef[DCENet],
     halo: int,
-    iterations: int,
+    how: _How,
     params: dict,
     tiles: Array,
     valid: Array,
     gray: Array,
-    gamma: Array,
     strength: Array,
+    numbers: dict[str, Array],
 ) -> Array:
-    maps = _stronger(_estimate(structure, halo, params, tiles, valid), strength)
-    return _finish(_without_halo(tiles, halo), maps, gray, gamma, iterations)
+    maps = _stronger(_estimate(structure, halo, None, params, tiles, valid), strength)
+    return _finish(how, tiles, valid, maps, gray, numbers)
 
 
 def _estimate(
-    structure: nnx.GraphDef[DCENet], halo: int, params: dict, tiles: Array, valid: Array
+    structure: nnx.GraphDef[DCENet],
+    halo: int,
+    _how: None,
+    params: dict,
+    tiles: Array,
+    valid: Array,
 ) -> Array:
-    y0, y1, x0, x1 = (valid[:, i, None] for i in range(4))
-    at = jnp.arange(tiles.shape[1])
-    rows, columns = (at >= y0) & (at < y1), (at >= x0) & (at < x1)
-    mask = (rows[:, :, None, None] & columns[:, None, :, None]).astype(jnp.float32)
-    model = nnx.merge(structure, params)
-    return _without_halo(model.at_size(to_float(tiles), mask), halo)
+    maps = nnx.merge(structure, params).at_size(to_float(tiles), _inside(valid, tiles.shape[1]))
+    return _middle(maps, tiles.shape[1] - 2 * halo)
 
 
 def _apply(
-    iterations: int,
+    how: _How,
     tiles: Array,
+    valid: Array,
     maps: Array,
     rows: Array,
     columns: Array,
     gray: Array,
-    gamma: Array,
     strength: Array,
+    numbers: dict[str, Array],
 ) -> Array:
     # Hat functions around the samples: their weighted sum is linear interpolation.
     samples = jnp.arange(maps.shape[1])
@@ -244,31 +278,44 @@ def _apply(
         _stronger(maps, strength),
         precision=jax.lax.Precision.HIGHEST,
     )
-    return _finish(tiles, maps, gray, gamma, iterations)
+    return _finish(how, tiles, valid, maps, gray, numbers)
 
 
 def _apply_grid(
-    iterations: int,
-    scale: int,
-    levels: int,
+    how: _How,
     tiles: Array,
+    valid: Array,
     grid: Array,
     gray: Array,
-    gamma: Array,
     strength: Array,
+    numbers: dict[str, Array],
 ) -> Array:
-    grid = _stronger(grid, strength)
-    maps = slice_grid(grid, to_float(tiles), scale=scale, levels=levels)
-    return _finish(tiles, maps, gray, gamma, iterations)
+    scale, levels = how.network.scale, how.network.levels
+    maps = slice_grid(_stronger(grid, strength), to_float(tiles), scale=scale, levels=levels)
+    return _finish(how, tiles, valid, maps, gray, numbers)
 
 
 def _stronger(maps: Array, strength: Array) -> Array:
-    return jnp.clip(strength * maps, -1, 1)
+    return jnp.clip(strength[:, None, None, None] * maps, -1, 1)
 
 
-def _finish(tiles: Array, maps: Array, gray: Array, gamma: Array, iterations: int) -> Array:
-    image = apply_curves(to_float(tiles), maps, iterations=iterations)
+def _finish(
+    how: _How, tiles: Array, valid: Array, maps: Array, gray: Array, numbers: dict[str, Array]
+) -> Array:
+    """Curves, noise, gamma, the mean for gray, and rounding."""
+    window = tiles.shape[1]
+    size = how.tile + 2 * REACH * how.denoise
+    iterations = how.network.iterations
+    pixels, maps = to_float(_middle(tiles, size)), _middle(maps, size)
+    if how.protect:
+        maps = maps * unprotected(pixels, numbers["protect_highlights"])
+    image = apply_curves(pixels, maps, iterations=iterations)
+    if how.denoise:
+        gain = curve_gain(pixels, maps, iterations=iterations)
+        inside = _middle(_inside(valid, window), size)
+        image = denoise(image, gain, inside, numbers["denoise"])
     # Several times as fast as a power, and no less exact; the logarithm of 0 is what it should be.
+    gamma = numbers["gamma"]
     image = jnp.where(gamma == 1, image, jnp.exp(gamma * jnp.log(image)))
     # Mean around the first channel, so that three equal channels keep their value exactly.
     first = image[..., :1]
@@ -277,8 +324,17 @@ def _finish(tiles: Array, maps: Array, gray: Array, gamma: Array, iterations: in
     return _from_float(image, tiles.dtype)
 
 
-def _without_halo(tiles: Array, halo: int) -> Array:
-    return tiles[:, halo : tiles.shape[1] - halo, halo : tiles.shape[2] - halo]
+def _inside(valid: Array, window: int) -> Array:
+    """1 on pixels of the images, 0 beyond their edges."""
+    y0, y1, x0, x1 = (valid[:, i, None] for i in range(4))
+    at = jnp.arange(window)
+    rows, columns = (at >= y0) & (at < y1), (at >= x0) & (at < x1)
+    return (rows[:, :, None, None] & columns[:, None, :, None]).astype(jnp.float32)
+
+
+def _middle(x: Array, size: int) -> Array:
+    border = (x.shape[1] - size) // 2
+    return x[:, border : border + size, border : border + size]
 
 
 def _from_float(image: Array, dtype: jnp.dtype) -> Array:

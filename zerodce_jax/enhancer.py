@@ -13,7 +13,7 @@ import numpy as np
 
 from zerodce_jax import convert
 from zerodce_jax.batches import Batches, Engine, Job
-from zerodce_jax.config import Dtype, EnhanceSettings
+from zerodce_jax.config import Dtype, EnhanceSettings, Exposure
 from zerodce_jax.convert import Network
 from zerodce_jax.errors import InputError, UsageError
 
@@ -119,22 +119,52 @@ class Enhancer:
         network = convert.load(source, preset=preset)
         return cls(network, engine=engine, tile=tile, batch=batch, dtype=dtype)
 
-    def __call__(self, image: ImageT, *, gamma: float = 1.15, strength: float = 1.0) -> ImageT:
+    def __call__(
+        self,
+        image: ImageT,
+        *,
+        exposure: Exposure | None = None,
+        gamma: float | None = None,
+        strength: float | None = None,
+        protect_highlights: float | None = None,
+        denoise: float | None = None,
+    ) -> ImageT:
         """Enhance one image; see `many`."""
-        (result,) = self.many([image], gamma=gamma, strength=strength)
+        (result,) = self.many(
+            [image],
+            exposure=exposure,
+            gamma=gamma,
+            strength=strength,
+            protect_highlights=protect_highlights,
+            denoise=denoise,
+        )
         return result
 
     def many(
-        self, images: Iterable[ImageT], *, gamma: float = 1.15, strength: float = 1.0
+        self,
+        images: Iterable[ImageT],
+        *,
+        exposure: Exposure | None = None,
+        gamma: float | None = None,
+        strength: float | None = None,
+        protect_highlights: float | None = None,
+        denoise: float | None = None,
     ) -> Iterator[ImageT]:
         """Enhance images as they come; tiles of several images share a batch.
+
+        Settings that are not given are the network's own (`Network.settings`).
 
         Args:
             images: Of any sizes and kinds, read one after another, small ones a few ahead of the
                 results, and not kept.
+            exposure: Mean brightness, in (0, 1), that darker images are brought to; ``auto``, or
+                ``off`` for one strength for all.
             gamma: Exponent after the curves, in (0, 10]; 1 is off.
             strength: Factor on the curve maps, in [0, 2]: 0 gives the input back, 1 is the
-                network's own choice. Maps are kept within [-1, 1].
+                choice of the network, or of the exposure. Maps are kept within [-1, 1].
+            protect_highlights: How much of the curve to take back where an image is bright
+                already, in [0, 1].
+            denoise: How strongly to hold down noise where the curve amplifies it, in [0, 1].
 
         Returns:
             An iterator over the enhanced images, in the order of the images.
@@ -142,10 +172,16 @@ class Enhancer:
         Raises:
             InputError: An image is empty or of a kind that cannot be handled; it comes after the
                 results of those before it.
-            UsageError: `gamma` or `strength` is out of range.
+            UsageError: A setting is out of range.
         """
         # Checked here and now, not at the first image.
-        settings = EnhanceSettings(gamma=gamma, strength=strength)
+        settings = self.network.settings.changed(
+            exposure=exposure,
+            gamma=gamma,
+            strength=strength,
+            protect_highlights=protect_highlights,
+            denoise=denoise,
+        )
         return self._stream(images, settings)
 
     def _stream(self, images: Iterable[ImageT], settings: EnhanceSettings) -> Iterator[ImageT]:

@@ -289,9 +289,7 @@ class _Line:
 
     def results(self) -> Iterator[Result]:
         while True:
-            for pixels in self._enhancer.many(
-                self._pictures(), gamma=self._settings.gamma, strength=self._settings.strength
-            ):
+            for pixels in self._enhancer.many(self._pictures(), **self._settings.to_dict()):
                 job = self._enhancing.popleft()
                 assert job.opened is not None
                 opened, job.opened = replace(job.opened, pixels=pixels), None

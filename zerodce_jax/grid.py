@@ -98,8 +98,22 @@ def slice_grid(grid: ArrayLike, images: ArrayLike, *, scale: int, levels: int) -
     Returns:
         Curve maps at the size of the images, within the range of the grid's.
     """
-    xp = grid.__array_namespace__()
     maps = _upsample(_upsample(grid, scale, axis=-3), scale, axis=-2)
+    return at_brightness(maps, images, levels)
+
+
+def at_brightness(maps: ArrayLike, images: ArrayLike, levels: int) -> ArrayLike:
+    """The curve maps of each pixel's brightness (the channel mean), between those of the levels.
+
+    Args:
+        maps: Curve maps of each level behind one another, (..., height, width, levels x maps).
+        images: (..., height, width, 3), in [0, 1].
+        levels: Levels of brightness, from black to white.
+
+    Returns:
+        (..., height, width, maps), within the range of the levels'.
+    """
+    xp = maps.__array_namespace__()
     parts = xp.split(maps, levels, axis=-1)
     brightness = images.mean(-1, keepdims=True) * (levels - 1)
     result = parts[0]

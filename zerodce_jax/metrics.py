@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float
 
 _BLOCK = 8
 _FEW = 16
+# Of rounding to 8 bits: the standard deviation of even chance within one level.
+_ROUNDING = 1 / 255 / math.sqrt(12)
 """Fewer blocks than these say nothing."""
 
 
@@ -112,28 +114,30 @@ def noise_amplification(
     """Noise in dark flat places, as a multiple of what a global brightening would give.
 
     The global brightening is image^g with the mean of the enhanced image. Places are blocks of 8x8
-    pixels with 1/255 < mean Y <= 0.25, of which the quarter with the smallest variance of their
-    2x2 means is taken, where structure is least. Noise in them is Immerkaer's: the mean over the
-    inner pixels and channels of |image * N| sqrt(pi / 2) / 6 with the kernel
-    N = [[1, -2, 1], [-2, 4, -2], [1, -2, 1]].
+    pixels with 1/255 < mean Y <= 0.25 and more noise than rounding to 8 bits leaves; of these the
+    quarter with the smallest variance of their 2x2 means is taken, where structure is least. Noise
+    in them is Immerkaer's: the mean over the inner pixels and channels of |image * N| sqrt(pi / 2)
+    / 6 with the kernel N = [[1, -2, 1], [-2, 4, -2], [1, -2, 1]].
 
     Returns:
         1 is as much noise as the global brightening brings, lower is better; nan where there are
-        fewer than 16 dark blocks, where these are without noise, or where no g gives that mean.
+        fewer than 16 such blocks, or where no g gives that mean.
 
     References:
         Immerkaer, "Fast Noise Variance Estimation", Computer Vision and Image Understanding, 1996.
     """
-    brightness = _blocks(image.mean(axis=-1))
+    before = _blocks(image)
+    brightness = before.mean(axis=-1)
     means = brightness.mean(axis=(1, 2))
-    (dark,) = np.nonzero((means > 1 / 255) & (means <= 0.25))
+    noisy = (means > 1 / 255) & (means <= 0.25) & (_noise(before) >= _ROUNDING)
+    (dark,) = np.nonzero(noisy)
     exponent = _global_exponent(image, float(enhanced.mean(dtype=np.float64)))
     if len(dark) < _FEW or math.isnan(exponent):
         return math.nan
     structure = _fine_means(brightness[dark]).var(axis=(1, 2))
     flat = dark[np.argsort(structure, kind="stable")[: len(dark) // 4]]
-    expected = _noise(_blocks(image)[flat] ** image.dtype.type(exponent))
-    return _noise(_blocks(enhanced)[flat]) / expected if expected else math.nan
+    expected = _noise(before[flat] ** image.dtype.type(exponent)).sum()
+    return float(_noise(_blocks(enhanced)[flat]).sum() / expected)
 
 
 @dataclass(frozen=True)
@@ -149,16 +153,19 @@ class DetailRetention:
 def detail_retention(
     image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
 ) -> DetailRetention:
-    """How much of the local contrast is left, as what eyes see: relative to local brightness.
+    """How much of the local contrast is left.
 
-    Contrast of a block of 8x8 pixels is std / mean of Y in it, after means over 2x2 pixels, so that
-    noise counts less. Bright blocks have a mean Y >= 0.6 in the image; textured ones are the
-    quarter with the largest std there, of all with a mean Y > 2/255. Blocks without any contrast
-    in the image are left out.
+    Contrast of a block of 8x8 pixels is the standard deviation of Y in it (RMS contrast), after
+    means over 2x2 pixels, so that noise counts less. Bright blocks have a mean Y >= 0.6 in the
+    image; textured ones are the quarter with the most contrast there, of all with a mean Y > 2/255.
+    Blocks without any contrast in the image are left out.
 
     Returns:
         Medians over the blocks of contrast enhanced / contrast image: 1 is all that was there, less
-        is flatter (x^g has about g); nan where there are fewer than 16 blocks.
+        is flatter; nan where there are fewer than 16 blocks.
+
+    References:
+        Peli, "Contrast in Complex Images", Journal of the Optical Society of America A, 1990.
     """
     before = _fine_means(_blocks(image.mean(axis=-1)))
     after = _fine_means(_blocks(enhanced.mean(axis=-1)))
@@ -172,7 +179,7 @@ def detail_retention(
         chosen = chosen & (deviations > 0)
         if chosen.sum() < _FEW:
             return math.nan
-        return float(np.median(_contrast(after[chosen]) / _contrast(before[chosen])))
+        return float(np.median(after[chosen].std(axis=(1, 2)) / deviations[chosen]))
 
     return DetailRetention(median(bright), median(textured))
 
@@ -224,15 +231,10 @@ def _fine_means(blocks: Float[np.ndarray, "blocks 8 8"]) -> Float[np.ndarray, "b
     return blocks.reshape(len(blocks), 4, 2, 4, 2).mean(axis=(2, 4))
 
 
-def _contrast(means: Float[np.ndarray, "blocks 4 4"]) -> Float[np.ndarray, " blocks"]:
-    # A block that became black has none.
-    return means.std(axis=(1, 2)) / np.maximum(means.mean(axis=(1, 2)), 1e-9)
-
-
-def _noise(blocks: Float[np.ndarray, "blocks 8 8 3"]) -> float:
+def _noise(blocks: Float[np.ndarray, "blocks 8 8 3"]) -> Float[np.ndarray, " blocks"]:
     # The kernel is a second difference down and another one across.
     response = np.diff(np.diff(blocks, n=2, axis=1), n=2, axis=2)
-    return float(np.abs(response).mean(dtype=np.float64) * math.sqrt(math.pi / 2) / 6)
+    return np.abs(response).mean(axis=(1, 2, 3)) * np.float32(math.sqrt(math.pi / 2) / 6)
 
 
 def _global_exponent(image: Float[np.ndarray, "h w 3"], mean: float) -> float:

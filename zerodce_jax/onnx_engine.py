@@ -6,6 +6,7 @@ works on a tile of its own, which wastes less than many cores on one.
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,7 +17,12 @@ from onnxruntime import InferenceSession as Session
 from zerodce_jax import grid, onnx_graph
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.convert import Network
+from zerodce_jax.denoise import REACH
+from zerodce_jax.onnx_graph import Steps
 from zerodce_jax.tiling import cores, tile_side
+
+# First row, first column, and one past the last of both.
+Box = tuple[int, int, int, int]
 
 
 class OnnxEngine:
@@ -46,7 +52,7 @@ class OnnxEngine:
         self.halo = config.radius
         self.workers = cores()
         self._network = network
-        self._sessions: dict[tuple[Callable[..., onnx.ModelProto], str], Session] = {}
+        self._sessions: dict[tuple[Any, ...], Session] = {}
         self._lock = threading.Lock()
 
     def enhance(
@@ -54,101 +60,154 @@ class OnnxEngine:
         tiles: Shaped[np.ndarray, "1 window window 3"],
         valid: Int[np.ndarray, "1 4"],
         gray: Shaped[np.ndarray, "1"],
+        strength: Float[np.ndarray, "1"],
         settings: EnhanceSettings,
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
         """Estimate curves and apply them; see `XlaEngine.enhance`."""
-        session = self._session(onnx_graph.enhance, tiles.dtype)
-        return self._crop_and_run(session, tiles, valid, _numbers(gray, settings))
+        window = self._box(valid, tiles.shape[1], tiles.shape[1])
+        outer = self._box(valid, self._size(settings), tiles.shape[1])
+        inputs = {
+            "pixels": _cut(tiles[0], window),
+            "crop": _within(outer, window),
+            **_numbers(gray, strength, settings),
+        }
+        return self._run(onnx_graph.enhance, tiles, valid, inputs, settings)
 
     def estimate(
         self, tiles: Shaped[np.ndarray, "1 window window 3"], valid: Int[np.ndarray, "1 4"]
     ) -> Float[np.ndarray, "1 tile tile outputs"]:
         """Estimate curve maps alone; see `XlaEngine.estimate`."""
-        session = self._session(onnx_graph.estimate, tiles.dtype)
-        return self._crop_and_run(session, tiles, valid, {})
+        window = self._box(valid, tiles.shape[1], tiles.shape[1])
+        inner = self._box(valid, self.tile, tiles.shape[1])
+        inputs = {"pixels": _cut(tiles[0], window), "crop": _within(inner, window)}
+        return self._whole(_run(self._session(onnx_graph.estimate, tiles.dtype), inputs))
 
     def apply(
         self,
-        tiles: Shaped[np.ndarray, "1 tile tile 3"],
+        tiles: Shaped[np.ndarray, "1 window window 3"],
+        valid: Int[np.ndarray, "1 4"],
         maps: Float[np.ndarray, "1 patch patch maps"],
-        rows: Float[np.ndarray, "1 tile"],
-        columns: Float[np.ndarray, "1 tile"],
+        rows: Float[np.ndarray, "1 window"],
+        columns: Float[np.ndarray, "1 window"],
         gray: Shaped[np.ndarray, "1"],
+        strength: Float[np.ndarray, "1"],
         settings: EnhanceSettings,
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
         """Bring reduced curve maps up to size and apply them; see `XlaEngine.apply`."""
         samples = np.arange(maps.shape[1])
         vertical = np.maximum(0, 1 - np.abs(rows[0][:, None] - samples))
         horizontal = np.maximum(0, 1 - np.abs(columns[0] - samples[:, None]))
-        return self._apply_weighted(tiles, maps, vertical, horizontal, gray, settings)
+        numbers = _numbers(gray, strength, settings)
+        return self._apply_weighted(tiles, valid, maps, vertical, horizontal, numbers, settings)
 
     def apply_grid(
         self,
-        tiles: Shaped[np.ndarray, "1 tile tile 3"],
+        tiles: Shaped[np.ndarray, "1 window window 3"],
+        valid: Int[np.ndarray, "1 4"],
         maps: Float[np.ndarray, "1 patch patch outputs"],
         gray: Shaped[np.ndarray, "1"],
+        strength: Float[np.ndarray, "1"],
         settings: EnhanceSettings,
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
         """Read curve maps out of a bilateral grid and apply them; see `XlaEngine.apply_grid`."""
         weights = grid.up_weights(maps.shape[1] - 2, self._network.config.scale)
-        return self._apply_weighted(tiles, maps, weights, weights.T, gray, settings)
+        numbers = _numbers(gray, strength, settings)
+        return self._apply_weighted(tiles, valid, maps, weights, weights.T, numbers, settings)
 
     def _apply_weighted(
         self,
         tiles: np.ndarray,
+        valid: np.ndarray,
         maps: np.ndarray,
         vertical: np.ndarray,
         horizontal: np.ndarray,
-        gray: np.ndarray,
+        numbers: dict[str, np.ndarray],
         settings: EnhanceSettings,
     ) -> np.ndarray:
-        inputs = _numbers(gray, settings) | {
-            "pixels": tiles[0],
+        outer = self._box(valid, self._size(settings), tiles.shape[1])
+        top, left, bottom, right = outer
+        inputs = numbers | {
+            "pixels": _cut(tiles[0], outer),
             "maps": maps[0],
-            "vertical": vertical.astype(np.float32),
-            "horizontal": np.ascontiguousarray(horizontal, np.float32),
+            "vertical": vertical[top:bottom].astype(np.float32),
+            "horizontal": np.ascontiguousarray(horizontal[:, left:right], np.float32),
         }
-        session = self._session(onnx_graph.apply, tiles.dtype)
-        return _run(session, inputs)[None]
+        return self._run(onnx_graph.apply, tiles, valid, inputs, settings)
 
-    def _crop_and_run(
+    def _run(
         self,
-        session: Session,
+        build: Callable[..., onnx.ModelProto],
         tiles: np.ndarray,
         valid: np.ndarray,
         inputs: dict[str, np.ndarray],
+        settings: EnhanceSettings,
     ) -> np.ndarray:
-        # Cut off at the image's edges: the padding of each convolution then stands where the
-        # whole image has it, without a mask.
+        steps = Steps(settings.protect_highlights > 0, settings.denoise > 0)
+        if steps.protect:
+            inputs["protect_highlights"] = np.array(settings.protect_highlights, np.float32)
+        if steps.denoise:
+            window = tiles.shape[1]
+            outer = self._box(valid, self._size(settings), window)
+            inputs["inner"] = _within(self._box(valid, self.tile, window), outer)
+            inputs["denoise"] = np.array(settings.denoise, np.float32)
+        return self._whole(_run(self._session(build, tiles.dtype, steps), inputs))
+
+    def _size(self, settings: EnhanceSettings) -> int:
+        """Side of what the curves are applied to, in pixels."""
+        return self.tile + (2 * REACH if settings.denoise else 0)
+
+    def _box(self, valid: np.ndarray, size: int, window: int) -> Box:
+        """The middle of a window, cut off at the image's edges.
+
+        There the padding of each convolution, and the end of each mean, stands where the whole
+        image has it, without a mask.
+        """
         y0, y1, x0, x1 = valid[0].tolist()
-        halo, end = self.halo, self.halo + self.tile
-        top, bottom, left, right = max(y0, halo), min(y1, end), max(x0, halo), min(x1, end)
-        crop = np.array([top - y0, left - x0, bottom - y0, right - x0], np.int64)
-        window = np.ascontiguousarray(tiles[0, y0:y1, x0:x1])
-        result = _run(session, inputs | {"pixels": window, "crop": crop})
-        # The image may end before the tile does, below and to the right.
+        start = (window - size) // 2
+        end = start + size
+        return max(y0, start), max(x0, start), min(y1, end), min(x1, end)
+
+    def _whole(self, result: np.ndarray) -> np.ndarray:
+        """As a tile of the usual size: its image may end before it does, below and to the right."""
         missing = [(0, self.tile - result.shape[0]), (0, self.tile - result.shape[1]), (0, 0)]
         return np.pad(result, missing)[None]
 
     def _session(
-        self, build: Callable[[Network, str], onnx.ModelProto], dtype: np.dtype
+        self,
+        build: Callable[..., onnx.ModelProto],
+        dtype: np.dtype,
+        *steps: Steps,
     ) -> Session:
         """The session of a model for a type of pixels, made when it is first asked for."""
         with self._lock:
-            if (build, dtype.name) not in self._sessions:
-                model = build(self._network, dtype.name).SerializeToString()
+            key = (build, dtype.name, steps)
+            if key not in self._sessions:
+                model = build(self._network, dtype.name, *steps).SerializeToString()
                 options = onnxruntime.SessionOptions()
                 # Tiles are spread over the cores, one each.
                 options.intra_op_num_threads = options.inter_op_num_threads = 1
                 session = Session(model, options, providers=["CPUExecutionProvider"])
-                self._sessions[build, dtype.name] = session
-            return self._sessions[build, dtype.name]
+                self._sessions[key] = session
+            return self._sessions[key]
 
 
-def _numbers(gray: np.ndarray, settings: EnhanceSettings) -> dict[str, np.ndarray]:
+def _cut(pixels: np.ndarray, box: Box) -> np.ndarray:
+    top, left, bottom, right = box
+    return np.ascontiguousarray(pixels[top:bottom, left:right])
+
+
+def _within(box: Box, other: Box) -> np.ndarray:
+    """A box as seen from another one's corner."""
+    top, left = other[:2]
+    return np.array([box[0] - top, box[1] - left, box[2] - top, box[3] - left], np.int64)
+
+
+def _numbers(
+    gray: np.ndarray, strength: np.ndarray, settings: EnhanceSettings
+) -> dict[str, np.ndarray]:
     return {
         "gamma": np.array(settings.gamma, np.float32),
-        "strength": np.array(settings.strength, np.float32),
+        "strength": np.array(strength[0], np.float32),
         "gray": np.array(gray[0]),
     }
 

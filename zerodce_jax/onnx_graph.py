@@ -8,6 +8,7 @@ each convolution's zero padding is that of the whole image.
 
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from zerodce_jax.config import NetworkConfig, flatten
 from zerodce_jax.convert import Network
+from zerodce_jax.curves import HIGHLIGHTS
+from zerodce_jax.denoise import NOISE, RADIUS
 from zerodce_jax.grid import TOGETHER
 
 OPSET = 17
@@ -27,12 +30,24 @@ _TYPES = {
 }
 
 
-def enhance(network: Network, dtype: str) -> onnx.ModelProto:
+@dataclass(frozen=True)
+class Steps:
+    """What a graph does after the curves are known: steps that are off are not in it."""
+
+    protect: bool = False
+    """Takes ``protect_highlights``, a number."""
+    denoise: bool = False
+    """Takes ``denoise``, a number, and ``inner``, what is left of the pixels in the end: first row
+    and column, and one past the last of both."""
+
+
+def enhance(network: Network, dtype: str, steps: Steps = Steps()) -> onnx.ModelProto:
     """Estimate curves and apply them, for networks that do both at full size.
 
     Args:
         network: What to run.
         dtype: Of the pixels: ``uint8``, ``uint16``, or ``float32`` in [0, 1].
+        steps: What to do besides.
 
     Returns:
         A model with the inputs ``pixels`` (h, w, 3), ``crop`` (first row, first column, and one
@@ -41,9 +56,9 @@ def enhance(network: Network, dtype: str) -> onnx.ModelProto:
     """
     graph = _Graph()
     image = graph.image("pixels", dtype)
-    maps = graph.stronger(graph.crop(graph.estimate(network, image)))
-    graph.finish(graph.crop(image), maps, network.config, dtype)
-    return graph.model(crop=True)
+    maps = graph.stronger(graph.crop(graph.estimate(network, image), "crop"))
+    graph.finish(graph.crop(image, "crop"), maps, network.config, dtype, steps)
+    return graph.model("crop")
 
 
 def estimate(network: Network, dtype: str) -> onnx.ModelProto:
@@ -57,17 +72,18 @@ def estimate(network: Network, dtype: str) -> onnx.ModelProto:
         A model with the inputs ``pixels`` and ``crop``, to ``maps``.
     """
     graph = _Graph()
-    maps = graph.crop(graph.estimate(network, graph.image("pixels", dtype)))
+    maps = graph.crop(graph.estimate(network, graph.image("pixels", dtype)), "crop")
     graph.output("maps", graph.channels_last(maps), "float32")
-    return graph.model(crop=True)
+    return graph.model("crop")
 
 
-def apply(network: Network, dtype: str) -> onnx.ModelProto:
+def apply(network: Network, dtype: str, steps: Steps = Steps()) -> onnx.ModelProto:
     """Bring curve maps that were estimated on a reduced image up to size, and apply them.
 
     Args:
         network: Whose curves are to be applied.
         dtype: Of the pixels, as for `enhance`.
+        steps: What to do besides.
 
     Returns:
         A model with the inputs ``pixels`` (h, w, 3), ``maps`` (y, x, outputs), ``vertical`` (h, y)
@@ -80,8 +96,8 @@ def apply(network: Network, dtype: str) -> onnx.ModelProto:
         graph.input(name, TensorProto.FLOAT, [None, None])
     maps = graph.stronger(graph.image("maps", "float32"))
     maps = graph.slice_grid(image, maps, network.config)
-    graph.finish(image, maps, network.config, dtype)
-    return graph.model(crop=False)
+    graph.finish(image, maps, network.config, dtype, steps)
+    return graph.model()
 
 
 class _Graph:
@@ -138,12 +154,12 @@ class _Graph:
         squeezed = self("Squeeze", image, self.constant([0], np.int64))
         return self("Transpose", squeezed, perm=[1, 2, 0])
 
-    def crop(self, image: str) -> str:
+    def crop(self, image: str, box: str) -> str:
         two = self.constant([2], np.int64)
         zero, four = self.constant([0], np.int64), self.constant([4], np.int64)
         axes = self.constant([2, 3], np.int64)
-        start = self("Slice", "crop", zero, two)
-        return self("Slice", image, start, self("Slice", "crop", two, four), axes)
+        start = self("Slice", box, zero, two)
+        return self("Slice", image, start, self("Slice", box, two, four), axes)
 
     def estimate(self, network: Network, image: str) -> str:
         """DCENet, as `network.DCENet.at_size`."""
@@ -207,12 +223,7 @@ class _Graph:
         result = self.upsample(parts[0])
         if config.levels == 1:
             return result
-        # A matrix product is several times as fast as a mean over channels.
-        rows = self("Reshape", image, self.constant([3, -1], np.int64))
-        mean = self("MatMul", self.constant(np.full((1, 3), (config.levels - 1) / 3)), rows)
-        size = self("Slice", self("Shape", image), *(self.constant([n], np.int64) for n in (2, 4)))
-        ones = self.constant([1, 1], np.int64)
-        brightness = self("Reshape", mean, self("Concat", ones, size, axis=0))
+        brightness = self.brightness(image, config.levels - 1)
         for level in range(1, config.levels):
             ramp = self("Sub", brightness, self.constant(level - 1))
             ramp = self("Clip", ramp, self.constant(0), self.constant(1))
@@ -220,15 +231,27 @@ class _Graph:
             result = self("Add", result, self("Mul", ramp, step))
         return result
 
+    def brightness(self, image: str, factor: float) -> str:
+        """The mean over channels, times a factor."""
+        # A matrix product is several times as fast as a mean.
+        rows = self("Reshape", image, self.constant([3, -1], np.int64))
+        mean = self("MatMul", self.constant(np.full((1, 3), factor / 3)), rows)
+        size = self("Slice", self("Shape", image), *(self.constant([n], np.int64) for n in (2, 4)))
+        return self("Reshape", mean, self("Concat", self.constant([1, 1], np.int64), size, axis=0))
+
     def stronger(self, maps: str) -> str:
         """Maps times the strength, within their range."""
         self.input("strength", TensorProto.FLOAT, [])
         return self("Clip", self("Mul", "strength", maps), self.constant(-1), self.constant(1))
 
-    def finish(self, image: str, maps: str, config: NetworkConfig, dtype: str) -> None:
-        """Curves, gamma, the mean for gray, and rounding, as the XLA engine does them."""
+    def finish(
+        self, image: str, maps: str, config: NetworkConfig, dtype: str, steps: Steps
+    ) -> None:
+        """Curves, noise, gamma, the mean for gray, and rounding, as the XLA engine does them."""
         self.input("gamma", TensorProto.FLOAT, [])
         self.input("gray", TensorProto.BOOL, [])
+        if steps.protect:
+            maps = self("Mul", maps, self.unprotected(image))
         curves = [maps] * config.iterations
         if not config.shared_curve:
             curves = [f"curve_{iteration}" for iteration in range(config.iterations)]
@@ -237,9 +260,16 @@ class _Graph:
         # LE(x) = x ((1 - A) + A x); what curves share is computed once.
         one = self.constant(1)
         rest = {curve: self("Sub", one, curve) for curve in curves}
+        gain = one
         for curve in curves:
-            slope = self("Add", rest[curve], self("Mul", curve, image))
+            bend = self("Mul", curve, image)
+            slope = self("Add", rest[curve], bend)
             image = self("Mul", image, slope)
+            if steps.denoise:
+                gain = self("Mul", gain, self("Add", slope, bend))
+        if steps.denoise:
+            self.input("inner", TensorProto.INT64, [4])
+            image = self.crop(self.denoise(image, gain), "inner")
         bent = image
         image = self.unless(
             self("Equal", "gamma", one),
@@ -256,15 +286,52 @@ class _Graph:
             image = self("Cast", image, to=_TYPES[dtype])
         self.output("enhanced", self.channels_last(image), dtype)
 
+    def unprotected(self, image: str) -> str:
+        """As `curves.unprotected`."""
+        self.input("protect_highlights", TensorProto.FLOAT, [])
+        low, high = HIGHLIGHTS
+        above = self(
+            "Sub", self.brightness(image, 1 / (high - low)), self.constant(low / (high - low))
+        )
+        bright = self("Clip", above, self.constant(0), self.constant(1))
+        square = self("Mul", bright, bright)
+        rise = self("Sub", self.constant(3), self("Mul", self.constant(2), bright))
+        taken = self("Mul", "protect_highlights", self("Mul", square, rise))
+        return self("Sub", self.constant(1), taken)
+
+    def denoise(self, image: str, gain: str) -> str:
+        """As `denoise.denoise`; the image must end where the whole image does, or at its halo."""
+        self.input("denoise", TensorProto.FLOAT, [])
+        zero, one = self.constant(0), self.constant(1)
+        beyond = self("Max", self("Sub", gain, one), zero)
+        noise = self("Mul", self("Mul", "denoise", self.constant(NOISE)), beyond)
+        noise = self.window_means(self("Mul", noise, noise))
+        average = self.window_means(image)
+        square = self.window_means(self("Mul", image, image))
+        variance = self("Max", self("Sub", square, self("Mul", average, average)), zero)
+        both = self("Add", variance, noise)
+        # 0 / 0 stands for a variance that is nothing but noise, where there is no noise.
+        flat = self("Not", self("Greater", both, zero))
+        a = self("Where", flat, one, self("Div", variance, both))
+        b = self("Mul", average, self("Sub", one, a))
+        a, b = self.window_means(a), self.window_means(b)
+        return self("Clip", self("Add", self("Mul", a, image), b), zero, one)
+
+    def window_means(self, image: str) -> str:
+        side = 2 * RADIUS + 1
+        # Over columns, then over rows: 14 sums instead of 49.
+        image = self("AveragePool", image, kernel_shape=[1, side], pads=[0, RADIUS, 0, RADIUS])
+        return self("AveragePool", image, kernel_shape=[side, 1], pads=[RADIUS, 0, RADIUS, 0])
+
     def mean(self, image: str) -> str:
         """The mean of the channels, around the first: three equal ones keep their value exactly."""
         first = self("Slice", image, *(self.constant([n], np.int64) for n in (0, 1, 1)))
         away = self("ReduceMean", self("Sub", image, first), axes=[1], keepdims=1)
         return self("Expand", self("Add", first, away), self("Shape", image))
 
-    def model(self, *, crop: bool) -> onnx.ModelProto:
-        if crop:
-            self.input("crop", TensorProto.INT64, [4])
+    def model(self, *boxes: str) -> onnx.ModelProto:
+        for box in boxes:
+            self.input(box, TensorProto.INT64, [4])
         graph = helper.make_graph(
             self._nodes, "zerodce", self._inputs, self._outputs, self._constants
         )

@@ -16,7 +16,7 @@ from jaxtyping import Array, Shaped
 
 from zerodce_jax import data as pipeline
 from zerodce_jax.checkpoint import TrainingCheckpoints, is_checkpoint, read_config, write_config
-from zerodce_jax.config import NetworkConfig, TrainConfig
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, TrainConfig
 from zerodce_jax.convert import Network
 from zerodce_jax.curves import apply_curves
 from zerodce_jax.errors import InputError, UsageError
@@ -212,6 +212,7 @@ def _prepare(
         "network": network.to_dict(),
         "train": dataclasses.asdict(config),
         "images": images,
+        "settings": EnhanceSettings.adaptive().to_dict(),
     }
     with TrainingCheckpoints(workdir, keep=config.keep) as checkpoints:
         begun = checkpoints.latest is not None

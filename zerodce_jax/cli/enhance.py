@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from zerodce_jax.config import Exposure
 from zerodce_jax.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -27,8 +28,11 @@ def enhance(
     *,
     output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")],
     model: Annotated[str, arg(aliases=["-m"])] = "reduced",
-    gamma: float = 1.15,
-    strength: float = 1.0,
+    exposure: Annotated[Exposure | None, arg(metavar="auto|off|LEVEL")] = None,
+    strength: Annotated[float | None, arg(metavar="X")] = None,
+    gamma: Annotated[float | None, arg(metavar="X")] = None,
+    protect_highlights: Annotated[float | None, arg(metavar="X")] = None,
+    denoise: Annotated[float | None, arg(metavar="X")] = None,
     engine: Literal["auto", "xla", "onnx"] = "auto",
     tile: int | None = None,
     overwrite: Annotated[bool, FlagCreatePairsOff] = False,
@@ -51,8 +55,14 @@ def enhance(
             output.
         model: Network: reduced or fast, a training folder (DIR or DIR@STEP), a .safetensors or
             a .pth file.
+        exposure: Mean brightness, 0 to 1, that darker pictures are brought to, each by a strength
+            of its own; auto is 0.4, off gives all the same strength. Like the next four, the
+            network's own choice where it is not given.
+        strength: How strongly to enhance: 0 not at all, 1 as the network or the exposure chooses,
+            at most 2.
         gamma: Exponent applied after the curves, against over-exposure; 1 is off.
-        strength: How strongly to enhance: 0 not at all, 1 as the network chooses, at most 2.
+        protect_highlights: How far to leave alone what is bright already, 0 to 1.
+        denoise: How strongly to hold down noise where it is amplified, 0 to 1.
         engine: What computes: JAX (xla), ONNX Runtime (onnx, an extra), or the fastest there is.
         tile: Side of the tiles that pictures are computed in, in pixels; smaller needs less memory.
         overwrite: Make results anew that exist already, instead of skipping them.
@@ -70,7 +80,15 @@ def enhance(
     from zerodce_jax.config import EnhanceSettings
 
     photo.quiet_decoders()
-    settings = EnhanceSettings(gamma=gamma, strength=strength)
+    given = {
+        "exposure": exposure,
+        "strength": strength,
+        "gamma": gamma,
+        "protect_highlights": protect_highlights,
+        "denoise": denoise,
+    }
+    # Wrong values are wrong for every network.
+    EnhanceSettings().changed(**given)
     if not inputs:
         raise UsageError("enhance: nothing to enhance; name photographs or folders")
     if report is not None and not report.absolute().parent.is_dir():
@@ -90,6 +108,7 @@ def enhance(
     if dry_run:
         return _print_plan(items, overwrite=overwrite)
     network = convert.load(model)
+    settings = network.settings.changed(**given)
     for note in network.notes:
         _say(f"note: {note}")
 
@@ -206,7 +225,7 @@ def _pipe(
         else:
             opened = photo.read(Path(source), max_pixels=max_pixels)
         opened = opened.stripped() if strip else opened
-        enhanced = enhancer(opened.pixels, gamma=settings.gamma, strength=settings.strength)
+        enhanced = enhancer(opened.pixels, **settings.to_dict())
         opened = replace(opened, pixels=enhanced)
         if str(output) == "-":
             kind = photo.written_as(opened.kind or "png") if format == "keep" else format

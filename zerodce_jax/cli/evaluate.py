@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from zerodce_jax.config import Exposure
+
 
 def evaluate(
     networks: Annotated[Positional[tuple[str, ...]], arg(metavar="NETWORK...")],
@@ -13,8 +15,11 @@ def evaluate(
     *,
     pairs: Annotated[tuple[Path, Path] | None, arg(metavar="LOW HIGH")] = None,
     images: Annotated[Path | None, arg(metavar="DIR")] = None,
-    gamma: Annotated[float | None, arg(metavar="X")] = None,
+    exposure: Annotated[Exposure | None, arg(metavar="auto|off|LEVEL")] = None,
     strength: Annotated[float | None, arg(metavar="X")] = None,
+    gamma: Annotated[float | None, arg(metavar="X")] = None,
+    protect_highlights: Annotated[float | None, arg(metavar="X")] = None,
+    denoise: Annotated[float | None, arg(metavar="X")] = None,
     engine: Literal["auto", "xla", "onnx"] = "auto",
     json: Annotated[Path | None, arg(metavar="FILE")] = None,
     csv: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -27,8 +32,12 @@ def evaluate(
         pairs: Folder of dark pictures, and folder of the same ones in good light under the same
             names (extensions may differ).
         images: Folder of dark pictures, for the figures that need no references.
-        gamma: Exponent applied after the curves, as for enhance.
-        strength: How strongly to enhance, as for enhance.
+        exposure: As for enhance; like the next four, each network's own choice where it is not
+            given.
+        strength: As for enhance.
+        gamma: As for enhance.
+        protect_highlights: As for enhance.
+        denoise: As for enhance.
         engine: What computes, as for enhance.
         json: Write the figures of each picture, and the means.
         csv: Write the figures of each picture as a table.
@@ -72,7 +81,13 @@ def evaluate(
         use_compilation_cache()
     enhancers = {name: Enhancer(network, engine=engine) for name, network in loaded.items()}
     # What is not given is the enhancer's choice.
-    given = {"gamma": gamma, "strength": strength}
+    given = {
+        "exposure": exposure,
+        "strength": strength,
+        "gamma": gamma,
+        "protect_highlights": protect_highlights,
+        "denoise": denoise,
+    }
     settings = {name: value for name, value in given.items() if value is not None}
     judged: list[evaluation.Judged] = []
     found = evaluation.evaluate(enhancers, files, references, settings=settings)

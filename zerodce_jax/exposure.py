@@ -1,0 +1,58 @@
+"""How much light a picture needs: one strength for the whole of it, from a small copy.
+
+Brightness is the mean over pixels and channels. A picture that is bright enough is left alone; a
+darker one gets the strength that brings it to the level. So the result depends on nothing but the
+picture as a whole, darker pictures never come out brighter than brighter ones by the choice of
+the strength alone, and pictures that hardly differ get strengths that hardly differ.
+"""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.curves import apply_curves, unprotected
+
+THUMBNAIL = 128
+"""Longer side of the small copy, in pixels, for networks that see pictures at full size."""
+_SAMPLES = 64
+_STRONGEST = 4.0
+_HALVINGS = 20
+
+
+def strength(
+    image: Float[np.ndarray, "h w 3"],
+    maps: Float[np.ndarray, "h w maps"],
+    settings: EnhanceSettings,
+    *,
+    iterations: int,
+) -> float:
+    """Find the strength that brings a picture to the level of its settings.
+
+    Args:
+        image: A small copy of the picture, in [0, 1].
+        maps: The network's curve maps of it, in [-1, 1].
+        settings: The exposure is found for their gamma and protection of highlights.
+        iterations: How often the curve is applied.
+
+    Returns:
+        Factor on the curve maps, in [0, 4]: 0 for pictures that are bright enough, 4 also for those
+        that even so stay darker than the level.
+    """
+    level = settings.level
+    if level is None or image.mean() >= level:
+        return 0.0 if level is not None else 1.0
+    step = -(-max(image.shape[:2]) // _SAMPLES)
+    image, maps = image[::step, ::step], maps[::step, ::step]
+    left = unprotected(image, settings.protect_highlights)
+
+    def brightness(factor: float) -> Any:
+        bent = apply_curves(image, np.clip(factor * maps, -1, 1) * left, iterations=iterations)
+        return (bent**settings.gamma).mean()
+
+    low, high = 0.0, _STRONGEST
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if brightness(middle) < level else (low, middle)
+    return high
