@@ -223,7 +223,7 @@ class EnhanceSettings:
     @classmethod
     def adaptive(cls) -> Self:
         """What suits the networks of this project: pictures come out well lit, and no more."""
-        return cls(exposure="auto", gamma=1.0, protect_highlights=0.8, denoise=0.5)
+        return cls(exposure="auto", gamma=1.0, protect_highlights=1.0, denoise=0.25)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -263,6 +263,10 @@ def _number(name: str, value: object, otherwise: str = "") -> None:
         raise UsageError(f"{name} must be {otherwise}a number, not {value!r}")
 
 
+WELL_EXPOSED = (0.25, 0.6)
+"""Mean brightness of photographs that are darkened to learn from."""
+
+
 @dataclass(frozen=True)
 class LossConfig:
     """Weights of the zero-reference losses; the defaults are those of Zero-DCE-improved."""
@@ -277,6 +281,8 @@ class LossConfig:
     """Weight of the illumination smoothness loss (200 in the original Zero-DCE)."""
     exposure_level: float = 0.6
     """Brightness, in [0, 1], that the exposure loss brings every region of 16x16 pixels to."""
+    consistency_weight: float = 10.0
+    """Weight of the consistency with photographs before they were darkened (--darken)."""
 
 
 @dataclass(frozen=True)
@@ -291,6 +297,8 @@ class TrainConfig(LossConfig):
     scale: int | None = None
     """Estimate curves on the image reduced by this factor, and train through it; 1, and 16 for
     fast, where it is not given."""
+    darken: bool = False
+    """Darken well-exposed photographs and learn to bring them back; others are left out."""
     epochs: int = 200
     """Passes over the folder, where --steps does not say how long to train."""
     steps: int | None = None
@@ -344,7 +352,7 @@ class TrainConfig(LossConfig):
         _require(self.warmup_steps >= 0, "warmup_steps", "at least 0", self.warmup_steps)
         for name in ("lr", "grad_clip"):
             _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
-        for name in ("spatial", "exposure", "color", "smoothness"):
+        for name in ("spatial", "exposure", "color", "smoothness", "consistency"):
             weight = getattr(self, f"{name}_weight")
             _require(weight >= 0, f"{name}_weight", "at least 0", weight)
         _require(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from zerodce_jax import photo
-from zerodce_jax.config import TrainConfig
+from zerodce_jax.config import WELL_EXPOSED, TrainConfig
 from zerodce_jax.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -76,14 +76,23 @@ class ImageFolder:
     Args:
         files: The photographs.
         size: Side of a square that each whole image is scaled to, or None for images as they are.
+        brightness: Least and largest mean in [0, 1]; photographs beyond are None too, in silence.
         cache: Whether to keep decoded images in memory.
     """
 
-    def __init__(self, files: Sequence[Path], *, size: int | None, cache: bool = False) -> None:
+    def __init__(
+        self,
+        files: Sequence[Path],
+        *,
+        size: int | None,
+        brightness: tuple[float, float] = (0.0, 1.0),
+        cache: bool = False,
+    ) -> None:
         self.files = list(files)
         self._size = size
+        self._brightness = brightness
         self._cache: dict[int, UInt8[np.ndarray, "h w 3"]] | None = {} if cache else None
-        self._unreadable: set[int] = set()
+        self._useless: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -95,19 +104,28 @@ class ImageFolder:
     def _image(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
         if self._cache is not None and index in self._cache:
             return self._cache[index]
-        if index in self._unreadable:
+        if index in self._useless:
             return None
         try:
             image = photo.read_rgb(self.files[index], size=self._size)
         except (InputError, OSError) as error:
-            self._unreadable.add(index)
             _name_once(self.files[index], error)
-            if len(self._unreadable) == len(self.files):
-                raise InputError(f"none of the {len(self)} photographs can be read") from error
+            self._left_out(index)
+            return None
+        least, most = self._brightness
+        if not least * 255 <= image.mean() <= most * 255:
+            self._left_out(index)
             return None
         if self._cache is not None:
             self._cache[index] = image
         return image
+
+    def _left_out(self, index: int) -> None:
+        self._useless.add(index)
+        if len(self._useless) == len(self.files):
+            least, most = self._brightness
+            wanted = f" and has a mean brightness of {least} to {most}" if least > 0 else ""
+            raise InputError(f"none of the {len(self)} photographs can be read{wanted}")
 
 
 def training_batches(
@@ -125,7 +143,8 @@ def training_batches(
     Raises:
         InputError: None of the photographs can be read (raised by the iterator).
     """
-    folder = ImageFolder(files, size=None if config.crop else config.image_size, cache=config.cache)
+    size = None if config.crop else config.image_size
+    folder = ImageFolder(files, size=size, brightness=_wanted(config), cache=config.cache)
 
     def augment(sample: Any, rng: np.random.Generator) -> dict[str, Any]:
         image = sample["images"]
@@ -157,7 +176,7 @@ def validation_batches(
         files: The photographs.
         config: Of it: batch and image size.
     """
-    folder = ImageFolder(files, size=config.image_size)
+    folder = ImageFolder(files, size=config.image_size, brightness=_wanted(config))
     return iter(
         grain.MapDataset.source(folder)
         .to_iter_dataset(_THREADS)
@@ -174,6 +193,10 @@ def random_crop(
     top = rng.integers(image.shape[0] - size + 1)
     left = rng.integers(image.shape[1] - size + 1)
     return image[top : top + size, left : left + size]
+
+
+def _wanted(config: TrainConfig) -> tuple[float, float]:
+    return WELL_EXPOSED if config.darken else (0.0, 1.0)
 
 
 def _name_once(file: Path, error: Exception) -> None:

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
+from zerodce_jax import darkening
 from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.curves import apply_curves
 from zerodce_jax.losses import weighted_losses
@@ -58,20 +59,28 @@ def result(state: State) -> dict:
     return state.get("ema", state["params"])
 
 
-def make_losses(
-    network: NetworkConfig, config: TrainConfig
-) -> Callable[[dict, Shaped[Array, "b h w 3"]], Terms]:
+def make_losses(network: NetworkConfig, config: TrainConfig) -> Callable[..., Terms]:
     """Make the function of parameters and pixels that gives the weighted losses.
 
     Returns:
-        A pure function; its pixels are uint8 or floats in [0, 1], its result is that of
-        `weighted_losses`.
+        A pure function of parameters, pixels (uint8 or floats in [0, 1]) and, where photographs
+        are darkened, the step, which decides how; its result is that of `weighted_losses`, or of
+        `darkening.losses`.
     """
     structure = graphdef(network, dtype=jnp.dtype(config.dtype))
 
-    def losses(params: dict, pixels: Shaped[Array, "b h w 3"]) -> Terms:
+    def losses(
+        params: dict, pixels: Shaped[Array, "b h w 3"], step: Int[Array, ""] | int = 0
+    ) -> Terms:
         images = to_float(pixels)
-        maps, estimated = nnx.merge(structure, params).curves(images)
+        model = nnx.merge(structure, params)
+        if config.darken:
+            key = jax.random.fold_in(jax.random.key(config.seed), step)
+            iterations, grid = network.iterations, network.levels > 1
+            return darkening.losses(
+                model.curves, images, key, config, iterations=iterations, grid=grid
+            )
+        maps, estimated = model.curves(images)
         enhanced = apply_curves(images, maps, iterations=network.iterations)
         if network.levels > 1:
             # Smooth from block to block, but free to follow brightness.
@@ -100,12 +109,14 @@ def make_step(
     schedule = learning_rate(config, steps)
     update = optimizer(config, steps).update
 
-    def total_and_terms(params: dict, pixels: Array) -> tuple[Array, Terms]:
-        terms = losses(params, pixels)
+    def total_and_terms(params: dict, pixels: Array, step: Array) -> tuple[Array, Terms]:
+        terms = losses(params, pixels, step)
         return terms["total"], terms
 
     def step(state: State, pixels: Array) -> tuple[State, Terms]:
-        grads, terms = jax.grad(total_and_terms, has_aux=True)(state["params"], pixels)
+        grads, terms = jax.grad(total_and_terms, has_aux=True)(
+            state["params"], pixels, state["step"] + 1
+        )
         updates, opt_state = update(grads, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         new = {"params": params, "optimizer": opt_state, "step": state["step"] + 1}

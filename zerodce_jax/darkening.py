@@ -1,0 +1,121 @@
+"""Training on photographs that are dark on purpose: what was there before tells how it went.
+
+A well-exposed photograph is darkened as a camera would have taken it with less light. The network
+is to bring it back, given the strength that a picture is enhanced with (`exposure`). It still needs
+no reference: any folder of photographs will do.
+
+Images are float32 in [0, 1], channels last.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from zerodce_jax.config import LossConfig
+from zerodce_jax.curves import apply_curves
+from zerodce_jax.losses import Images, Loss, illumination_smoothness, spatial_consistency
+
+_DARKEST = 0.02
+_SHOT = (1e-5, 3e-4)
+_READ = (1e-5, 1e-3)
+_GAMMA = 2.2
+_STRONGEST = 4.0
+_HALVINGS = 12
+
+Curves = Callable[[Images], tuple[Float[Array, "b h w maps"], Float[Array, "b y x outputs"]]]
+
+
+def darken(images: Images, key: Array) -> Images:
+    """Take photographs again with less light, in 8 bits.
+
+    In linear light, each by a factor between 0.02 and 1, with shot noise (variance in proportion to
+    the light) and read noise, all log-uniform. The tone curve of the camera is a smooth step after
+    a gamma of 2.2, as in Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019.
+
+    Args:
+        images: (batch, height, width, 3), in [0, 1].
+        key: Decides factors and noise.
+    """
+
+    def drawn(key: Array, low: float, high: float) -> Float[Array, "b 1 1 1"]:
+        logarithms = jax.random.uniform(
+            key, (len(images), 1, 1, 1), minval=math.log(low), maxval=math.log(high)
+        )
+        return jnp.exp(logarithms)
+
+    keys = jax.random.split(key, 4)
+    untoned = 0.5 - jnp.sin(jnp.arcsin(1 - 2 * images) / 3)
+    light = drawn(keys[0], _DARKEST, 1.0) * untoned**_GAMMA
+    variance = drawn(keys[1], *_SHOT) * light + drawn(keys[2], *_READ) ** 2
+    light = light + jnp.sqrt(variance) * jax.random.normal(keys[3], images.shape)
+    encoded = jnp.clip(light, 0, 1) ** (1 / _GAMMA)
+    toned = encoded * encoded * (3 - 2 * encoded)
+    return jnp.round(toned * 255) / 255
+
+
+def losses(
+    curves: Curves, images: Images, key: Array, config: LossConfig, *, iterations: int, grid: bool
+) -> dict[str, Loss]:
+    """Darken photographs, bring them back, and compare.
+
+    Each is enhanced with the strength that gives it back its mean brightness, so that only the
+    shape of the curves is judged: ``consistency``, the mean absolute difference of regions of 4x4
+    pixels, where noise does not dominate; ``spatial`` consistency with the photograph as it was;
+    the ``smoothness`` of the maps that were applied; and ``exposure``, the squared difference of
+    the mean brightness that the network gives at a strength of 1.
+
+    Args:
+        curves: The network: from images to curve maps at full size, and as they were estimated.
+        images: Well-exposed photographs, (batch, height, width, 3).
+        key: Decides how they are darkened.
+        config: Weights.
+        iterations: How often the curve is applied.
+        grid: Whether maps are estimated in a grid, whose smoothness then counts.
+
+    Returns:
+        The weighted losses, and ``total``.
+    """
+    dark = jax.lax.stop_gradient(darken(images, key))
+    maps, estimated = curves(dark)
+    brightness = images.mean((1, 2, 3))
+    strength = jax.lax.stop_gradient(_strengths(dark, maps, brightness, iterations))
+    enhanced = _enhanced(dark, maps, strength, iterations)
+    alone = apply_curves(dark, maps, iterations=iterations).mean((1, 2, 3))
+    # Also where little or much was to be done.
+    applied = jnp.clip(strength, 0.5, 2)[:, None, None, None] * (estimated if grid else maps)
+    terms = {
+        "consistency": config.consistency_weight
+        * jnp.abs(_regions(enhanced) - _regions(images)).mean(),
+        "spatial": config.spatial_weight * spatial_consistency(images, enhanced),
+        "exposure": config.exposure_weight * jnp.square(alone - brightness).mean(),
+        "smoothness": config.smoothness_weight * illumination_smoothness(applied),
+    }
+    return terms | {"total": sum(terms.values(), jnp.zeros(()))}
+
+
+def _enhanced(dark: Images, maps: Array, strength: Float[Array, " b"], iterations: int) -> Images:
+    maps = jnp.clip(strength[:, None, None, None] * maps, -1, 1)
+    return apply_curves(dark, maps, iterations=iterations)
+
+
+def _strengths(
+    dark: Images, maps: Array, brightness: Float[Array, " b"], iterations: int
+) -> Float[Array, " b"]:
+    """As `exposure.strength`, for a batch."""
+    dark, maps = dark[:, ::4, ::4], maps[:, ::4, ::4]
+    low, high = jnp.zeros(len(dark)), jnp.full(len(dark), _STRONGEST)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        darker = _enhanced(dark, maps, middle, iterations).mean((1, 2, 3)) < brightness
+        low, high = jnp.where(darker, middle, low), jnp.where(darker, high, middle)
+    return high
+
+
+def _regions(images: Images) -> Float[Array, "b y x 3"]:
+    batch, height, width, _ = images.shape
+    rows, columns = height // 4, width // 4
+    whole = images[:, : rows * 4, : columns * 4]
+    return whole.reshape(batch, rows, 4, columns, 4, 3).mean((2, 4))
