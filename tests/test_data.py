@@ -115,6 +115,22 @@ def test_a_folder_of_unreadable_files_is_an_error(tmp_path: Path) -> None:
         next(data.training_batches(data.find_images(tmp_path), TrainConfig(batch_size=1)))
 
 
+def test_photographs_that_are_dark_or_bright_already_are_not_darkened(tmp_path: Path) -> None:
+    for name, value in (("black", 10), ("dim", 60), ("good", 70), ("fair", 150), ("white", 200)):
+        pixels = np.full((32, 32, 3), value, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    files = data.find_images(tmp_path)
+    config = TrainConfig(batch_size=1, image_size=16, darken=True)
+    for batches in (data.training_batches(files, config), data.validation_batches(files, config)):
+        seen = {files[int(batch["files"][0])].stem for batch in islice(batches, 12)}
+        assert seen == {"good", "fair"}
+    (tmp_path / "good.png").unlink()
+    (tmp_path / "fair.png").unlink()
+    wanted = "none of the 3 photographs can be read and has a mean brightness of 0.25 to 0.6"
+    with pytest.raises(InputError, match=wanted):
+        next(data.training_batches(data.find_images(tmp_path), config))
+
+
 def test_validation_sees_every_picture_once_in_order(folder: Path) -> None:
     batches = list(data.validation_batches(data.find_images(folder), TrainConfig(batch_size=4)))
     assert [len(batch["files"]) for batch in batches] == [4, 4, 2]

@@ -105,13 +105,16 @@ def _strengths(
     dark: Images, maps: Array, brightness: Float[Array, " b"], iterations: int
 ) -> Float[Array, " b"]:
     """As `exposure.strength`, for a batch."""
-    dark, maps = dark[:, ::4, ::4], maps[:, ::4, ::4]
-    low, high = jnp.zeros(len(dark)), jnp.full(len(dark), _STRONGEST)
-    for _ in range(_HALVINGS):
+    dark, maps = dark[:, 2::4, 2::4], maps[:, 2::4, 2::4]
+
+    def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
         middle = (low + high) / 2
         darker = _enhanced(dark, maps, middle, iterations).mean((1, 2, 3)) < brightness
-        low, high = jnp.where(darker, middle, low), jnp.where(darker, high, middle)
-    return high
+        return jnp.where(darker, middle, low), jnp.where(darker, high, middle)
+
+    ends = jnp.zeros(len(dark)), jnp.full(len(dark), _STRONGEST)
+    return jax.lax.fori_loop(0, _HALVINGS, halve, ends)[1]
 
 
 def _regions(images: Images) -> Float[Array, "b y x 3"]:
