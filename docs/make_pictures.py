@@ -1,12 +1,14 @@
 """Make the pictures of the README.
 
     python docs/make_pictures.py before-after
+    python docs/make_pictures.py flaws SEED
     python docs/make_pictures.py branches
     python docs/make_pictures.py training RUN
 
 The first shows the color photographs of examples/ before and after enhancement with the default
-network and settings; the second shows what two networks that look at a reduced image make of dark
-branches before a bright sky; the third plots the log of a training run.
+network and settings; the second shows parts of them beside what the seed's recipe makes of them
+(SEED is a network that was trained and is run by it); the third shows what two networks that look at
+a reduced image make of dark branches before a bright sky; the fourth plots the log of a training run.
 """
 
 import json
@@ -18,12 +20,18 @@ import numpy as np
 import tyro
 from PIL import Image, ImageDraw
 
-from zerodce_jax import Enhancer, convert
+from zerodce_jax import Enhancer, EnhanceSettings, convert
 from zerodce_jax.journal import LOG_FILE
 
 DOCS = Path(__file__).parent
 EXAMPLES = ("coffee.jpg", "astronaut.jpg", "chelsea.jpg")
 HEIGHT = 280
+# Left, top, right and bottom of the parts that show light places, noise, and detail.
+FLAWS = {
+    "astronaut.jpg": (150, 0, 470, 240),
+    "coffee_night.jpg": (0, 0, 320, 240),
+    "chelsea.jpg": (100, 20, 420, 260),
+}
 
 
 def before_after() -> None:
@@ -34,12 +42,31 @@ def before_after() -> None:
     Image.fromarray(np.concatenate(rows)).save(DOCS / "before_after.jpg", quality=90)
 
 
+def flaws(seed: str, /) -> None:
+    """Write flaws.jpg: light parts, noise and detail; input, recipe of the seed, this project.
+
+    Args:
+        seed: Network to run with the recipe of Zero-DCE-improved.
+    """
+    enhancers = [(Enhancer.load(seed), EnhanceSettings().to_dict()), (Enhancer.load(), {})]
+    rows = []
+    for name, box in FLAWS.items():
+        image = np.asarray(Image.open(DOCS.parent / "examples" / name).convert("RGB"))
+        images = [image, *(enhancer(image, **settings) for enhancer, settings in enhancers)]
+        parts = [Image.fromarray(each).crop(box).resize((320, 240)) for each in images]
+        rows.append(np.concatenate([np.asarray(part) for part in parts], axis=1))
+    Image.fromarray(np.concatenate(rows)).save(DOCS / "flaws.jpg", quality=92)
+
+
 def branches() -> None:
     """Write branches.png: input, maps scaled up bilinearly, maps read out of a bilateral grid."""
     image = _tree()
     reduced = convert.load("reduced")
     at_fast_scale = replace(reduced, config=replace(reduced.config, scale=16))
-    results = [Enhancer(network)(image) for network in (at_fast_scale, convert.load("fast"))]
+    # The curves alone.
+    settings = EnhanceSettings().to_dict()
+    networks = (at_fast_scale, convert.load("fast"))
+    results = [Enhancer(network)(image, **settings) for network in networks]
     Image.fromarray(np.concatenate([image, *results], axis=1)).save(DOCS / "branches.png")
 
 
@@ -73,7 +100,8 @@ def training(run: Path, /) -> None:
     log = [json.loads(line) for line in (run / LOG_FILE).read_text().splitlines()]
     trained = [entry for entry in log if "total" in entry]
     validated = [entry for entry in log if "val_total" in entry]
-    names = ("total", "spatial", "exposure", "color", "smoothness")
+    names = [name for name in validated[0] if name.startswith("val_")]
+    names = [name.removeprefix("val_") for name in names]
     figure, axes = plt.subplots(1, len(names), figsize=(3 * len(names), 2.8), layout="constrained")
     for axis, name in zip(axes, names, strict=True):
         steps = [entry["step"] for entry in trained]
@@ -92,5 +120,5 @@ def _scaled(image: Image.Image) -> np.ndarray:
 
 if __name__ == "__main__":
     tyro.extras.subcommand_cli_from_dict(
-        {"before-after": before_after, "branches": branches, "training": training}
+        {"before-after": before_after, "flaws": flaws, "branches": branches, "training": training}
     )
