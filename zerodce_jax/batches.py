@@ -151,12 +151,19 @@ class Batches:
         if maps is None:
             side = blocks(max(pixels.shape[:2]), exposure.THUMBNAIL)
             maps = self._estimate(self._means(pixels, side))
-        # A pixel for each of the samples, not their means: bright and dark ones make a difference.
-        rows, columns = (
-            ((np.arange(count) + 0.5) * size / count).astype(int)
-            for size, count in zip(pixels.shape[:2], maps.shape[:2], strict=True)
-        )
-        samples = pixels[np.ix_(rows, columns)] / np.float32(_top(pixels))
+        # Pixels, not means of blocks: bright and dark ones make a difference. As many as there are
+        # in a thumbnail, however few maps there are: each takes the one of its block.
+        step = blocks(max(pixels.shape[:2]), exposure.THUMBNAIL)
+        places = [
+            ((np.arange(count := blocks(size, step)) + 0.5) * size / count).astype(int)
+            for size in pixels.shape[:2]
+        ]
+        nearest = [
+            at * count // size
+            for at, count, size in zip(places, maps.shape[:2], pixels.shape[:2], strict=True)
+        ]
+        samples = pixels[np.ix_(*places)] / np.float32(_top(pixels))
+        maps = maps[np.ix_(*nearest)]
         if config.levels > 1:
             maps = at_brightness(maps, samples, config.levels)
         iterations = config.iterations

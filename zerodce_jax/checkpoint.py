@@ -65,7 +65,7 @@ def load_network(
         values = read_config(directory)
         config = NetworkConfig.from_dict(values["network"])
         settings = EnhanceSettings.from_dict(values.get("settings", {}))
-    except UsageError as error:
+    except (UsageError, TypeError) as error:
         # What is wrong is the file, not the usage.
         raise InputError(f"{directory / CONFIG_FILE}: {error}") from error
     with ocp.training.Checkpointer(str(directory.absolute())) as checkpointer:
@@ -121,7 +121,7 @@ def read_config(directory: Path) -> dict:
     path = directory / CONFIG_FILE
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: damaged ({error})") from error
     if not isinstance(values, dict) or not isinstance(values.get("network"), dict):
         raise InputError(f"{path}: describes no network")

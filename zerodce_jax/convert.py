@@ -259,7 +259,7 @@ def _load_safetensors(path: Path, preset: str | None) -> Network:
             config = NetworkConfig.from_dict(json.loads(metadata["config"]))
         if "settings" in metadata:
             settings = EnhanceSettings.from_dict(json.loads(metadata["settings"]))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: its metadata describe no network ({error})") from error
     if config is None or metadata.get("format") == "pt":
         return from_torch(

@@ -14,7 +14,7 @@ from jaxtyping import Float
 Array = Any
 
 HIGHLIGHTS = (0.3, 0.9)
-"""Brightness where the protection of highlights begins, and where it is whole."""
+"""Value of the largest channel where the protection of highlights begins, and where it is whole."""
 
 
 def apply_curve(
@@ -105,8 +105,8 @@ def unprotected(
 ) -> Float[Array, "*b h w 1"]:
     """Share of the curve that is left where bright pixels keep their brightness.
 
-    ``1 - p S((Y - 0.3) / 0.6)`` with Y the channel mean, p the protection and the smooth step
-    ``S(t) = t^2 (3 - 2t)``: all of it up to Y = 0.3, 1 - p from 0.9 on.
+    ``1 - p S((V - 0.3) / 0.6)`` with V the largest channel, p the protection and the smooth step
+    ``S(t) = t^2 (3 - 2t)``: all of it up to V = 0.3, 1 - p from 0.9 on.
 
     Args:
         image: Before enhancement, (..., height, width, 3), in [0, 1].
@@ -117,7 +117,7 @@ def unprotected(
     """
     xp = image.__array_namespace__()
     low, high = HIGHLIGHTS
-    bright = xp.clip((image.mean(-1, keepdims=True) - low) / (high - low), 0, 1)
+    bright = xp.clip((image.max(-1, keepdims=True) - low) / (high - low), 0, 1)
     return 1 - protection * bright * bright * (3 - 2 * bright)
 
 

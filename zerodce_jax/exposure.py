@@ -41,8 +41,8 @@ def strength(
         that even so stay darker than the level.
     """
     level = settings.level
-    if level is None or image.mean() >= level:
-        return 0.0 if level is not None else 1.0
+    if level is None:
+        return 1.0
     step = -(-max(image.shape[:2]) // _SAMPLES)
     some = slice(step // 2, None, step)
     image, maps = image[some, some], maps[some, some]
@@ -52,6 +52,12 @@ def strength(
         bent = apply_curves(image, np.clip(factor * maps, -1, 1) * left, iterations=iterations)
         return (bent**settings.gamma).mean()
 
+    # After gamma and of these very samples, as what follows: else there is a jump at the level.
+    if brightness(0.0) >= level:
+        return 0.0
+    # After gamma and of these very samples, as what follows: else there is a jump at the level.
+    if brightness(0.0) >= level:
+        return 0.0
     low, high = 0.0, _STRONGEST
     for _ in range(_HALVINGS):
         middle = (low + high) / 2

@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float
 
 _BLOCK = 8
 _FEW = 16
+"""Fewer blocks than these say nothing."""
 # Of rounding to 8 bits: the standard deviation of even chance within one level.
 _ROUNDING = 1 / 255 / math.sqrt(12)
-"""Fewer blocks than these say nothing."""
 
 
 def psnr(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]) -> float:
