@@ -15,6 +15,7 @@ from PIL import Image
 
 from zerodce_jax import convert
 from zerodce_jax.cli import main
+from zerodce_jax.config import EnhanceSettings
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,9 @@ from zerodce_jax.cli import main
         ["enhance"],
         ["enhance", "a.png"],
         ["enhance", "a.png", "-o", "b.png", "--gamma", "much"],
+        ["enhance", "a.png", "-o", "b.png", "--exposure", "bright"],
+        ["enhance", "a.png", "-o", "b.png", "--exposure", "Auto"],
+        ["evaluate", "reduced", "--images", ".", "--denoise", "much"],
         ["enhance", "a.png", "-o", "b.png", "--format", "gif"],
         ["enhance", "a.png", "-o", "b.png", "--nonesuch"],
         ["convert"],
@@ -58,6 +62,20 @@ def test_convert_to_the_torch_layout(goldens: Path, tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     assert run("convert", goldens / "reduced_random.pth", path, "--layout", "torch") == 0
     assert safetensors.numpy.load_file(path)["e_conv7.weight"].shape == (24, 32, 3, 3)
+
+
+def test_convert_carries_settings_on(goldens: Path, tmp_path: Path) -> None:
+    assert run("convert", "fast", tmp_path / "net") == 0
+    assert run("convert", tmp_path / "net", tmp_path / "net.safetensors") == 0
+    torch = ("--layout", "torch")
+    assert run("convert", tmp_path / "net.safetensors", tmp_path / "t.safetensors", *torch) == 0
+    ours = convert.load("fast").settings
+    assert ours.exposure == "auto"
+    for name in ("net", "net.safetensors", "t.safetensors"):
+        assert convert.load(tmp_path / name).settings == ours
+    # A file of PyTorch has none.
+    assert run("convert", goldens / "reduced_random.pth", tmp_path / "plain.safetensors") == 0
+    assert convert.load(tmp_path / "plain.safetensors").settings == EnhanceSettings()
 
 
 def test_convert_assumes_reduced_for_16_features_and_says_so(

@@ -39,6 +39,10 @@ for name, value in json.loads(sys.argv[1]):
             print(name)
 """
 
+WRONG_SETTINGS = WRONG_TYPES.replace("NetworkConfig", "EnhanceSettings").replace(
+    "zerodce_jax import", "zerodce_jax.config import"
+)
+
 configs = st.builds(
     NetworkConfig,
     features=st.integers(1, 40),
@@ -157,10 +161,89 @@ def test_strength_out_of_range(strength: float) -> None:
         EnhanceSettings(strength=strength)
 
 
+@pytest.mark.parametrize("name", ["protect_highlights", "denoise"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan, math.inf])
+def test_shares_out_of_range(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match=rf"{name} must lie in \[0, 1\], not {value}"):
+        EnhanceSettings.from_dict({name: value})
+
+
+@pytest.mark.parametrize("exposure", [0, 1, 0.0, 1.0, -0.4, 40, math.nan, math.inf])
+def test_exposure_out_of_range(exposure: float) -> None:
+    with pytest.raises(UsageError, match=f"exposure must lie between 0 and 1, not {exposure}"):
+        EnhanceSettings(exposure=exposure)
+
+
 def test_settings_by_default_and_at_their_limits() -> None:
-    assert EnhanceSettings() == EnhanceSettings(gamma=1.15, strength=1.0)
-    EnhanceSettings(gamma=10, strength=0)
-    EnhanceSettings(gamma=1e-6, strength=2)
+    recipe = EnhanceSettings("off", 1.15, 1.0, 0.0, 0.0)
+    assert EnhanceSettings() == EnhanceSettings.from_dict({}) == recipe
+    EnhanceSettings(exposure=1e-6, gamma=10, strength=0, protect_highlights=0, denoise=0)
+    EnhanceSettings(exposure=1 - 1e-6, gamma=1e-6, strength=2, protect_highlights=1, denoise=1)
+
+
+def test_settings_of_this_project_are_another_recipe() -> None:
+    ours = EnhanceSettings.adaptive()
+    assert (ours.exposure, ours.gamma, ours.strength) == ("auto", 1, 1)
+    assert 0 < ours.protect_highlights <= 1
+    assert 0 < ours.denoise <= 1
+
+
+def test_levels_that_exposures_stand_for() -> None:
+    levels = {"off": None, "auto": 0.4, 0.25: 0.25, 0.9: 0.9}
+    for exposure, level in levels.items():
+        assert EnhanceSettings(exposure=exposure).level == level
+
+
+every_setting = st.builds(
+    EnhanceSettings,
+    exposure=st.sampled_from(["auto", "off"]) | st.floats(0.01, 0.99),
+    gamma=st.floats(0.1, 10),
+    strength=st.floats(0, 2),
+    protect_highlights=st.floats(0, 1),
+    denoise=st.floats(0, 1),
+)
+
+
+@given(every_setting)
+def test_settings_travel_as_json(settings: EnhanceSettings) -> None:
+    assert EnhanceSettings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+@given(every_setting, every_setting)
+def test_settings_that_are_not_given_stay(before: EnhanceSettings, other: EnhanceSettings) -> None:
+    assert before.changed() == before
+    assert before.changed(**dict.fromkeys(before.to_dict())) == before
+    assert before.changed(**other.to_dict()) == other
+    for name, value in other.to_dict().items():
+        given_one = before.changed(**{name: value}).to_dict()
+        assert given_one == before.to_dict() | {name: value}
+
+
+def test_nothing_and_off_are_told_apart() -> None:
+    ours = EnhanceSettings.adaptive()
+    off = ours.changed(exposure="off", protect_highlights=0.0, denoise=0, gamma=None)
+    assert off == EnhanceSettings(gamma=1.0)
+
+
+def test_settings_are_changed_within_their_ranges() -> None:
+    for name in ("gamma", "strength", "exposure", "protect_highlights", "denoise"):
+        with pytest.raises(UsageError, match=name):
+            EnhanceSettings().changed(**{name: -1.0})
+    with pytest.raises(FrozenInstanceError):
+        EnhanceSettings().gamma = 2.0
+
+
+def test_unknown_settings_are_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="unknown fields contrast, warmth"):
+        EnhanceSettings.from_dict({"gamma": 1.0, "warmth": 1, "contrast": 2})
+
+
+def test_settings_of_a_wrong_type_are_refused_by_name(python: Callable) -> None:
+    names = ("exposure", "gamma", "strength", "protect_highlights", "denoise")
+    wrong = [(name, value) for name in names for value in ("1", "", None, True, False, [1], {})]
+    refused = python("-c", WRONG_SETTINGS, json.dumps(wrong))
+    assert refused.stderr == ""
+    assert refused.stdout.split() == [name for name, _ in wrong]
 
 
 def test_wrong_usage_is_a_kind_of_unusable_input() -> None:

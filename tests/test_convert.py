@@ -14,7 +14,7 @@ import safetensors.numpy
 from whole_image import random_network as any_network
 
 from zerodce_jax import checkpoint, convert
-from zerodce_jax.config import NetworkConfig, flatten, preset
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, flatten, preset
 from zerodce_jax.convert import Network
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.pth import read_state_dict
@@ -29,8 +29,9 @@ ODD_SHARED = NetworkConfig(features=5, separable=True, shared_curve=True, pool=T
 
 
 def assert_same(ours: Network, theirs: Network) -> None:
-    """Every tensor is the same bit by bit, and so is the configuration."""
+    """Every tensor is the same bit by bit, and so are configuration and settings."""
     assert ours.config == theirs.config
+    assert ours.settings == theirs.settings
     ours_flat, theirs_flat = flatten(ours.params), flatten(theirs.params)
     assert set(ours_flat) == set(theirs_flat) == set(ours.config.param_shapes)
     for name, array in ours_flat.items():
@@ -80,6 +81,110 @@ def test_the_whole_config_travels(config: NetworkConfig, tmp_path: Path) -> None
         assert loaded.notes == ()
 
 
+SETTINGS = [
+    EnhanceSettings(),
+    EnhanceSettings.adaptive(),
+    EnhanceSettings(exposure=0.55, gamma=0.9, strength=1.3, protect_highlights=0.25, denoise=1),
+]
+FILES = [("net", "jax"), ("jax.safetensors", "jax"), ("torch.safetensors", "torch")]
+
+
+@pytest.mark.parametrize(("name", "layout"), FILES)
+def test_settings_travel_with_the_network(name: str, layout: str, tmp_path: Path) -> None:
+    for settings in SETTINGS:
+        network = replace(any_network(ODD_SHARED), settings=settings)
+        convert.save(network, tmp_path / name, layout=layout)
+        assert_same(convert.load(tmp_path / name), network)
+    # At another scale it is still the same network.
+    assert convert.load(tmp_path / name, scale=3).settings == SETTINGS[-1]
+
+
+def test_settings_go_from_format_to_format(tmp_path: Path) -> None:
+    network = replace(any_network(ODD), settings=SETTINGS[2])
+    for name, layout in (*FILES, *FILES):
+        convert.save(network, tmp_path / name, layout=layout)
+        network = convert.load(tmp_path / name)
+    assert_same(network, replace(any_network(ODD), settings=SETTINGS[2]))
+
+
+def test_files_that_say_nothing_of_settings_have_the_recipe_of_the_original(
+    goldens: Path, tmp_path: Path
+) -> None:
+    recipe = EnhanceSettings(exposure="off", gamma=1.15)
+    assert convert.load(goldens / "reduced_random.pth").settings == recipe
+    network = replace(any_network(ODD), settings=SETTINGS[1])
+    config = {"config": json.dumps(ODD.to_dict())}
+    safetensors.numpy.save_file(flatten(network.params), tmp_path / "jax.safetensors", config)
+    tensors = {
+        name: np.ascontiguousarray(array) for name, array in convert.to_torch(network).items()
+    }
+    given = {"torch": config | {"format": "pt"}, "bare": None}
+    for name, metadata in given.items():
+        safetensors.numpy.save_file(tensors, tmp_path / f"{name}.safetensors", metadata)
+    folder = tmp_path / "net"
+    convert.save(network, folder)
+    checkpoint.write_config(folder, {"network": ODD.to_dict()})
+    for name in ("jax.safetensors", "torch.safetensors", "bare.safetensors", "net"):
+        assert convert.load(tmp_path / name).settings == recipe
+
+
+def test_some_settings_leave_the_others_to_the_recipe(tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    convert.save(replace(any_network(ODD), settings=SETTINGS[1]), folder)
+    some = {"network": ODD.to_dict(), "settings": {"exposure": 0.3}}
+    checkpoint.write_config(folder, some)
+    assert convert.load(folder).settings == EnhanceSettings(exposure=0.3)
+
+
+BAD_SETTINGS = {
+    '{"warmth": 1}': "warmth",
+    '{"gamma": 0}': "gamma",
+    '{"gamma": NaN}': "gamma",
+    '{"strength": 2.5}': "strength",
+    '{"exposure": 1}': "exposure",
+    '{"denoise": -1}': "denoise",
+    '{"protect_highlights": 1e999}': "protect_highlights",
+}
+
+
+@pytest.mark.parametrize("settings", BAD_SETTINGS)
+@pytest.mark.parametrize("layout", ["jax", "torch"])
+def test_settings_in_files_that_make_no_sense(settings: str, layout: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    convert.save(any_network(ODD), path, layout=layout)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() | {"settings": settings}
+    safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, metadata)
+    message = refusal_of(path)
+    assert message is not None
+    assert len(message.splitlines()) == 1
+    assert message.startswith(f"{path}: ")
+    assert BAD_SETTINGS[settings] in message
+
+
+@pytest.mark.parametrize("settings", ["", "{", "null", "3", "[]", "[1]", '"auto"'])
+def test_metadata_that_are_no_settings(settings: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    metadata = {"config": json.dumps(ODD.to_dict()), "settings": settings}
+    safetensors.numpy.save_file(flatten(any_network(ODD).params), path, metadata)
+    message = refusal_of(path)
+    assert message is not None
+    assert message.startswith(f"{path}: its metadata describe no network")
+
+
+@pytest.mark.parametrize("settings", BAD_SETTINGS)
+def test_settings_in_folders_that_make_no_sense(settings: str, tmp_path: Path) -> None:
+    config = f'{{"network": {json.dumps(ODD.to_dict())}, "settings": {settings}}}'
+    (tmp_path / checkpoint.CONFIG_FILE).write_text(config)
+    with pytest.raises(InputError) as caught:
+        convert.load(tmp_path)
+    message = str(caught.value)
+    assert not isinstance(caught.value, UsageError)
+    assert len(message.splitlines()) == 1
+    assert message.startswith(f"{tmp_path / checkpoint.CONFIG_FILE}: ")
+    assert BAD_SETTINGS[settings] in message
+
+
 def test_metadata_names_format_and_preset(tmp_path: Path) -> None:
     network = any_network(replace(preset("plusplus"), scale=12))
     for layout, kind in (("jax", "jax"), ("torch", "pt")):
@@ -90,6 +195,7 @@ def test_metadata_names_format_and_preset(tmp_path: Path) -> None:
         assert metadata["format"] == kind
         assert metadata["preset"] == "plusplus"
         assert json.loads(metadata["config"]) == network.config.to_dict()
+        assert json.loads(metadata["settings"]) == network.settings.to_dict()
 
 
 def test_names_and_layouts_by_hand() -> None:
@@ -376,9 +482,12 @@ def test_a_package_without_its_folder_of_weights(
         convert.load("reduced")
 
 
-def test_shipped_networks_load_by_their_names() -> None:
+def test_shipped_networks_load_by_their_names_with_settings_of_their_own() -> None:
     for name in convert.shipped():
-        assert convert.load(name).parameters > 0
+        network = convert.load(name)
+        assert network.parameters > 0
+        assert (network.settings.exposure, network.settings.gamma) == ("auto", 1)
+        assert network.settings.protect_highlights > 0
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".npz", ".onnx"])

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import pytest
 from command import enhance, opened, rows_of, run, summary_of
 from PIL import Image
 
-from zerodce_jax import folder, photo, png, tiff
+from zerodce_jax import convert, folder, photo, png, tiff
+from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.metadata import Metadata
 
@@ -59,6 +61,67 @@ def test_options_reach_the_pictures(
     assert summary_of(capsys.readouterr().out) == (1, 0, 0)
 
 
+def settings_seen(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """What enhancers are told from here on; they give pictures back as they are."""
+    seen = []
+
+    def many(self: Enhancer, images: Iterable[np.ndarray], **given: object) -> Iterator:
+        seen.append(self.network.settings.changed(**given).to_dict())
+        yield from images
+
+    monkeypatch.setattr(Enhancer, "many", many)
+    return seen
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_flags_go_before_what_the_network_carries(
+    piped: bool, pictures: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = EnhanceSettings(exposure=0.7, gamma=0.9, strength=1.5, protect_highlights=1, denoise=1)
+    model = tmp_path / "net.safetensors"
+    convert.save(replace(convert.load(network), settings=ours), model)
+    seen = settings_seen(monkeypatch)
+    given = {
+        (): ours,
+        ("--exposure", 0.5): replace(ours, exposure=0.5),
+        ("--exposure", "auto"): replace(ours, exposure="auto"),
+        ("--exposure", "off", "--strength", 0): replace(ours, exposure="off", strength=0.0),
+        ("--gamma", 1, "--denoise", 0): replace(ours, gamma=1.0, denoise=0.0),
+        ("--protect-highlights", 0): replace(ours, protect_highlights=0.0),
+    }
+    for i, options in enumerate(given):
+        inputs, output = pictures / "a.png", tmp_path / "out" / f"{i}.png"
+        if piped:
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(inputs.read_bytes())))
+        assert enhance("-" if piped else inputs, "-o", output, "-m", model, *options) == 0
+    assert seen == [settings.to_dict() for settings in given.values()]
+
+
+def test_flags_turn_everything_off(pictures: Path, network: Path, tmp_path: Path) -> None:
+    plain, ours = convert.load(network), tmp_path / "net.safetensors"
+    assert plain.settings == EnhanceSettings()
+    # Curves that brighten, so that there is something to turn off.
+    params = {**plain.params, "conv7": {**plain.params["conv7"], "bias": np.full(6, -0.5, "f4")}}
+    convert.save(replace(plain, params=params), tmp_path / "plain.safetensors")
+    convert.save(replace(plain, params=params, settings=EnhanceSettings.adaptive()), ours)
+    off = ("--exposure", "off", "--gamma", 1.15, "--protect-highlights", 0, "--denoise", 0)
+    runs = {"recipe": ("plain", ()), "off": ("net", off), "ours": ("net", ())}
+    for name, (model, options) in runs.items():
+        out = ("-o", tmp_path / f"{name}.png", "-m", tmp_path / f"{model}.safetensors")
+        assert enhance(pictures / "a.png", *out, *options) == 0
+    recipe, turned_off, adaptive = (np.asarray(opened(tmp_path / f"{x}.png")) for x in runs)
+    np.testing.assert_array_equal(turned_off, recipe)
+    assert adaptive.mean() > recipe.mean() + 10
+
+
+def test_an_exposure_is_the_brightness_of_the_result(pictures: Path, tmp_path: Path) -> None:
+    for exposure in ("auto", 0.25, 0.5):
+        target = tmp_path / f"{exposure}.png"
+        assert enhance(pictures / "a.png", "-o", target, "--exposure", exposure) == 0
+        level = 0.4 if exposure == "auto" else exposure
+        assert np.asarray(opened(target)).mean() / 255 == pytest.approx(level, abs=0.01)
+
+
 def test_failures_are_one_line_each_and_exit_one(
     pictures: Path, network: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -81,6 +144,15 @@ def test_failures_are_one_line_each_and_exit_one(
         ["{in}", "-o", "{out}", "--gamma", "0"],
         ["{in}", "-o", "{out}", "--gamma", "nan"],
         ["{in}", "-o", "{out}", "--strength", "2.5"],
+        ["{in}", "-o", "{out}", "--exposure", "1.5"],
+        ["{in}", "-o", "{out}", "--exposure", "0"],
+        ["{in}", "-o", "{out}", "--exposure", "-0.5"],
+        ["{in}", "-o", "{out}", "--exposure", "nan"],
+        ["{in}", "-o", "{out}", "--protect-highlights", "2"],
+        ["{in}", "-o", "{out}", "--protect-highlights", "-1"],
+        ["{in}", "-o", "{out}", "--denoise", "1.1"],
+        ["{in}", "-o", "{out}", "--denoise", "inf"],
+        ["-", "-o", "-", "--denoise", "-1"],
         ["{in}", "-o", "{out}", "--tile", "0"],
         ["{in}", "-o", "{in}"],
         ["{in}/nothing*.png", "-o", "{out}"],

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from zerodce_jax import Enhancer, InputError, Network, UsageError, convert
+from zerodce_jax import Enhancer, InputError, Network, UsageError, convert, exposure
 from zerodce_jax import enhancer as enhancer_module
-from zerodce_jax.config import NetworkConfig
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, flatten, nest
 from zerodce_jax.curves import apply_curves
 from zerodce_jax.enhancer import choose_engine
 from zerodce_jax.network import graphdef
@@ -56,6 +56,24 @@ def enhancer_of(name: str = "reduced", scale: int = 1, tile: int = 16, batch: in
     if not batch:
         return Enhancer(network_of(name, scale), engine="onnx", tile=tile)
     return Enhancer(network_of(name, scale), engine="xla", tile=tile, batch=batch)
+
+
+@cache
+def brightening(name: str, scale: int = 1) -> Network:
+    """The same networks with curves that nearly all brighten, as those that ship, and settings."""
+    network = network_of(name, scale)
+    flat = {key: array / 2 for key, array in flatten(network.params).items()}
+    last = "conv7.pointwise.bias" if network.config.separable else "conv7.bias"
+    flat[last] = flat[last] - np.float32(0.25)
+    return replace(network, params=nest(flat), settings=EnhanceSettings.adaptive())
+
+
+@cache
+def brightener_of(name: str, scale: int, tile: int, batch: int) -> Enhancer:
+    network = brightening(name, scale)
+    if not batch:
+        return Enhancer(network, engine="onnx", tile=tile)
+    return Enhancer(network, engine="xla", tile=tile, batch=batch)
 
 
 def by_onnx_runtime() -> Enhancer:
@@ -229,6 +247,242 @@ def test_gamma_is_the_exponent() -> None:
     np.testing.assert_allclose(enhancer_of()(image), plain**1.15, rtol=0, atol=1e-6)
 
 
+# Everything at once: exposure, strength, highlights, noise and gamma.
+
+ADAPTIVE = EnhanceSettings.adaptive()
+PLAIN = EnhanceSettings()
+
+# Network, scale.
+KINDS = [("reduced", 1), ("plusplus", 12), ("fast", 8)]
+# Tile, batch: smaller than the images and larger, on both engines.
+TILES = [(16, 0), (64, 0), (16, 2), (64, 1)]
+
+
+def dark(*shape: int, dtype: str = "float32", seed: int = 0) -> np.ndarray:
+    """A dark scene in which there are bright places, with noise."""
+    rng = np.random.default_rng(seed)
+    rows, columns = (np.linspace(0, np.pi, size) for size in shape[:2])
+    lamp = (np.sin(rows)[:, None] * np.sin(columns)) ** 8
+    scene = lamp if len(shape) == 2 else lamp[:, :, None] * [1, 0.9, 0.8]
+    pixels = (0.9 * scene + 0.1 * rng.random(shape) ** 2).clip(0, 1)
+    if dtype.startswith("uint"):
+        return np.round(pixels * np.iinfo(dtype).max).astype(dtype)
+    return pixels.astype(dtype)
+
+
+def scaled(image: np.ndarray) -> np.ndarray:
+    """As numbers in [0, 1]."""
+    return image / (np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1)
+
+
+def strength_of(network: Network, image: np.ndarray, how: EnhanceSettings) -> float:
+    """What the exposure of a float image should come to, on top of the strength."""
+    color = image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
+    samples, maps = (
+        part.astype(np.float32) for part in whole_image.looked_at(network, color.astype(np.float64))
+    )
+    iterations = network.config.iterations
+    return how.strength * exposure.strength(samples, maps, how, iterations=iterations)
+
+
+def expected_of(network: Network, image: np.ndarray, how: EnhanceSettings) -> np.ndarray:
+    """The whole image by the settings, in float64."""
+    image = scaled(image)
+    return whole_image.enhance(
+        network,
+        image,
+        gamma=how.gamma,
+        strength=strength_of(network, image, how),
+        protect_highlights=how.protect_highlights,
+        denoise=how.denoise,
+    )
+
+
+@pytest.mark.parametrize(("tile", "batch"), TILES)
+@pytest.mark.parametrize(("name", "scale"), KINDS)
+@pytest.mark.parametrize(
+    "how",
+    [
+        EnhanceSettings(gamma=1.0, strength=1.7, protect_highlights=0.7, denoise=1.0),
+        EnhanceSettings(exposure=0.45, gamma=1.3, strength=0.8, protect_highlights=0.9),
+        EnhanceSettings(exposure="auto", gamma=0.9, denoise=0.5),
+        ADAPTIVE,
+    ],
+    ids=["strength", "exposure", "noise", "adaptive"],
+)
+def test_every_option_gives_what_the_whole_image_gives(
+    name: str, scale: int, tile: int, batch: int, how: EnhanceSettings
+) -> None:
+    network = brightening(name, scale)
+    shapes = [(1, 1, 3), (37, 45, 3), (5, 61, 3), (33, 26)]
+    images = [dark(*shape, seed=i) for i, shape in enumerate(shapes)]
+    results = brightener_of(name, scale, tile, batch).many(images, **how.to_dict())
+    for image, result in zip(images, results, strict=True):
+        expected = expected_of(network, image, how)
+        np.testing.assert_allclose(result, expected, rtol=0, atol=5e-5)
+        # Each option made a difference.
+        for name_of_option, value in how.to_dict().items():
+            without = replace(how, **{name_of_option: getattr(PLAIN, name_of_option)})
+            if min(image.shape[:2]) > 1 and getattr(without, name_of_option) != value:
+                assert np.abs(expected_of(network, image, without) - expected).max() > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("tile", "batch"), [*TILES, (24, 3), (40, 0)])
+@pytest.mark.parametrize(("name", "scale"), [*KINDS, ("original", 1), ("plusplus", 1), ("fast", 5)])
+@settings(max_examples=5)
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=3),
+    how=st.builds(
+        EnhanceSettings,
+        exposure=st.sampled_from(["off", "auto", 0.6]),
+        gamma=st.floats(0.5, 2),
+        strength=st.floats(0, 2),
+        protect_highlights=st.floats(0, 1),
+        denoise=st.floats(0, 1),
+    ),
+)
+def test_every_option_gives_what_the_whole_image_gives_thoroughly(
+    name: str,
+    scale: int,
+    tile: int,
+    batch: int,
+    sizes: list[tuple[int, int]],
+    how: EnhanceSettings,
+) -> None:
+    images = [dark(*size, 3, seed=i) for i, size in enumerate(sizes)]
+    results = brightener_of(name, scale, tile, batch).many(images, **how.to_dict())
+    for image, result in zip(images, results, strict=True):
+        expected = expected_of(brightening(name, scale), image, how)
+        np.testing.assert_allclose(result, expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+@pytest.mark.parametrize(("name", "scale"), KINDS)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.parametrize("shape", [(41, 35, 3), (35, 41)])
+def test_every_option_on_integers_is_rounded_once(
+    name: str, scale: int, batch: int, dtype: str, shape: tuple[int, ...]
+) -> None:
+    image = dark(*shape, dtype=dtype)
+    result = brightener_of(name, scale, 16, batch)(image)
+    assert (result.dtype, result.shape) == (dtype, shape)
+    top = np.iinfo(dtype).max
+    exact = top * expected_of(brightening(name, scale), image, ADAPTIVE)
+    assert np.abs(result - exact).max() <= 0.5 + top * 5e-5
+
+
+@pytest.mark.parametrize(("name", "scale"), KINDS)
+def test_tiles_of_every_size_give_the_same(name: str, scale: int) -> None:
+    images = [dark(75, 70, 3), dark(75, 70, 3, dtype="uint8")]
+    whole = list(brightener_of(name, scale, 128, 0).many(images))
+    assert np.abs(whole[0] - images[0]).max() > 0.1
+    for tile, batch in ((32, 0), *TILES):
+        some = brightener_of(name, scale, tile, batch).many(images)
+        for image, one in zip(whole, some, strict=True):
+            if image.dtype == np.uint8:
+                assert np.abs(one.astype(int) - image).max() <= 1
+            else:
+                np.testing.assert_allclose(one, image, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(("name", "scale"), KINDS)
+@pytest.mark.parametrize("batch", [0, 2])
+def test_each_picture_has_a_strength_of_its_own(name: str, scale: int, batch: int) -> None:
+    enhancer = brightener_of(name, scale, 16, batch)
+    images = [dark(30, 20, 3) / 2, picture(12, 9, 3), dark(20, 33), dark(9, 40, 3, dtype="uint8")]
+    for image, result in zip(images, enhancer.many(images), strict=True):
+        # To the last bit: what else is in the batch changes nothing.
+        np.testing.assert_array_equal(result, enhancer(image))
+    levels = [strength_of(enhancer.network, scaled(image), ADAPTIVE) for image in images]
+    assert len({round(level, 2) for level in levels}) == len(images)
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+@pytest.mark.parametrize(("name", "scale"), KINDS)
+@pytest.mark.parametrize("shape", [(50, 40, 3), (300, 200, 3), (40, 50)])
+def test_exposure_is_a_strength(name: str, scale: int, batch: int, shape: tuple[int, ...]) -> None:
+    enhancer = brightener_of(name, scale, 64, batch)
+    image = (dark(*shape) / 2).astype(np.float32)
+    for how in (replace(ADAPTIVE, exposure=0.3), replace(ADAPTIVE, exposure=0.25, gamma=1.2)):
+        result = enhancer(image, **how.to_dict())
+        strength = strength_of(enhancer.network, image, how)
+        assert 0 < strength < 2
+        same = enhancer(image, **(how.to_dict() | {"exposure": "off", "strength": strength}))
+        np.testing.assert_allclose(result, same, rtol=0, atol=5e-5)
+        half = enhancer(image, **(how.to_dict() | {"strength": 0.5}))
+        other = enhancer(image, **(how.to_dict() | {"exposure": "off", "strength": strength / 2}))
+        np.testing.assert_allclose(half, other, rtol=0, atol=5e-5)
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+@pytest.mark.parametrize(("name", "scale"), KINDS)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_pictures_come_out_at_the_level(name: str, scale: int, batch: int, dtype: str) -> None:
+    enhancer = brightener_of(name, scale, 64, batch)
+    image = dark(280, 200, 3, dtype=dtype) // 2 if dtype != "float32" else dark(280, 200, 3) / 2
+    for level in (0.25, 0.35):
+        result = enhancer(image.astype(dtype), exposure=level)
+        assert scaled(image).mean() < level - 0.1
+        assert scaled(result).mean() == pytest.approx(level, abs=0.01)
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+@pytest.mark.parametrize(("name", "scale"), KINDS)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_options_that_are_off_change_nothing(name: str, scale: int, batch: int, dtype: str) -> None:
+    adaptive = brightener_of(name, scale, 16, batch)
+    plain = Enhancer(replace(adaptive.network, settings=PLAIN), engine="onnx", tile=16)
+    # Compiled only once.
+    plain._engine = adaptive._engine
+    for image in (dark(33, 20, 3, dtype=dtype), dark(20, 33, dtype=dtype)):
+        off = adaptive(image, exposure="off", gamma=1.15, protect_highlights=0, denoise=0)
+        np.testing.assert_array_equal(off, plain(image))
+        assert (adaptive(image) != off).mean() > 0.5
+        expected = whole_image.enhance(adaptive.network, scaled(image), gamma=1.15)
+        top = np.iinfo(dtype).max if dtype.startswith("uint") else 1
+        rounding = 0.5 if dtype.startswith("uint") else 0
+        assert np.abs(off - top * expected).max() <= rounding + top * 2e-5
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+@pytest.mark.parametrize(("name", "scale"), KINDS)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("shape", [(47, 53, 3), (53, 47), (1, 1, 3)])
+def test_pictures_that_are_bright_enough_come_back_as_they_were(
+    name: str, scale: int, batch: int, dtype: str, shape: tuple[int, ...]
+) -> None:
+    # Anything from black to white, and flat places, brighter than the level on the whole.
+    bright = np.random.default_rng(4).random(shape) ** 0.5
+    bright[:5], bright[5:9], bright[20:26] = 1, 0, 0.123
+    top = np.iinfo(dtype).max if dtype.startswith("uint") else 1
+    image = (bright * top).astype(dtype)
+    np.testing.assert_array_equal(brightener_of(name, scale, 16, batch)(image), image)
+
+
+@pytest.mark.parametrize("name", ["reduced", "fast"])
+@pytest.mark.parametrize("engine", ["xla", "onnx"])
+def test_the_shipped_networks_bring_the_examples_to_the_level(
+    name: str, engine: str, root: Path
+) -> None:
+    enhancer = Enhancer.load(name, engine=engine, tile=64)
+    assert (enhancer.network.settings.level, enhancer.network.settings.gamma) == (0.4, 1)
+    for path in sorted((root / "examples").glob("*.jpg")):
+        with Image.open(path) as image:
+            pixels = np.asarray(image.reduce(2))
+        assert pixels.mean() / 255 < 0.3
+        assert enhancer(pixels).mean() / 255 == pytest.approx(0.4, abs=0.015), path.name
+
+
+def test_numbers_of_options_compile_nothing_anew(compilations: Callable) -> None:
+    enhancer = Enhancer(brightening("reduced"), engine="xla", tile=16)
+    with compilations() as programs:
+        for i in range(1, 11):
+            how = {"exposure": i / 11, "protect_highlights": i / 10, "denoise": i / 10}
+            enhancer(picture(7 * i, 80 - 7 * i, 3, seed=i), gamma=i / 2, strength=i / 5, **how)
+    assert sorted(programs) == ["jit(_enhance)", "jit(_estimate)"]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_floats_outside_the_range_are_clipped(dtype: str) -> None:
     image = picture(10, 12, 3, dtype=dtype)
@@ -349,6 +603,10 @@ def test_many_checks_its_settings_at_once_and_reads_nothing_yet() -> None:
         enhancer_of().many(images(), gamma=0.0)
     with pytest.raises(UsageError, match="strength"):
         enhancer_of().many(images(), strength=3.0)
+    for name in ("protect_highlights", "denoise", "exposure"):
+        for value in (-0.1, 1.1):
+            with pytest.raises(UsageError, match=name):
+                enhancer_of().many(images(), **{name: value})
     enhancer_of().many(images())
 
 

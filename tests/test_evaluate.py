@@ -198,6 +198,9 @@ def test_nothing_that_can_be_judged(
         (["--images", "{low}"], 2),
         (["reduced", "--images", "{low}", "--gamma", "0"], 2),
         (["reduced", "--images", "{low}", "--strength", "3"], 2),
+        (["reduced", "--images", "{low}", "--exposure", "1.5"], 2),
+        (["reduced", "--images", "{low}", "--protect-highlights", "-1"], 2),
+        (["reduced", "--images", "{low}", "--denoise", "nan"], 2),
         (["reduced", "--images", "{low}", "--sheet", "{low}/sheet.gif"], 2),
         (["reduced", "--images", "{low}", "--sheet", "{low}/sheet"], 2),
         (["reduced", "--images", "{low}", "--json", "{low}/missing/out.json"], 2),
@@ -226,6 +229,24 @@ def test_wrong_usage_of_evaluate(
     assert printed.out == ""
     assert re.fullmatch(r"zerodce: .+\n", printed.err), printed.err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_settings_on_the_command_line_are_kept_with_the_figures(low: Path, tmp_path: Path) -> None:
+    given = ("--exposure", 0.3, "--protect-highlights", 0, "--denoise", 0.25)
+    shown = {}
+    for name, options in (("own", ()), ("given", given), ("off", ("--exposure", "off"))):
+        report = tmp_path / f"{name}.json"
+        arguments = ("--images", low, "--json", report, "--engine", "onnx")
+        assert run("evaluate", "fast", *arguments, *options) == 0
+        shown[name] = json.loads(report.read_text())
+    assert shown["own"]["settings"] == {}
+    assert shown["given"]["settings"] == {
+        "exposure": 0.3,
+        "protect_highlights": 0.0,
+        "denoise": 0.25,
+    }
+    assert shown["off"]["settings"] == {"exposure": "off"}
+    assert shown["own"]["pictures"] != shown["given"]["pictures"] != shown["off"]["pictures"]
 
 
 def test_references_need_an_extra_and_images_do_not(

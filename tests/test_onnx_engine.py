@@ -13,6 +13,9 @@ from conftest import GOLDENS
 from zerodce_jax import convert, onnx_graph
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
 from zerodce_jax.onnx_engine import OnnxEngine
+from zerodce_jax.onnx_graph import Steps
+
+EVERY_STEP = [Steps(protect, denoise) for protect in (False, True) for denoise in (False, True)]
 
 
 def run(model: onnx.ModelProto, **inputs: object) -> np.ndarray:
@@ -58,9 +61,50 @@ def test_models_state_their_opset_and_pass_the_checker() -> None:
     network = whole_image.random_network(NetworkConfig.fast())
     for dtype in ("uint8", "uint16", "float32"):
         for build in (onnx_graph.enhance, onnx_graph.estimate, onnx_graph.apply):
-            model = build(network, dtype)
-            onnx.checker.check_model(model, full_check=True)
-            assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+            kinds = [()] if build is onnx_graph.estimate else [(steps,) for steps in EVERY_STEP]
+            for steps in kinds:
+                model = build(network, dtype, *steps)
+                onnx.checker.check_model(model, full_check=True)
+                assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+
+
+@pytest.mark.parametrize("steps", EVERY_STEP, ids=str)
+def test_models_take_what_their_steps_need(steps: Steps) -> None:
+    network = convert.load(GOLDENS / "reduced_random.pth")
+    names = {entry.name for entry in onnx_graph.enhance(network, "uint8", steps).graph.input}
+    further = {"protect_highlights"} if steps.protect else set()
+    further |= {"denoise", "inner"} if steps.denoise else set()
+    assert names == {"pixels", "crop", "gamma", "strength", "gray"} | further
+
+
+def test_steps_give_what_the_whole_image_gives() -> None:
+    network = convert.load(GOLDENS / "reduced_random.pth")
+    image = np.random.default_rng(0).random((30, 41, 3), dtype=np.float32)
+    whole = {"crop": np.array([0, 0, 30, 41]), **numbers(1.15, 1.5)}
+    given = {
+        "protect_highlights": np.array(0.8, np.float32),
+        "denoise": np.array(0.9, np.float32),
+        "inner": np.array([0, 0, 30, 41]),
+    }
+    for steps in EVERY_STEP:
+        model = onnx_graph.enhance(network, "float32", steps)
+        names = {entry.name for entry in model.graph.input}
+        some = {name: value for name, value in given.items() if name in names}
+        expected = whole_image.enhance(
+            network,
+            image,
+            gamma=1.15,
+            strength=1.5,
+            protect_highlights=0.8 * steps.protect,
+            denoise=0.9 * steps.denoise,
+        )
+        result = run(model, pixels=image, **whole, **some)
+        np.testing.assert_allclose(result, expected, rtol=0, atol=5e-5)
+        if steps.denoise:
+            # Of a part that brings its surroundings along, the inner one is that of the whole.
+            box = {"crop": np.array([3, 4, 25, 41]), "inner": np.array([6, 6, 16, 37])}
+            part = run(model, pixels=image, **(whole | some | box))
+            np.testing.assert_allclose(part, result[9:19, 10:41], rtol=0, atol=1e-5)
 
 
 def test_tiles_are_whole_blocks() -> None:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from zerodce_jax import checkpoint, convert, training
-from zerodce_jax.config import TrainConfig, flatten
+from zerodce_jax.config import EnhanceSettings, TrainConfig, flatten
 from zerodce_jax.errors import InputError, UsageError
 
 TINY = TrainConfig(
@@ -69,6 +69,7 @@ def test_a_run_leaves_checkpoints_log_samples_and_what_tensorboard_reads(
     assert list((tmp_path / "tensorboard").glob("events.out.tfevents*"))
     settings = json.loads((tmp_path / "config.json").read_text())
     assert settings["train"]["ema"] == 0.5
+    assert convert.load(tmp_path).settings == EnhanceSettings.adaptive()
 
 
 @pytest.mark.slow

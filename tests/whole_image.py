@@ -20,19 +20,99 @@ def random_network(config: NetworkConfig, *, seed: int = 0, spread: float = 1.0)
 
 
 def enhance(
-    network: Network, image: np.ndarray, *, gamma: float = 1.0, strength: float = 1.0
+    network: Network,
+    image: np.ndarray,
+    *,
+    gamma: float = 1.0,
+    strength: float = 1.0,
+    protect_highlights: float = 0.0,
+    denoise: float = 0.0,
 ) -> np.ndarray:
     """Enhance a float image in [0, 1], (height, width, 3) or gray (height, width)."""
     gray = image.ndim == 2
     x = np.asarray(image, np.float64)
     if gray:
         x = np.stack([x, x, x], axis=-1)
-    maps = np.clip(strength * curve_maps(network, x), -1, 1)
-    for i in range(network.config.iterations):
+    maps = np.clip(strength * curve_maps(network, x), -1, 1) * unprotected(x, protect_highlights)
+    bent = curves(x, maps, network.config.iterations)
+    if denoise:
+        # A derivative along the imaginary axis is exact: no difference of like numbers.
+        gain = curves(x + 1e-30j, maps, network.config.iterations).imag / 1e-30
+        bent = denoised(bent, gain, denoise)
+    x = bent**gamma
+    return x.mean(axis=-1) if gray else x
+
+
+def brightness(
+    image: np.ndarray,
+    maps: np.ndarray,
+    *,
+    iterations: int,
+    strength: float,
+    gamma: float = 1.0,
+    protect_highlights: float = 0.0,
+) -> float:
+    """The mean of an image after enhancement with these maps."""
+    x = np.asarray(image, np.float64)
+    maps = np.clip(strength * np.asarray(maps, np.float64), -1, 1)
+    bent = curves(x, maps * unprotected(x, protect_highlights), iterations)
+    return float((bent**gamma).mean())
+
+
+def curves(x: np.ndarray, maps: np.ndarray, iterations: int) -> np.ndarray:
+    """The iterated curve."""
+    for i in range(iterations):
         a = maps if maps.shape[-1] == 3 else maps[..., 3 * i : 3 * i + 3]
         x = x + a * (x * x - x)
-    x = x**gamma
-    return x.mean(axis=-1) if gray else x
+    return x
+
+
+def unprotected(image: np.ndarray, protection: float) -> np.ndarray:
+    """Share of the curve that the protection of highlights leaves, (height, width, 1)."""
+    t = np.clip((image.mean(axis=-1, keepdims=True) - 0.3) / 0.6, 0, 1)
+    return 1 - protection * (3 * t**2 - 2 * t**3)
+
+
+def denoised(image: np.ndarray, gain: np.ndarray, amount: float) -> np.ndarray:
+    """A guided filter with the gain as guide, over windows of 7x7 that end with the image."""
+    image, gain = np.asarray(image, np.float64), np.asarray(gain, np.float64)
+    noise = _window_means((amount * 0.02 * np.maximum(gain - 1, 0)) ** 2)
+    average = _window_means(image)
+    # Around a value nearby: no difference of like numbers.
+    middle = image.mean(axis=(0, 1))
+    variance = _window_means((image - middle) ** 2) - (average - middle) ** 2
+    a = np.ones_like(image)
+    np.divide(variance, variance + noise, out=a, where=variance + noise > 1e-14)
+    result = _window_means(a) * image + _window_means(average * (1 - a))
+    return np.clip(result, 0, 1)
+
+
+def _window_means(x: np.ndarray) -> np.ndarray:
+    means = np.empty_like(x)
+    for row, column in np.ndindex(x.shape[:2]):
+        window = x[max(row - 3, 0) : row + 4, max(column - 3, 0) : column + 4]
+        means[row, column] = window.mean(axis=(0, 1))
+    return means
+
+
+def looked_at(network: Network, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of an image and the curve maps at them, from which its strength is found."""
+    config = network.config
+    if config.levels > 1:
+        small = _block_means(image, config.scale)
+    elif config.scale > 1:
+        small = _reduced(image, config.scale)
+    else:
+        small = _block_means(image, -(-max(image.shape[:2]) // 128))
+    maps = _at_size(network, small)
+    rows, columns = (
+        [int((2 * i + 1) * size / (2 * count)) for i in range(count)]
+        for size, count in zip(image.shape[:2], small.shape[:2], strict=True)
+    )
+    samples = image[rows][:, columns]
+    if config.levels > 1:
+        maps = _of_levels(maps, samples, config)
+    return samples, maps
 
 
 def curve_maps(network: Network, image: np.ndarray) -> np.ndarray:
@@ -42,10 +122,15 @@ def curve_maps(network: Network, image: np.ndarray) -> np.ndarray:
         return _sliced(_at_size(network, _block_means(image, scale)), image, network.config)
     if scale == 1:
         return _at_size(network, image)
-    rows, columns = max(1, round(height / scale)), max(1, round(width / scale))
-    reduced = _bilinear(image, _half_pixel(height, rows), _half_pixel(width, columns))
-    maps = _at_size(network, reduced)
+    maps = _at_size(network, _reduced(image, scale))
+    rows, columns = maps.shape[:2]
     return _bilinear(maps, np.linspace(0, rows - 1, height), np.linspace(0, columns - 1, width))
+
+
+def _reduced(image: np.ndarray, scale: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    rows, columns = max(1, round(height / scale)), max(1, round(width / scale))
+    return _bilinear(image, _half_pixel(height, rows), _half_pixel(width, columns))
 
 
 def _block_means(image: np.ndarray, scale: int) -> np.ndarray:
@@ -61,7 +146,11 @@ def _block_means(image: np.ndarray, scale: int) -> np.ndarray:
 def _sliced(grid: np.ndarray, image: np.ndarray, config: NetworkConfig) -> np.ndarray:
     height, width = image.shape[:2]
     rows, columns = ((np.arange(size) + 0.5) / config.scale - 0.5 for size in (height, width))
-    maps = _bilinear(grid, rows, columns).reshape(height, width, config.levels, config.maps)
+    return _of_levels(_bilinear(grid, rows, columns), image, config)
+
+
+def _of_levels(maps: np.ndarray, image: np.ndarray, config: NetworkConfig) -> np.ndarray:
+    maps = maps.reshape(*image.shape[:2], config.levels, config.maps)
     at = image.mean(axis=-1, keepdims=True)[..., None] * (config.levels - 1)
     hats = np.maximum(0, 1 - np.abs(at - np.arange(config.levels)[:, None]))
     return (hats * maps).sum(axis=2)
