@@ -6,9 +6,10 @@
     python docs/make_pictures.py training RUN
 
 The first shows the color photographs of examples/ before and after enhancement with the default
-network and settings; the second shows parts of them beside what the seed's recipe makes of them
-(SEED is a network that was trained and is run by it); the third shows what two networks that look at
-a reduced image make of dark branches before a bright sky; the fourth plots the log of a training run.
+network and settings; the second shows parts of them beside what the recipe of Zero-DCE-improved
+makes of them (SEED is a network that was trained by it); the third shows what two networks that
+look at a reduced image make of dark branches before a bright sky; the fourth plots the log of a
+training run.
 """
 
 import json

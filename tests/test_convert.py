@@ -185,6 +185,26 @@ def test_settings_in_folders_that_make_no_sense(settings: str, tmp_path: Path) -
     assert BAD_SETTINGS[settings] in message
 
 
+@pytest.mark.parametrize("settings", ["null", "3", "[]", "[1]"])
+def test_folders_whose_settings_are_none(settings: str, tmp_path: Path) -> None:
+    config = f'{{"network": {json.dumps(ODD.to_dict())}, "settings": {settings}}}'
+    (tmp_path / checkpoint.CONFIG_FILE).write_text(config)
+    with pytest.raises(InputError, match=f"^{tmp_path / checkpoint.CONFIG_FILE}: "):
+        convert.load(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["config", "settings"])
+def test_metadata_too_deep_to_read(part: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    metadata = {"config": json.dumps(ODD.to_dict())} | {part: "[" * 200_000}
+    safetensors.numpy.save_file(flatten(any_network(ODD).params), path, metadata)
+    with pytest.raises(InputError, match=f"^{path}: its metadata describe no network"):
+        convert.load(path)
+    (tmp_path / checkpoint.CONFIG_FILE).write_text("[" * 200_000)
+    with pytest.raises(InputError, match="damaged"):
+        convert.load(tmp_path)
+
+
 def test_metadata_names_format_and_preset(tmp_path: Path) -> None:
     network = any_network(replace(preset("plusplus"), scale=12))
     for layout, kind in (("jax", "jax"), ("torch", "pt")):

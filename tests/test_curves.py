@@ -142,8 +142,8 @@ def test_brighter_pixels_are_protected_more(protection: float) -> None:
 
 
 def test_protection_by_hand() -> None:
-    # Y = 0.45: t = 0.25, S = 0.0625 * 2.5 = 0.15625; Y = 0.6, of unlike channels: S = 0.5.
-    image = np.array([[[0.45, 0.45, 0.45], [0.9, 0.3, 0.6]]], np.float32)
+    # V = 0.45: t = 0.25, S = 0.0625 * 2.5 = 0.15625; V = 0.6, of unlike channels: S = 0.5.
+    image = np.array([[[0.45, 0.45, 0.45], [0.1, 0.3, 0.6]]], np.float32)
     left = unprotected(image, 0.8)
     np.testing.assert_allclose(left, [[[1 - 0.125], [0.6]]], rtol=1e-5)
 

@@ -427,6 +427,17 @@ def test_pictures_come_out_at_the_level(name: str, scale: int, batch: int, dtype
         assert scaled(result).mean() == pytest.approx(level, abs=0.01)
 
 
+@pytest.mark.parametrize(("name", "scale"), KINDS)
+def test_small_pictures_come_out_at_the_level_too(name: str, scale: int) -> None:
+    enhancer = brightener_of(name, scale, 64, 0)
+    for seed in range(5):
+        image = dark(50, 40, 3, seed=seed) / 2
+        assert enhancer(image, exposure=0.3).mean() == pytest.approx(0.3, abs=0.015)
+        bright = (picture(50, 40, 3, dtype="float32", seed=seed) * 0.9).astype(np.float32)
+        assert bright.mean() > 0.44
+        np.testing.assert_array_equal(enhancer(bright), bright)
+
+
 @pytest.mark.parametrize("batch", [0, 2])
 @pytest.mark.parametrize(("name", "scale"), KINDS)
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])

@@ -69,7 +69,7 @@ def curves(x: np.ndarray, maps: np.ndarray, iterations: int) -> np.ndarray:
 
 def unprotected(image: np.ndarray, protection: float) -> np.ndarray:
     """Share of the curve that the protection of highlights leaves, (height, width, 1)."""
-    t = np.clip((image.mean(axis=-1, keepdims=True) - 0.3) / 0.6, 0, 1)
+    t = np.clip((image.max(axis=-1, keepdims=True) - 0.3) / 0.6, 0, 1)
     return 1 - protection * (3 * t**2 - 2 * t**3)
 
 
@@ -105,11 +105,19 @@ def looked_at(network: Network, image: np.ndarray) -> tuple[np.ndarray, np.ndarr
     else:
         small = _block_means(image, -(-max(image.shape[:2]) // 128))
     maps = _at_size(network, small)
+    step = -(-max(image.shape[:2]) // 128)
     rows, columns = (
-        [int((2 * i + 1) * size / (2 * count)) for i in range(count)]
-        for size, count in zip(image.shape[:2], small.shape[:2], strict=True)
+        [int((2 * i + 1) * size / (2 * -(-size // step))) for i in range(-(-size // step))]
+        for size in image.shape[:2]
     )
     samples = image[rows][:, columns]
+    of_rows, of_columns = (
+        [at * count // size for at in places]
+        for places, count, size in zip(
+            (rows, columns), maps.shape[:2], image.shape[:2], strict=True
+        )
+    )
+    maps = maps[of_rows][:, of_columns]
     if config.levels > 1:
         maps = _of_levels(maps, samples, config)
     return samples, maps

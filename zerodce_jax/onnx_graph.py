@@ -290,9 +290,11 @@ class _Graph:
         """As `curves.unprotected`."""
         self.input("protect_highlights", TensorProto.FLOAT, [])
         low, high = HIGHLIGHTS
-        above = self(
-            "Sub", self.brightness(image, 1 / (high - low)), self.constant(low / (high - low))
-        )
+        axis = self.constant([1], np.int64)
+        ends = [[self.constant([i], np.int64) for i in pair] for pair in ((0, 1), (1, 2), (2, 3))]
+        largest = self("Max", *(self("Slice", image, *pair, axis) for pair in ends))
+        scaled = self("Mul", largest, self.constant(1 / (high - low)))
+        above = self("Sub", scaled, self.constant(low / (high - low)))
         bright = self("Clip", above, self.constant(0), self.constant(1))
         square = self("Mul", bright, bright)
         rise = self("Sub", self.constant(3), self("Mul", self.constant(2), bright))
