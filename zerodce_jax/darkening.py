@@ -22,7 +22,7 @@ _DARKEST = 0.02
 _SHOT = (1e-5, 3e-4)
 _READ = (1e-5, 1e-3)
 _GAMMA = 2.2
-_STRONGEST = 8.0
+_STRONGEST = 4.0
 _HALVINGS = 12
 
 Curves = Callable[[Images], tuple[Float[Array, "b h w maps"], Float[Array, "b y x outputs"]]]

@@ -17,7 +17,7 @@ from zerodce_jax.curves import apply_curves, unprotected
 THUMBNAIL = 128
 """Longer side of the small copy, in pixels, for networks that see pictures at full size."""
 _SAMPLES = 64
-_STRONGEST = 8.0
+_STRONGEST = 4.0
 _HALVINGS = 20
 
 
@@ -37,7 +37,7 @@ def strength(
         iterations: How often the curve is applied.
 
     Returns:
-        Factor on the curve maps, in [0, 8]: 0 for pictures that are bright enough, 8 also for those
+        Factor on the curve maps, in [0, 4]: 0 for pictures that are bright enough, 4 also for those
         that even so stay darker than the level.
     """
     level = settings.level
