@@ -117,6 +117,12 @@ def test_strengths_end_at_four(brightness: float, bend: float) -> None:
     assert (value == 4) == (within < 0.4) or within == pytest.approx(0.4, abs=1e-3)
 
 
+@pytest.mark.parametrize("size", [(1, 65), (65, 1), (1, 128), (2, 100), (1, 1)])
+def test_pictures_of_a_pixel_high_or_wide(size: tuple[int, int]) -> None:
+    image, maps = np.full((*size, 3), 0.1, np.float32), np.full((*size, 3), -0.3, np.float32)
+    assert result(image, maps) == pytest.approx(0.4, abs=1e-4)
+
+
 def test_black_pictures_and_networks_without_curves_get_the_strongest() -> None:
     black = np.zeros((4, 4, 3), np.float32)
     assert found(black, np.full((4, 4, 3), -1, np.float32)) == 4

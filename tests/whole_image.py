@@ -33,7 +33,7 @@ def enhance(
     x = np.asarray(image, np.float64)
     if gray:
         x = np.stack([x, x, x], axis=-1)
-    maps = np.clip(strength * curve_maps(network, x), -1, 1) * unprotected(x, protect_highlights)
+    maps = curve_maps(network, x, strength=strength) * unprotected(x, protect_highlights)
     bent = curves(x, maps, network.config.iterations)
     if denoise:
         # A derivative along the imaginary axis is exact: no difference of like numbers.
@@ -88,11 +88,9 @@ def denoised(image: np.ndarray, gain: np.ndarray, amount: float) -> np.ndarray:
 
 
 def _window_means(x: np.ndarray) -> np.ndarray:
-    means = np.empty_like(x)
-    for row, column in np.ndindex(x.shape[:2]):
-        window = x[max(row - 3, 0) : row + 4, max(column - 3, 0) : column + 4]
-        means[row, column] = window.mean(axis=(0, 1))
-    return means
+    padded = np.pad(x, ((3, 3), (3, 3), (0, 0)), constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), axis=(0, 1))
+    return np.nanmean(windows, axis=(-2, -1))
 
 
 def looked_at(network: Network, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,14 +121,21 @@ def looked_at(network: Network, image: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return samples, maps
 
 
-def curve_maps(network: Network, image: np.ndarray) -> np.ndarray:
-    """Curve maps of a float image, (height, width, maps), estimated at the network's scale."""
+def curve_maps(network: Network, image: np.ndarray, *, strength: float = 1.0) -> np.ndarray:
+    """Curve maps of a float image, (height, width, maps), estimated at the network's scale.
+
+    There they are kept within [-1, 1], whatever the strength.
+    """
     height, width, scale = *image.shape[:2], network.config.scale
+
+    def estimated(small: np.ndarray) -> np.ndarray:
+        return np.clip(strength * _at_size(network, small), -1, 1)
+
     if network.config.levels > 1:
-        return _sliced(_at_size(network, _block_means(image, scale)), image, network.config)
+        return _sliced(estimated(_block_means(image, scale)), image, network.config)
     if scale == 1:
-        return _at_size(network, image)
-    maps = _at_size(network, _reduced(image, scale))
+        return estimated(image)
+    maps = estimated(_reduced(image, scale))
     rows, columns = maps.shape[:2]
     return _bilinear(maps, np.linspace(0, rows - 1, height), np.linspace(0, columns - 1, width))
 

@@ -44,8 +44,9 @@ def strength(
     if level is None:
         return 1.0
     step = -(-max(image.shape[:2]) // _SAMPLES)
-    some = slice(step // 2, None, step)
-    image, maps = image[some, some], maps[some, some]
+    # Of what is but a pixel high or wide, that one.
+    some = tuple(slice(min(step, side) // 2, None, step) for side in image.shape[:2])
+    image, maps = image[some], maps[some]
     left = unprotected(image, settings.protect_highlights)
 
     def brightness(factor: float) -> Any:
