@@ -223,7 +223,7 @@ class EnhanceSettings:
     @classmethod
     def adaptive(cls) -> Self:
         """What suits the networks of this project: pictures come out well lit, and no more."""
-        return cls(exposure="auto", gamma=1.0, protect_highlights=1.0, denoise=0.15)
+        return cls(exposure="auto", gamma=1.0, protect_highlights=1.0, denoise=0.18)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
