@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import tyro
+from inference import picture
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -102,12 +102,8 @@ def run(command: list[str]) -> tuple[float, int]:
 
 
 def save_picture(file: Path, width: int, height: int) -> None:
-    """Write a dark picture with some structure and noise."""
-    rows, columns = np.mgrid[:height, :width].astype(np.float32) / 90
-    light = 40 + 30 * np.sin(rows) * np.cos(columns)
-    noise = np.random.default_rng(0).integers(-4, 5, (height, width, 3), dtype=np.int8)
-    pixels = (light[:, :, None] + noise).clip(0, 255).astype(np.uint8)
-    Image.fromarray(pixels).save(file, quality=90)
+    """Write the picture of the inference benchmark."""
+    Image.fromarray(picture(width, height)).save(file, quality=90)
 
 
 if __name__ == "__main__":

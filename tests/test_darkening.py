@@ -69,7 +69,6 @@ def test_a_network_that_brings_everything_back_has_no_loss(monkeypatch: pytest.M
         jax.random.key(0),
         TrainConfig(),
         iterations=1,
-        grid=False,
     )
     for name, value in terms.items():
         assert float(value) == pytest.approx(0, abs=1e-3), name
@@ -84,7 +83,7 @@ def test_losses_see_the_shape_of_curves_and_not_their_strength(
     def consistency(maps: jax.Array) -> float:
         config = TrainConfig()
         terms = darkening.losses(
-            lambda images: (maps, maps), image, jax.random.key(0), config, iterations=8, grid=False
+            lambda images: (maps, maps), image, jax.random.key(0), config, iterations=8
         )
         return float(terms["consistency"])
 

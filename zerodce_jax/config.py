@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from zerodce_jax.errors import UsageError
 
@@ -11,7 +11,30 @@ Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
-class NetworkConfig:
+class _Stored:
+    """What files of networks keep as plain values."""
+
+    called: ClassVar[str]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild it from what `to_dict` gave, as files of networks store it.
+
+        Raises:
+            UsageError: A field is unknown, or a value is out of range.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise UsageError(f"{cls.called}: unknown fields {', '.join(unknown)}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as plain values, to be stored; `from_dict` reads them back."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class NetworkConfig(_Stored):
     """The architecture of a DCE-Net: seven 3x3 convolutions that predict curve maps.
 
     References:
@@ -19,6 +42,8 @@ class NetworkConfig:
         CVPR 2020; Li et al., "Learning to Enhance Low-Light Image via Zero-Reference Deep Curve
         Estimation" (Zero-DCE++), TPAMI 2021.
     """
+
+    called: ClassVar[str] = "network config"
 
     features: int = 16
     """Channels of every hidden layer."""
@@ -41,11 +66,11 @@ class NetworkConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise UsageError(
-                    f"network config: {name} must be a whole number >= 1, not {value!r}"
+                    f"{self.called}: {name} must be a whole number >= 1, not {value!r}"
                 )
         for name in ("pool", "separable", "shared_curve"):
             if not isinstance(value := getattr(self, name), bool):
-                raise UsageError(f"network config: {name} must be true or false, not {value!r}")
+                raise UsageError(f"{self.called}: {name} must be true or false, not {value!r}")
 
     @classmethod
     def reduced(cls) -> Self:
@@ -73,22 +98,6 @@ class NetworkConfig:
         parameters.
         """
         return cls(shared_curve=True, scale=16, levels=2)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Rebuild a config from what `to_dict` gave, as checkpoints store it.
-
-        Raises:
-            UsageError: A field is unknown, or a value is out of range.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise UsageError(f"network config: unknown fields {', '.join(unknown)}")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values, to be stored; `from_dict` reads them back."""
-        return dataclasses.asdict(self)
 
     @property
     def preset(self) -> str | None:
@@ -186,11 +195,13 @@ AUTO_EXPOSURE = 0.4
 
 
 @dataclass(frozen=True)
-class EnhanceSettings:
+class EnhanceSettings(_Stored):
     """How the curves that a network predicts are put to use.
 
     The defaults are the recipe of Zero-DCE-improved. Networks carry their own in their files.
     """
+
+    called: ClassVar[str] = "enhancement settings"
 
     exposure: Exposure = "off"
     """Mean brightness, in (0, 1), that darker pictures are brought to, by a strength for each of
@@ -224,22 +235,6 @@ class EnhanceSettings:
     def adaptive(cls) -> Self:
         """What suits the networks of this project: pictures come out well lit, and no more."""
         return cls(exposure="auto", gamma=1.0, protect_highlights=1.0, denoise=0.18)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Rebuild settings from what `to_dict` gave, as files of networks store it.
-
-        Raises:
-            UsageError: A field is unknown, or a value is out of range.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise UsageError(f"enhancement settings: unknown fields {', '.join(unknown)}")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values, to be stored; `from_dict` reads them back."""
-        return dataclasses.asdict(self)
 
     def changed(self, **values: Any) -> Self:
         """These settings with some others; None leaves a setting as it is.

@@ -16,16 +16,22 @@ from jaxtyping import Array, Float
 
 from zerodce_jax.config import LossConfig
 from zerodce_jax.curves import apply_curves
-from zerodce_jax.losses import Images, Loss, illumination_smoothness, spatial_consistency
+from zerodce_jax.exposure import STRONGEST
+from zerodce_jax.losses import (
+    Images,
+    Loss,
+    illumination_smoothness,
+    region_means,
+    spatial_consistency,
+)
 
 _DARKEST = 0.02
 _SHOT = (1e-5, 3e-4)
 _READ = (1e-5, 1e-3)
 _GAMMA = 2.2
-_STRONGEST = 4.0
 _HALVINGS = 12
 
-Curves = Callable[[Images], tuple[Float[Array, "b h w maps"], Float[Array, "b y x outputs"]]]
+Curves = Callable[[Images], tuple[Float[Array, "b h w maps"], Float[Array, "b y x n"]]]
 
 
 def darken(images: Images, key: Array) -> Images:
@@ -57,7 +63,7 @@ def darken(images: Images, key: Array) -> Images:
 
 
 def losses(
-    curves: Curves, images: Images, key: Array, config: LossConfig, *, iterations: int, grid: bool
+    curves: Curves, images: Images, key: Array, config: LossConfig, *, iterations: int
 ) -> dict[str, Loss]:
     """Darken photographs, bring them back, and compare.
 
@@ -68,27 +74,27 @@ def losses(
     the mean brightness that the network gives at a strength of 1.
 
     Args:
-        curves: The network: from images to curve maps at full size, and as they were estimated.
+        curves: The network: from images to curve maps at full size, and those whose smoothness
+            counts.
         images: Well-exposed photographs, (batch, height, width, 3).
         key: Decides how they are darkened.
         config: Weights.
         iterations: How often the curve is applied.
-        grid: Whether maps are estimated in a grid, whose smoothness then counts.
 
     Returns:
         The weighted losses, and ``total``.
     """
     dark = jax.lax.stop_gradient(darken(images, key))
-    maps, estimated = curves(dark)
+    maps, to_smooth = curves(dark)
     brightness = images.mean((1, 2, 3))
     strength = jax.lax.stop_gradient(_strengths(dark, maps, brightness, iterations))
     enhanced = _enhanced(dark, maps, strength, iterations)
     alone = apply_curves(dark, maps, iterations=iterations).mean((1, 2, 3))
     # Also where little or much was to be done.
-    applied = jnp.clip(strength, 0.5, 2)[:, None, None, None] * (estimated if grid else maps)
+    applied = jnp.clip(strength, 0.5, 2)[:, None, None, None] * to_smooth
     terms = {
         "consistency": config.consistency_weight
-        * jnp.abs(_regions(enhanced) - _regions(images)).mean(),
+        * jnp.abs(region_means(enhanced, 4) - region_means(images, 4)).mean(),
         "spatial": config.spatial_weight * spatial_consistency(images, enhanced),
         "exposure": config.exposure_weight * jnp.square(alone - brightness).mean(),
         "smoothness": config.smoothness_weight * illumination_smoothness(applied),
@@ -113,12 +119,5 @@ def _strengths(
         darker = _enhanced(dark, maps, middle, iterations).mean((1, 2, 3)) < brightness
         return jnp.where(darker, middle, low), jnp.where(darker, high, middle)
 
-    ends = jnp.zeros(len(dark)), jnp.full(len(dark), _STRONGEST)
+    ends = jnp.zeros(len(dark)), jnp.full(len(dark), STRONGEST)
     return jax.lax.fori_loop(0, _HALVINGS, halve, ends)[1]
-
-
-def _regions(images: Images) -> Float[Array, "b y x 3"]:
-    batch, height, width, _ = images.shape
-    rows, columns = height // 4, width // 4
-    whole = images[:, : rows * 4, : columns * 4]
-    return whole.reshape(batch, rows, 4, columns, 4, 3).mean((2, 4))

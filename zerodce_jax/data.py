@@ -76,7 +76,8 @@ class ImageFolder:
     Args:
         files: The photographs.
         size: Side of a square that each whole image is scaled to, or None for images as they are.
-        brightness: Least and largest mean in [0, 1]; photographs beyond are None too, in silence.
+        brightness: Least and largest mean in [0, 1]; photographs beyond are None too, in silence;
+            None takes all.
         cache: Whether to keep decoded images in memory.
     """
 
@@ -85,7 +86,7 @@ class ImageFolder:
         files: Sequence[Path],
         *,
         size: int | None,
-        brightness: tuple[float, float] = (0.0, 1.0),
+        brightness: tuple[float, float] | None = None,
         cache: bool = False,
     ) -> None:
         self.files = list(files)
@@ -112,10 +113,11 @@ class ImageFolder:
             _name_once(self.files[index], error)
             self._left_out(index)
             return None
-        least, most = self._brightness
-        if not least * 255 <= image.mean() <= most * 255:
-            self._left_out(index)
-            return None
+        if self._brightness is not None:
+            least, most = self._brightness
+            if not least * 255 <= image.mean() <= most * 255:
+                self._left_out(index)
+                return None
         if self._cache is not None:
             self._cache[index] = image
         return image
@@ -123,8 +125,9 @@ class ImageFolder:
     def _left_out(self, index: int) -> None:
         self._useless.add(index)
         if len(self._useless) == len(self.files):
-            least, most = self._brightness
-            wanted = f" and has a mean brightness of {least} to {most}" if least > 0 else ""
+            wanted = ""
+            if self._brightness is not None:
+                wanted = " and has a mean brightness of {} to {}".format(*self._brightness)
             raise InputError(f"none of the {len(self)} photographs can be read{wanted}")
 
 
@@ -195,8 +198,8 @@ def random_crop(
     return image[top : top + size, left : left + size]
 
 
-def _wanted(config: TrainConfig) -> tuple[float, float]:
-    return WELL_EXPOSED if config.darken else (0.0, 1.0)
+def _wanted(config: TrainConfig) -> tuple[float, float] | None:
+    return WELL_EXPOSED if config.darken else None
 
 
 def _name_once(file: Path, error: Exception) -> None:

@@ -17,7 +17,8 @@ from zerodce_jax.curves import apply_curves, unprotected
 THUMBNAIL = 128
 """Longer side of the small copy, in pixels, for networks that see pictures at full size."""
 _SAMPLES = 64
-_STRONGEST = 4.0
+STRONGEST = 4.0
+"""Factor on curve maps beyond which no picture is enhanced."""
 _HALVINGS = 20
 
 
@@ -56,7 +57,7 @@ def strength(
     # After gamma and of these very samples, as what follows: else there is a jump at the level.
     if brightness(0.0) >= level:
         return 0.0
-    low, high = 0.0, _STRONGEST
+    low, high = 0.0, STRONGEST
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if brightness(middle) < level else (low, middle)

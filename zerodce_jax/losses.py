@@ -31,7 +31,7 @@ def spatial_consistency(images: Images, enhanced: Images) -> Loss:
         ValueError: The images are smaller than a region.
     """
     # The differences are linear, so it is enough to take those of the change.
-    change = _region_means(enhanced, 4) - _region_means(images, 4)
+    change = region_means(enhanced.mean(-1), 4) - region_means(images.mean(-1), 4)
     padded = jnp.pad(change, ((0, 0), (1, 1), (1, 1)))
     center = padded[:, 1:-1, 1:-1]
     neighbours = (
@@ -53,7 +53,7 @@ def exposure(enhanced: Images, *, level: float = 0.6) -> Loss:
     Raises:
         ValueError: The images are smaller than a region.
     """
-    return jnp.square(_region_means(enhanced, 16) - level).mean()
+    return jnp.square(region_means(enhanced.mean(-1), 16) - level).mean()
 
 
 def color_constancy(enhanced: Images) -> Loss:
@@ -113,11 +113,19 @@ def weighted_losses(
     return terms | {"total": sum(terms.values(), jnp.zeros(()))}
 
 
-def _region_means(images: Images, size: int) -> Float[Array, "b y x"]:
-    """Mean over channels and size x size pixels; a remainder at the far edges is dropped."""
-    batch, height, width, _ = images.shape
+def region_means(values: Float[Array, "b h w *c"], size: int) -> Float[Array, "b y x *c"]:
+    """Means over regions of size x size pixels; a remainder at the far edges is dropped.
+
+    Args:
+        values: (batch, height, width) or (batch, height, width, channels).
+        size: Side of a region, in pixels.
+
+    Raises:
+        ValueError: The images are smaller than a region.
+    """
+    batch, height, width, *channels = values.shape
     rows, columns = height // size, width // size
     if not rows or not columns:
         raise ValueError(f"images of {height}x{width} are smaller than a region, {size}x{size}")
-    regions = images[:, : rows * size, : columns * size].mean(-1)
-    return regions.reshape(batch, rows, size, columns, size).mean((2, 4))
+    regions = values[:, : rows * size, : columns * size]
+    return regions.reshape(batch, rows, size, columns, size, *channels).mean((2, 4))

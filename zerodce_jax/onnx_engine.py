@@ -71,7 +71,8 @@ class OnnxEngine:
             "crop": _within(outer, window),
             **_numbers(gray, strength, settings),
         }
-        return self._run(onnx_graph.enhance, tiles, valid, inputs, settings)
+        inner = _within(self._box(valid, self.tile, tiles.shape[1]), outer)
+        return self._run(onnx_graph.enhance, inputs, inner, settings)
 
     def estimate(
         self, tiles: Shaped[np.ndarray, "1 window window 3"], valid: Int[np.ndarray, "1 4"]
@@ -132,25 +133,23 @@ class OnnxEngine:
             "vertical": vertical[top:bottom].astype(np.float32),
             "horizontal": np.ascontiguousarray(horizontal[:, left:right], np.float32),
         }
-        return self._run(onnx_graph.apply, tiles, valid, inputs, settings)
+        inner = _within(self._box(valid, self.tile, tiles.shape[1]), outer)
+        return self._run(onnx_graph.apply, inputs, inner, settings)
 
     def _run(
         self,
         build: Callable[..., onnx.ModelProto],
-        tiles: np.ndarray,
-        valid: np.ndarray,
         inputs: dict[str, np.ndarray],
+        inner: np.ndarray,
         settings: EnhanceSettings,
     ) -> np.ndarray:
         steps = Steps(settings.protect_highlights > 0, settings.denoise > 0)
         if steps.protect:
             inputs["protect_highlights"] = np.array(settings.protect_highlights, np.float32)
         if steps.denoise:
-            window = tiles.shape[1]
-            outer = self._box(valid, self._size(settings), window)
-            inputs["inner"] = _within(self._box(valid, self.tile, window), outer)
+            inputs["inner"] = inner
             inputs["denoise"] = np.array(settings.denoise, np.float32)
-        return self._whole(_run(self._session(build, tiles.dtype, steps), inputs))
+        return self._whole(_run(self._session(build, inputs["pixels"].dtype, steps), inputs))
 
     def _size(self, settings: EnhanceSettings) -> int:
         """Side of what the curves are applied to, in pixels."""

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from zerodce_jax import darkening
 from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.curves import apply_curves
-from zerodce_jax.losses import weighted_losses
+from zerodce_jax.losses import Images, weighted_losses
 from zerodce_jax.network import graphdef, to_float
 
 State = dict[str, Any]
@@ -74,18 +74,18 @@ def make_losses(network: NetworkConfig, config: TrainConfig) -> Callable[..., Te
     ) -> Terms:
         images = to_float(pixels)
         model = nnx.merge(structure, params)
+
+        def curves(images: Images) -> tuple[Array, Array]:
+            maps, estimated = model.curves(images)
+            # A grid is to be smooth from block to block, but free to follow brightness.
+            return maps, estimated if network.levels > 1 else maps
+
         if config.darken:
             key = jax.random.fold_in(jax.random.key(config.seed), step)
-            iterations, grid = network.iterations, network.levels > 1
-            return darkening.losses(
-                model.curves, images, key, config, iterations=iterations, grid=grid
-            )
-        maps, estimated = model.curves(images)
+            return darkening.losses(curves, images, key, config, iterations=network.iterations)
+        maps, to_smooth = curves(images)
         enhanced = apply_curves(images, maps, iterations=network.iterations)
-        if network.levels > 1:
-            # Smooth from block to block, but free to follow brightness.
-            maps = estimated
-        return weighted_losses(images, enhanced, maps, config)
+        return weighted_losses(images, enhanced, to_smooth, config)
 
     return losses
 

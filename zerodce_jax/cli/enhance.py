@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import FlagCreatePairsOff, Positional, arg
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from zerodce_jax.config import Exposure
+from zerodce_jax.cli.enhancing import Settings, make_ready
 from zerodce_jax.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -28,11 +28,7 @@ def enhance(
     *,
     output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")],
     model: Annotated[str, arg(aliases=["-m"])] = "reduced",
-    exposure: Annotated[Exposure | None, arg(metavar="auto|off|LEVEL")] = None,
-    strength: Annotated[float | None, arg(metavar="X")] = None,
-    gamma: Annotated[float | None, arg(metavar="X")] = None,
-    protect_highlights: Annotated[float | None, arg(metavar="X")] = None,
-    denoise: Annotated[float | None, arg(metavar="X")] = None,
+    settings: OmitArgPrefixes[Settings] = Settings(),  # noqa: B008 (frozen)
     engine: Literal["auto", "xla", "onnx"] = "auto",
     tile: int | None = None,
     overwrite: Annotated[bool, FlagCreatePairsOff] = False,
@@ -55,14 +51,7 @@ def enhance(
             output.
         model: Network: reduced or fast, a training folder (DIR or DIR@STEP), a .safetensors or
             a .pth file.
-        exposure: Mean brightness, 0 to 1, that darker pictures are brought to, each by a strength
-            of its own; auto is 0.4, off gives all the same strength. Like the next four, the
-            network's own choice where it is not given.
-        strength: How strongly to enhance: 0 not at all, 1 as the network or the exposure chooses,
-            at most 2.
-        gamma: Exponent applied after the curves, against over-exposure; 1 is off.
-        protect_highlights: How far to leave alone what is bright already, 0 to 1.
-        denoise: How strongly to hold down noise where it is amplified, 0 to 1.
+        settings: How to enhance.
         engine: What computes: JAX (xla), ONNX Runtime (onnx, an extra), or the fastest there is.
         tile: Side of the tiles that pictures are computed in, in pixels; smaller needs less memory.
         overwrite: Make results anew that exist already, instead of skipping them.
@@ -80,13 +69,7 @@ def enhance(
     from zerodce_jax.config import EnhanceSettings
 
     photo.quiet_decoders()
-    given = {
-        "exposure": exposure,
-        "strength": strength,
-        "gamma": gamma,
-        "protect_highlights": protect_highlights,
-        "denoise": denoise,
-    }
+    given = settings.given()
     # Wrong values are wrong for every network.
     EnhanceSettings().changed(**given)
     if not inputs:
@@ -108,24 +91,19 @@ def enhance(
     if dry_run:
         return _print_plan(items, overwrite=overwrite)
     network = convert.load(model)
-    settings = network.settings.changed(**given)
+    chosen = network.settings.changed(**given)
     for note in network.notes:
         _say(f"note: {note}")
 
-    from zerodce_jax.enhancer import Enhancer, choose_engine
+    from zerodce_jax.enhancer import Enhancer
 
-    engine = choose_engine(engine)
-    if engine == "xla":
-        from zerodce_jax.engine import use_compilation_cache
-
-        use_compilation_cache()
-    enhancer = Enhancer(network, engine=engine, tile=tile)
+    enhancer = Enhancer(network, engine=make_ready(engine), tile=tile)
     if piped:
-        return _pipe(inputs[0], output, enhancer, settings, format, strip, max_pixels)
+        return _pipe(inputs[0], output, enhancer, chosen, format, strip, max_pixels)
     results = folder.enhance_all(
         items,
         enhancer,
-        settings,
+        chosen,
         jobs=jobs,
         overwrite=overwrite,
         fail_fast=fail_fast,

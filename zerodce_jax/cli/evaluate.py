@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from zerodce_jax.config import Exposure
+from zerodce_jax.cli.enhancing import Settings, make_ready
 
 
 def evaluate(
@@ -15,11 +15,7 @@ def evaluate(
     *,
     pairs: Annotated[tuple[Path, Path] | None, arg(metavar="LOW HIGH")] = None,
     images: Annotated[Path | None, arg(metavar="DIR")] = None,
-    exposure: Annotated[Exposure | None, arg(metavar="auto|off|LEVEL")] = None,
-    strength: Annotated[float | None, arg(metavar="X")] = None,
-    gamma: Annotated[float | None, arg(metavar="X")] = None,
-    protect_highlights: Annotated[float | None, arg(metavar="X")] = None,
-    denoise: Annotated[float | None, arg(metavar="X")] = None,
+    settings: OmitArgPrefixes[Settings] = Settings(),  # noqa: B008 (frozen)
     engine: Literal["auto", "xla", "onnx"] = "auto",
     json: Annotated[Path | None, arg(metavar="FILE")] = None,
     csv: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -32,12 +28,7 @@ def evaluate(
         pairs: Folder of dark pictures, and folder of the same ones in good light under the same
             names (extensions may differ).
         images: Folder of dark pictures, for the figures that need no references.
-        exposure: As for enhance; like the next four, each network's own choice where it is not
-            given.
-        strength: As for enhance.
-        gamma: As for enhance.
-        protect_highlights: As for enhance.
-        denoise: As for enhance.
+        settings: How to enhance, with all networks.
         engine: What computes, as for enhance.
         json: Write the figures of each picture, and the means.
         csv: Write the figures of each picture as a table.
@@ -72,25 +63,13 @@ def evaluate(
         for note in network.notes:
             _say(f"note: {note}")
 
-    from zerodce_jax.enhancer import Enhancer, choose_engine
+    from zerodce_jax.enhancer import Enhancer
 
-    engine = choose_engine(engine)
-    if engine == "xla":
-        from zerodce_jax.engine import use_compilation_cache
-
-        use_compilation_cache()
+    engine = make_ready(engine)
     enhancers = {name: Enhancer(network, engine=engine) for name, network in loaded.items()}
-    # What is not given is the enhancer's choice.
-    given = {
-        "exposure": exposure,
-        "strength": strength,
-        "gamma": gamma,
-        "protect_highlights": protect_highlights,
-        "denoise": denoise,
-    }
-    settings = {name: value for name, value in given.items() if value is not None}
+    given = settings.given()
     judged: list[evaluation.Judged] = []
-    found = evaluation.evaluate(enhancers, files, references, settings=settings)
+    found = evaluation.evaluate(enhancers, files, references, settings=given)
     with tqdm(total=len(files), unit="picture", disable=not sys.stderr.isatty()) as bar:
         for picture in found:
             judged.append(picture)
@@ -99,7 +78,7 @@ def evaluate(
                     _say(picture.problem)
             bar.update()
     if json is not None:
-        evaluation.write_json(json, judged, settings)
+        evaluation.write_json(json, judged, given)
     if csv is not None:
         evaluation.write_csv(csv, judged)
     done = [picture for picture in judged if not picture.problem]
