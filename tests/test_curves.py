@@ -1,4 +1,4 @@
-"""curves.py: values by hand, the range, stopping early, gain by derivatives, highlights."""
+"""curves.py: values by hand, the range, stopping early, gain by derivatives."""
 
 from collections.abc import Callable
 
@@ -6,19 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import whole_image
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from zerodce_jax.curves import (
-    apply_curve,
-    apply_curves,
-    curve_gain,
-    curve_of_iteration,
-    unprotected,
-)
+from zerodce_jax.curves import apply_curve, apply_curves, curve_gain, curve_of_iteration
 
 
 def pixel(*values: float) -> jax.Array:
@@ -116,43 +109,3 @@ def test_numpy_gives_numpy_and_agrees_with_jax(function: Callable, channels: int
     assert isinstance(theirs, jax.Array)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(image, before)
-
-
-@given(brightness=st.floats(0, 0.3), protection=st.floats(0, 1))
-def test_dark_pixels_keep_the_whole_curve(brightness: float, protection: float) -> None:
-    assert unprotected(np.full((1, 1, 3), brightness, np.float32), protection).tolist() == [[[1]]]
-
-
-@given(brightness=st.floats(0.9, 1), protection=st.floats(0, 1))
-def test_highlights_keep_what_their_protection_leaves(brightness: float, protection: float) -> None:
-    left = unprotected(np.full((1, 1, 3), brightness, np.float32), protection)
-    assert left.shape == (1, 1, 1)
-    assert left.item() == pytest.approx(1 - protection, abs=1e-6)
-
-
-@given(protection=st.floats(0, 1))
-def test_brighter_pixels_are_protected_more(protection: float) -> None:
-    ramp = np.linspace(0, 1, 201, dtype=np.float32)[None, :, None].repeat(3, -1)
-    left = unprotected(ramp, protection)[0, :, 0]
-    assert (np.diff(left) <= 1e-7).all()
-    assert left.min() + 1e-6 >= 0
-    assert left.max() <= 1
-    if protection > 0.01:
-        assert (np.diff(left)[62:178] < 0).all()
-
-
-def test_protection_by_hand() -> None:
-    # V = 0.45: t = 0.25, S = 0.0625 * 2.5 = 0.15625; V = 0.6, of unlike channels: S = 0.5.
-    image = np.array([[[0.45, 0.45, 0.45], [0.1, 0.3, 0.6]]], np.float32)
-    left = unprotected(image, 0.8)
-    np.testing.assert_allclose(left, [[[1 - 0.125], [0.6]]], rtol=1e-5)
-
-
-def test_protection_in_numpy_and_in_jax() -> None:
-    image = np.random.default_rng(7).random((2, 9, 8, 3), dtype=np.float32)
-    ours, theirs = unprotected(image, 0.7), unprotected(jnp.asarray(image), jnp.float32(0.7))
-    assert isinstance(ours, np.ndarray)
-    assert isinstance(theirs, jax.Array)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
-    expected = whole_image.unprotected(image.astype(np.float64), 0.7)
-    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)

@@ -9,7 +9,8 @@ import whole_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zerodce_jax.denoise import REACH, denoise
+from zerodce_jax.denoise import denoise
+from zerodce_jax.guided import REACH
 
 
 def batch_of(image: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -55,7 +55,8 @@ def brightness(
     """The mean of an image after enhancement with these maps."""
     x = np.asarray(image, np.float64)
     maps = np.clip(strength * np.asarray(maps, np.float64), -1, 1)
-    bent = curves(x, maps * unprotected(x, protect_highlights), iterations)
+    left = left_at(x.max(axis=-1, keepdims=True), protect_highlights)
+    bent = curves(x, maps * left, iterations)
     return float((bent**gamma).mean())
 
 
@@ -69,22 +70,31 @@ def curves(x: np.ndarray, maps: np.ndarray, iterations: int) -> np.ndarray:
 
 def unprotected(image: np.ndarray, protection: float) -> np.ndarray:
     """Share of the curve that the protection of highlights leaves, (height, width, 1)."""
-    t = np.clip((image.max(axis=-1, keepdims=True) - 0.3) / 0.6, 0, 1)
+    return left_at(_smoothed(image.max(axis=-1, keepdims=True), 0.03), protection)
+
+
+def left_at(brightness: np.ndarray, protection: float) -> np.ndarray:
+    """The same by local brightness."""
+    t = np.clip((brightness - 0.4) / 0.4, 0, 1)
     return 1 - protection * (3 * t**2 - 2 * t**3)
 
 
 def denoised(image: np.ndarray, gain: np.ndarray, amount: float) -> np.ndarray:
-    """A guided filter with the gain as guide, over windows of 7x7 that end with the image."""
+    """A guided filter with the gain as guide."""
     image, gain = np.asarray(image, np.float64), np.asarray(gain, np.float64)
     noise = _window_means((amount * 0.02 * np.maximum(gain - 1, 0)) ** 2)
+    return np.clip(_smoothed(image, noise), 0, 1)
+
+
+def _smoothed(image: np.ndarray, eps: np.ndarray | float) -> np.ndarray:
+    """The guided filter of an image by itself, over windows of 7x7 that end with the image."""
     average = _window_means(image)
     # Around a value nearby: no difference of like numbers.
     middle = image.mean(axis=(0, 1))
     variance = _window_means((image - middle) ** 2) - (average - middle) ** 2
     a = np.ones_like(image)
-    np.divide(variance, variance + noise, out=a, where=variance + noise > 1e-14)
-    result = _window_means(a) * image + _window_means(average * (1 - a))
-    return np.clip(result, 0, 1)
+    np.divide(variance, variance + eps, out=a, where=variance + eps > 1e-14)
+    return _window_means(a) * image + _window_means(average * (1 - a))
 
 
 def _window_means(x: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ from jaxtyping import Float, Shaped
 
 from zerodce_jax import exposure, resampling
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
-from zerodce_jax.denoise import REACH
 from zerodce_jax.grid import at_brightness, block_means, blocks, surroundings
+from zerodce_jax.guided import REACH
 from zerodce_jax.tiling import Tile, tiles
 
 
@@ -103,8 +103,8 @@ class Batches:
         self._engine, self._config, self._settings = engine, config, settings
         self._pool = pool
         # What tiles bring along of their surroundings: what the network sees of them, unless it
-        # looks at a reduced copy, and what denoising does; for a grid in whole blocks.
-        self._halo = REACH if settings.denoise else 0
+        # looks at a reduced copy, and what filters do; for a grid in whole blocks.
+        self._halo = REACH * settings.filters
         if not config.two_passes:
             self._halo += engine.halo
         elif config.levels > 1:

@@ -246,6 +246,11 @@ class EnhanceSettings(_Stored):
         return dataclasses.replace(self, **given)
 
     @property
+    def filters(self) -> int:
+        """How many filters a result goes through, each of which looks at surroundings."""
+        return (self.protect_highlights > 0) + (self.denoise > 0)
+
+    @property
     def level(self) -> float | None:
         """Mean brightness that darker pictures are brought to, or None."""
         if self.exposure == "off":

@@ -13,9 +13,6 @@ from jaxtyping import Float
 # NumPy or JAX.
 Array = Any
 
-HIGHLIGHTS = (0.3, 0.9)
-"""Value of the largest channel where the protection of highlights begins, and where it is whole."""
-
 
 def apply_curve(
     x: Float[Array, "*b h w 3"], a: Float[Array, "*b h w 3"]
@@ -98,27 +95,6 @@ def curve_gain(
         gain = gain * (1 + a * (2 * image - 1))
         image = apply_curve(image, a)
     return gain
-
-
-def unprotected(
-    image: Float[Array, "*b h w 3"], protection: Float[Array, ""] | float
-) -> Float[Array, "*b h w 1"]:
-    """Share of the curve that is left where bright pixels keep their brightness.
-
-    ``1 - p S((V - 0.3) / 0.6)`` with V the largest channel, p the protection and the smooth step
-    ``S(t) = t^2 (3 - 2t)``: all of it up to V = 0.3, 1 - p from 0.9 on.
-
-    Args:
-        image: Before enhancement, (..., height, width, 3), in [0, 1].
-        protection: In [0, 1].
-
-    Returns:
-        Factors on the curve maps, (..., height, width, 1), in [0, 1].
-    """
-    xp = image.__array_namespace__()
-    low, high = HIGHLIGHTS
-    bright = xp.clip((image.max(-1, keepdims=True) - low) / (high - low), 0, 1)
-    return 1 - protection * bright * bright * (3 - 2 * bright)
 
 
 def _check(maps: Float[Array, "*b h w maps"], iterations: int) -> None:

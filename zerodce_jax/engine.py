@@ -21,10 +21,12 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from zerodce_jax.config import Dtype, EnhanceSettings, NetworkConfig
 from zerodce_jax.convert import Network
-from zerodce_jax.curves import apply_curves, curve_gain, unprotected
-from zerodce_jax.denoise import REACH, denoise
+from zerodce_jax.curves import apply_curves, curve_gain
+from zerodce_jax.denoise import denoise
 from zerodce_jax.errors import UsageError
 from zerodce_jax.grid import slice_grid
+from zerodce_jax.guided import REACH
+from zerodce_jax.highlights import local_brightness, unprotected
 from zerodce_jax.network import DCENet, graphdef, to_float
 from zerodce_jax.tiling import cores, tile_side
 
@@ -94,7 +96,7 @@ class XlaEngine:
 
         Args:
             tiles: uint8, uint16 or float32 pixels; floats in [0, 1]. Their halo is that of the
-                network, and `denoise.REACH` more where the settings denoise.
+                network, and `guided.REACH` more for each of the settings' filters.
             valid: Of each window, the rows and columns inside its image.
             gray: Of each tile, whether its three channels are one gray image.
             strength: Factor on the curve maps of each tile.
@@ -136,8 +138,8 @@ class XlaEngine:
         """Bring reduced curve maps up to size and apply them.
 
         Args:
-            tiles: Full-size pixels: uint8, uint16, or float32 in [0, 1]. Without halo, but where
-                the settings denoise: then with `denoise.REACH`.
+            tiles: Full-size pixels: uint8, uint16, or float32 in [0, 1]. With a halo of
+                `guided.REACH` for each of the settings' filters.
             valid: Of each window, the rows and columns inside its image.
             maps: Of each tile, the patch of the reduced curve maps that it needs.
             rows: Of each row of the tiles, its position in the patch, in samples.
@@ -164,8 +166,8 @@ class XlaEngine:
         """Read curve maps out of a bilateral grid and apply them.
 
         Args:
-            tiles: Full-size pixels: uint8, uint16, or float32 in [0, 1]. Without halo, but where
-                the settings denoise: then with `denoise.REACH`, as whole blocks.
+            tiles: Full-size pixels: uint8, uint16, or float32 in [0, 1]. With a halo of
+                `guided.REACH` for each of the settings' filters, as whole blocks.
             valid: Of each window, the rows and columns inside its image.
             maps: Of each tile, its blocks of the grid with one more on each side.
             gray: Of each tile, whether its three channels are one gray image.
@@ -304,15 +306,18 @@ def _finish(
 ) -> Array:
     """Curves, noise, gamma, the mean for gray, and rounding."""
     window = tiles.shape[1]
-    size = how.tile + 2 * REACH * how.denoise
+    size = how.tile + 2 * REACH * (how.protect + how.denoise)
     iterations = how.network.iterations
     pixels, maps = to_float(_middle(tiles, size)), _middle(maps, size)
+    inside = _middle(_inside(valid, window), size)
     if how.protect:
-        maps = maps * unprotected(pixels, numbers["protect_highlights"])
+        brightness = local_brightness(pixels, inside)
+        size -= 2 * REACH
+        pixels, maps, inside = (_middle(x, size) for x in (pixels, maps, inside))
+        maps = maps * unprotected(brightness, numbers["protect_highlights"])
     image = apply_curves(pixels, maps, iterations=iterations)
     if how.denoise:
         gain = curve_gain(pixels, maps, iterations=iterations)
-        inside = _middle(_inside(valid, window), size)
         image = denoise(image, gain, inside, numbers["denoise"])
     # Several times as fast as a power, and no less exact; the logarithm of 0 is what it should be.
     gamma = numbers["gamma"]

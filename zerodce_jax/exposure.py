@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.curves import apply_curves, unprotected
+from zerodce_jax.curves import apply_curves
+from zerodce_jax.highlights import unprotected
 
 THUMBNAIL = 128
 """Longer side of the small copy, in pixels, for networks that see pictures at full size."""
@@ -48,7 +49,8 @@ def strength(
     # Of what is but a pixel high or wide, that one.
     some = tuple(slice(min(step, side) // 2, None, step) for side in image.shape[:2])
     image, maps = image[some], maps[some]
-    left = unprotected(image, settings.protect_highlights)
+    # A pixel's own brightness stands for that of its surroundings: on the mean the two agree.
+    left = unprotected(image.max(-1, keepdims=True), settings.protect_highlights)
 
     def brightness(factor: float) -> Any:
         bent = apply_curves(image, np.clip(factor * maps, -1, 1) * left, iterations=iterations)

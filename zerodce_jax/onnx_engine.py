@@ -17,7 +17,7 @@ from onnxruntime import InferenceSession as Session
 from zerodce_jax import grid, onnx_graph
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.convert import Network
-from zerodce_jax.denoise import REACH
+from zerodce_jax.guided import REACH
 from zerodce_jax.onnx_graph import Steps
 from zerodce_jax.tiling import cores, tile_side
 
@@ -146,14 +146,15 @@ class OnnxEngine:
         steps = Steps(settings.protect_highlights > 0, settings.denoise > 0)
         if steps.protect:
             inputs["protect_highlights"] = np.array(settings.protect_highlights, np.float32)
-        if steps.denoise:
+        if steps.filters:
             inputs["inner"] = inner
+        if steps.denoise:
             inputs["denoise"] = np.array(settings.denoise, np.float32)
         return self._whole(_run(self._session(build, inputs["pixels"].dtype, steps), inputs))
 
     def _size(self, settings: EnhanceSettings) -> int:
         """Side of what the curves are applied to, in pixels."""
-        return self.tile + (2 * REACH if settings.denoise else 0)
+        return self.tile + 2 * REACH * settings.filters
 
     def _box(self, valid: np.ndarray, size: int, window: int) -> Box:
         """The middle of a window, cut off at the image's edges.

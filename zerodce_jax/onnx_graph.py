@@ -18,9 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from zerodce_jax.config import NetworkConfig, flatten
 from zerodce_jax.convert import Network
-from zerodce_jax.curves import HIGHLIGHTS
-from zerodce_jax.denoise import NOISE, RADIUS
+from zerodce_jax.denoise import NOISE
 from zerodce_jax.grid import TOGETHER
+from zerodce_jax.guided import RADIUS
+from zerodce_jax.highlights import BRIGHT, STRUCTURE
 
 OPSET = 17
 _TYPES = {
@@ -37,8 +38,16 @@ class Steps:
     protect: bool = False
     """Takes ``protect_highlights``, a number."""
     denoise: bool = False
-    """Takes ``denoise``, a number, and ``inner``, what is left of the pixels in the end: first row
-    and column, and one past the last of both."""
+    """Takes ``denoise``, a number."""
+
+    @property
+    def filters(self) -> bool:
+        """Whether a pixel's surroundings count.
+
+        If so, the graph takes ``inner``, what is left of the pixels in the end: first row and
+        column, and one past the last of both.
+        """
+        return self.protect or self.denoise
 
 
 def enhance(network: Network, dtype: str, steps: Steps = Steps()) -> onnx.ModelProto:
@@ -268,8 +277,10 @@ class _Graph:
             if steps.denoise:
                 gain = self("Mul", gain, self("Add", slope, bend))
         if steps.denoise:
+            image = self.denoise(image, gain)
+        if steps.filters:
             self.input("inner", TensorProto.INT64, [4])
-            image = self.crop(self.denoise(image, gain), "inner")
+            image = self.crop(image, "inner")
         bent = image
         image = self.unless(
             self("Equal", "gamma", one),
@@ -287,13 +298,14 @@ class _Graph:
         self.output("enhanced", self.channels_last(image), dtype)
 
     def unprotected(self, image: str) -> str:
-        """As `curves.unprotected`."""
+        """As `highlights.unprotected` of the local brightness."""
         self.input("protect_highlights", TensorProto.FLOAT, [])
-        low, high = HIGHLIGHTS
+        low, high = BRIGHT
         axis = self.constant([1], np.int64)
         ends = [[self.constant([i], np.int64) for i in pair] for pair in ((0, 1), (1, 2), (2, 3))]
         largest = self("Max", *(self("Slice", image, *pair, axis) for pair in ends))
-        scaled = self("Mul", largest, self.constant(1 / (high - low)))
+        local = self.smooth(largest, self.constant(STRUCTURE))
+        scaled = self("Mul", local, self.constant(1 / (high - low)))
         above = self("Sub", scaled, self.constant(low / (high - low)))
         bright = self("Clip", above, self.constant(0), self.constant(1))
         square = self("Mul", bright, bright)
@@ -302,22 +314,27 @@ class _Graph:
         return self("Sub", self.constant(1), taken)
 
     def denoise(self, image: str, gain: str) -> str:
-        """As `denoise.denoise`; the image must end where the whole image does, or at its halo."""
+        """As `denoise.denoise`."""
         self.input("denoise", TensorProto.FLOAT, [])
         zero, one = self.constant(0), self.constant(1)
         beyond = self("Max", self("Sub", gain, one), zero)
         noise = self("Mul", self("Mul", "denoise", self.constant(NOISE)), beyond)
         noise = self.window_means(self("Mul", noise, noise))
+        return self("Clip", self.smooth(image, noise), zero, one)
+
+    def smooth(self, image: str, eps: str) -> str:
+        """As `guided.smooth`; the image must end where the whole image does, or at its halo."""
+        zero, one = self.constant(0), self.constant(1)
         average = self.window_means(image)
         square = self.window_means(self("Mul", image, image))
         variance = self("Max", self("Sub", square, self("Mul", average, average)), zero)
-        both = self("Add", variance, noise)
+        both = self("Add", variance, eps)
         # 0 / 0 stands for a variance that is nothing but noise, where there is no noise.
         flat = self("Not", self("Greater", both, zero))
         a = self("Where", flat, one, self("Div", variance, both))
         b = self("Mul", average, self("Sub", one, a))
         a, b = self.window_means(a), self.window_means(b)
-        return self("Clip", self("Add", self("Mul", a, image), b), zero, one)
+        return self("Add", self("Mul", a, image), b)
 
     def window_means(self, image: str) -> str:
         side = 2 * RADIUS + 1
