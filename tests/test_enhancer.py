@@ -281,8 +281,11 @@ def strength_of(network: Network, image: np.ndarray, how: EnhanceSettings) -> fl
     samples, maps = (
         part.astype(np.float32) for part in whole_image.looked_at(network, color.astype(np.float64))
     )
-    iterations = network.config.iterations
-    return how.strength * exposure.strength(samples, maps, how, iterations=iterations)
+    protection = how.protect_highlights * whole_image.presence(samples)
+    found = exposure.strength(
+        samples, maps, how, protection=protection, iterations=network.config.iterations
+    )
+    return how.strength * found
 
 
 def expected_of(network: Network, image: np.ndarray, how: EnhanceSettings) -> np.ndarray:
@@ -304,7 +307,7 @@ def expected_of(network: Network, image: np.ndarray, how: EnhanceSettings) -> np
     "how",
     [
         EnhanceSettings(gamma=1.0, strength=1.7, protect_highlights=0.7, denoise=1.0),
-        EnhanceSettings(exposure=0.45, gamma=1.3, strength=0.8, protect_highlights=0.9),
+        EnhanceSettings(exposure=0.25, gamma=1.3, strength=0.8, protect_highlights=0.5),
         EnhanceSettings(exposure="auto", gamma=0.9, denoise=0.5),
         ADAPTIVE,
     ],

@@ -30,7 +30,8 @@ def brightening(seed: int, *, size: tuple[int, int] = (24, 18), maps: int = 24) 
 
 
 def found(image: np.ndarray, maps: np.ndarray, how: EnhanceSettings = AUTO) -> float:
-    return strength(image, maps, how, iterations=ITERATIONS)
+    protection = how.protect_highlights
+    return strength(image, maps, how, protection=protection, iterations=ITERATIONS)
 
 
 def result(image: np.ndarray, maps: np.ndarray, how: EnhanceSettings = AUTO) -> float:
@@ -41,7 +42,7 @@ def result(image: np.ndarray, maps: np.ndarray, how: EnhanceSettings = AUTO) -> 
         iterations=ITERATIONS,
         strength=found(image, maps, how),
         gamma=how.gamma,
-        protect_highlights=how.protect_highlights,
+        protection=how.protect_highlights,
     )
 
 
@@ -141,7 +142,7 @@ def test_pictures_that_hardly_differ_get_strengths_that_hardly_differ(
     assert found(lighter, maps) == pytest.approx(found(image, maps), abs=5e-3)
 
 
-@pytest.mark.parametrize("gamma", [0.8, 1.0, 1.15, 2.0])
+@pytest.mark.parametrize("gamma", [0.8, 1.0, 1.15, 1.3])
 @pytest.mark.parametrize("protection", [0.0, 0.8, 1.0])
 def test_the_level_is_that_of_the_finished_picture(gamma: float, protection: float) -> None:
     how = replace(AUTO, gamma=gamma, protect_highlights=protection)

@@ -72,7 +72,7 @@ def test_models_state_their_opset_and_pass_the_checker() -> None:
 def test_models_take_what_their_steps_need(steps: Steps) -> None:
     network = convert.load(GOLDENS / "reduced_random.pth")
     names = {entry.name for entry in onnx_graph.enhance(network, "uint8", steps).graph.input}
-    further = {"protect_highlights"} if steps.protect else set()
+    further = {"protection"} if steps.protect else set()
     further |= {"denoise"} if steps.denoise else set()
     further |= {"inner"} if steps.filters else set()
     assert names == {"pixels", "crop", "gamma", "strength", "gray"} | further
@@ -83,7 +83,7 @@ def test_steps_give_what_the_whole_image_gives() -> None:
     image = np.random.default_rng(0).random((30, 41, 3), dtype=np.float32)
     whole = {"crop": np.array([0, 0, 30, 41]), **numbers(1.15, 1.5)}
     given = {
-        "protect_highlights": np.array(0.8, np.float32),
+        "protection": np.array(0.8 * whole_image.presence(image), np.float32),
         "denoise": np.array(0.9, np.float32),
         "inner": np.array([0, 0, 30, 41]),
     }
@@ -118,7 +118,7 @@ def test_what_lies_beyond_the_image_is_left_empty() -> None:
     window = np.full((1, 32, 32, 3), 40, np.uint8)
     valid = np.array([[8, 20, 8, 32]], np.int32)
     full = np.ones(1, np.float32)
-    (tile,) = engine.enhance(window, valid, np.zeros(1, bool), full, EnhanceSettings())
+    (tile,) = engine.enhance(window, valid, np.zeros(1, bool), full, 0 * full, EnhanceSettings())
     assert tile.shape == (16, 16, 3)
     assert (tile[:12] > 0).all()
     assert (tile[12:] == 0).all()

@@ -33,11 +33,15 @@ def enhance(
     x = np.asarray(image, np.float64)
     if gray:
         x = np.stack([x, x, x], axis=-1)
-    maps = curve_maps(network, x, strength=strength) * unprotected(x, protect_highlights)
-    bent = curves(x, maps, network.config.iterations)
+    iterations = network.config.iterations
+    maps = curve_maps(network, x, strength=strength)
+    if protect_highlights:
+        protection = protect_highlights * presence(_sampled(x))
+        maps = held_back(maps, x, protection, iterations)
+    bent = curves(x, maps, iterations)
     if denoise:
         # A derivative along the imaginary axis is exact: no difference of like numbers.
-        gain = curves(x + 1e-30j, maps, network.config.iterations).imag / 1e-30
+        gain = curves(x + 1e-30j, maps, iterations).imag / 1e-30
         bent = denoised(bent, gain, denoise)
     x = bent**gamma
     return x.mean(axis=-1) if gray else x
@@ -50,33 +54,55 @@ def brightness(
     iterations: int,
     strength: float,
     gamma: float = 1.0,
-    protect_highlights: float = 0.0,
+    protection: float = 0.0,
 ) -> float:
     """The mean of an image after enhancement with these maps."""
     x = np.asarray(image, np.float64)
     maps = np.clip(strength * np.asarray(maps, np.float64), -1, 1)
-    left = left_at(x.max(axis=-1, keepdims=True), protect_highlights)
-    bent = curves(x, maps * left, iterations)
+    maps = held_back_at(maps, x.max(axis=-1, keepdims=True), protection, iterations)
+    bent = curves(x, maps, iterations)
     return float((bent**gamma).mean())
 
 
 def curves(x: np.ndarray, maps: np.ndarray, iterations: int) -> np.ndarray:
     """The iterated curve."""
     for i in range(iterations):
-        a = maps if maps.shape[-1] == 3 else maps[..., 3 * i : 3 * i + 3]
+        a = maps if maps.shape[-1] <= 3 else maps[..., 3 * i : 3 * i + 3]
         x = x + a * (x * x - x)
     return x
 
 
-def unprotected(image: np.ndarray, protection: float) -> np.ndarray:
-    """Share of the curve that the protection of highlights leaves, (height, width, 1)."""
-    return left_at(_smoothed(image.max(axis=-1, keepdims=True), 0.03), protection)
+def presence(image: np.ndarray) -> float:
+    """How far an image has highlights."""
+    t = np.clip((np.percentile(image.max(axis=-1), 99) - 0.4) / 0.6, 0, 1)
+    return float(3 * t**2 - 2 * t**3)
 
 
-def left_at(brightness: np.ndarray, protection: float) -> np.ndarray:
+def held_back(
+    maps: np.ndarray, image: np.ndarray, protection: float, iterations: int
+) -> np.ndarray:
+    """Curve maps under the ceiling of their surroundings."""
+    local = _smoothed(image.max(axis=-1, keepdims=True), 0.03)
+    return held_back_at(maps, local, protection, iterations)
+
+
+def held_back_at(
+    maps: np.ndarray, brightness: np.ndarray, protection: float, iterations: int
+) -> np.ndarray:
     """The same by local brightness."""
-    t = np.clip((brightness - 0.4) / 0.4, 0, 1)
-    return 1 - protection * (3 * t**2 - 2 * t**3)
+    if not protection:
+        return maps
+    v = np.clip(np.asarray(brightness, np.float64), 1e-3, 1 - 1e-3)
+
+    def exponent(below: np.ndarray) -> np.ndarray:
+        return np.log(np.maximum(np.log(np.maximum(below, 1e-30)) / np.log(1 - v), 1))
+
+    wanted = exponent(protection * 0.35 * (1 - v**6))
+    step = wanted / iterations
+    for _ in range(2):
+        x = curves(v, -np.clip(np.exp(step) - 1, 0, 1), iterations)
+        step = step * wanted / np.maximum(exponent(1 - x), 1e-6)
+    return np.maximum(maps, -np.clip(np.exp(step) - 1, 0, 1))
 
 
 def denoised(image: np.ndarray, gain: np.ndarray, amount: float) -> np.ndarray:
@@ -113,12 +139,8 @@ def looked_at(network: Network, image: np.ndarray) -> tuple[np.ndarray, np.ndarr
     else:
         small = _block_means(image, -(-max(image.shape[:2]) // 128))
     maps = _at_size(network, small)
-    step = -(-max(image.shape[:2]) // 128)
-    rows, columns = (
-        [int((2 * i + 1) * size / (2 * -(-size // step))) for i in range(-(-size // step))]
-        for size in image.shape[:2]
-    )
-    samples = image[rows][:, columns]
+    rows, columns = _places(image)
+    samples = _sampled(image)
     of_rows, of_columns = (
         [at * count // size for at in places]
         for places, count, size in zip(
@@ -129,6 +151,19 @@ def looked_at(network: Network, image: np.ndarray) -> tuple[np.ndarray, np.ndarr
     if config.levels > 1:
         maps = _of_levels(maps, samples, config)
     return samples, maps
+
+
+def _sampled(image: np.ndarray) -> np.ndarray:
+    rows, columns = _places(image)
+    return image[rows][:, columns]
+
+
+def _places(image: np.ndarray) -> list[list[int]]:
+    step = -(-max(image.shape[:2]) // 128)
+    return [
+        [int((2 * i + 1) * size / (2 * -(-size // step))) for i in range(-(-size // step))]
+        for size in image.shape[:2]
+    ]
 
 
 def curve_maps(network: Network, image: np.ndarray, *, strength: float = 1.0) -> np.ndarray:

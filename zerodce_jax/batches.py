@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from zerodce_jax import exposure, resampling
+from zerodce_jax import exposure, highlights, resampling
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
 from zerodce_jax.grid import at_brightness, block_means, blocks, surroundings
 from zerodce_jax.guided import REACH
@@ -29,7 +29,13 @@ class Engine(Protocol):
     halo: int
 
     def enhance(
-        self, tiles: Any, valid: Any, gray: Any, strength: Any, settings: EnhanceSettings
+        self,
+        tiles: Any,
+        valid: Any,
+        gray: Any,
+        strength: Any,
+        protection: Any,
+        settings: EnhanceSettings,
     ) -> Any:
         """Estimate curves and apply them."""
         ...
@@ -47,6 +53,7 @@ class Engine(Protocol):
         columns: Any,
         gray: Any,
         strength: Any,
+        protection: Any,
         settings: EnhanceSettings,
     ) -> Any:
         """Bring reduced curve maps up to size and apply them."""
@@ -59,6 +66,7 @@ class Engine(Protocol):
         maps: Any,
         gray: Any,
         strength: Any,
+        protection: Any,
         settings: EnhanceSettings,
     ) -> Any:
         """Read curve maps out of a bilateral grid and apply them."""
@@ -79,6 +87,8 @@ class Job:
     """Pixels of `enhanced` still to come."""
     strength: float = 1.0
     """Factor on its curve maps."""
+    protection: float = 0.0
+    """Of its highlights, in [0, 1]."""
     maps: Float[np.ndarray, "y x outputs"] | None = None
     """Curve maps at a reduced size, for networks that estimate curves there."""
 
@@ -125,6 +135,7 @@ class Batches:
             tile.cut(job.pixels, self._tiles[slot])
             self._gray[slot] = job.gray
             self._strength[slot] = job.strength
+            self._protection[slot] = job.protection
             self._valid[slot] = tile.valid(height, width)
             if job.maps is not None:
                 self._cut_maps(job.maps, tile, height, width, slot)
@@ -140,34 +151,37 @@ class Batches:
             self._collect()
 
     def _look(self, job: Job) -> None:
-        """Look at an image as a whole: for its strength, and for maps of a reduced size."""
+        """Look at an image as a whole: for its light, and for maps of a reduced size."""
         config, settings = self._config, self._settings
         pixels, maps = job.pixels, None
         if config.two_passes:
             job.maps = maps = self._estimate(self._reduced(pixels))
         job.strength = settings.strength
-        if settings.level is None:
+        if settings.level is None and not settings.protect_highlights:
             return
-        if maps is None:
-            side = blocks(max(pixels.shape[:2]), exposure.THUMBNAIL)
-            maps = self._estimate(self._means(pixels, side))
-        # Pixels, not means of blocks: bright and dark ones make a difference. As many as there are
-        # in a thumbnail, however few maps there are: each takes the one of its block.
+        # Pixels, not means of blocks: bright and dark ones make a difference.
         step = blocks(max(pixels.shape[:2]), exposure.THUMBNAIL)
         places = [
             ((np.arange(count := blocks(size, step)) + 0.5) * size / count).astype(int)
             for size in pixels.shape[:2]
         ]
+        samples = pixels[np.ix_(*places)] / np.float32(_top(pixels))
+        job.protection = settings.protect_highlights * highlights.presence(samples)
+        if settings.level is None:
+            return
+        if maps is None:
+            maps = self._estimate(self._means(pixels, step))
+        # As many as in a thumbnail, however few maps there are: each takes the one of its block.
         nearest = [
             at * count // size
             for at, count, size in zip(places, maps.shape[:2], pixels.shape[:2], strict=True)
         ]
-        samples = pixels[np.ix_(*places)] / np.float32(_top(pixels))
         maps = maps[np.ix_(*nearest)]
         if config.levels > 1:
             maps = at_brightness(maps, samples, config.levels)
-        iterations = config.iterations
-        job.strength *= exposure.strength(samples, maps, settings, iterations=iterations)
+        job.strength *= exposure.strength(
+            samples, maps, settings, protection=job.protection, iterations=config.iterations
+        )
 
     def _reduced(self, pixels: Shaped[np.ndarray, "h w 3"]) -> Float[np.ndarray, "y x 3"]:
         """The copy of an image that a network looks at, in [0, 1]."""
@@ -213,6 +227,7 @@ class Batches:
         self._valid = np.zeros((batch, 4), np.int32)
         self._gray = np.zeros(batch, bool)
         self._strength = np.zeros(batch, np.float32)
+        self._protection = np.zeros(batch, np.float32)
         if job.maps is not None:
             # Neighbouring pixels lie at most 1/scale samples of the reduced image apart; the patch
             # begins up to one sample before the first pixel and ends up to one after the last.
@@ -248,7 +263,7 @@ class Batches:
     def _send(self) -> None:
         engine = self._engine
         windows = (self._tiles, self._valid)
-        rest = (self._gray, self._strength, self._settings)
+        rest = (self._gray, self._strength, self._protection, self._settings)
         if not self._config.two_passes:
             result = self._run(engine.enhance, *windows, *rest)
         elif self._config.levels > 1:

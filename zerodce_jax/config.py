@@ -212,7 +212,7 @@ class EnhanceSettings(_Stored):
     """Factor on the curve maps, in [0, 2]: 0 gives the input back, 1 is the network's choice, or
     that of the exposure."""
     protect_highlights: float = 0.0
-    """How much of the curve is taken back where the picture is bright already, in [0, 1]."""
+    """How far curves are held back where they would make bright places too bright, in [0, 1]."""
     denoise: float = 0.0
     """How strongly noise is held down where the curve amplifies it, in [0, 1]."""
 
@@ -234,7 +234,7 @@ class EnhanceSettings(_Stored):
     @classmethod
     def adaptive(cls) -> Self:
         """What suits the networks of this project: pictures come out well lit, and no more."""
-        return cls(exposure="auto", gamma=1.0, protect_highlights=1.0, denoise=0.18)
+        return cls(exposure="auto", gamma=1.0, protect_highlights=1.0, denoise=0.2)
 
     def changed(self, **values: Any) -> Self:
         """These settings with some others; None leaves a setting as it is.

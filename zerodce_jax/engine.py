@@ -26,7 +26,7 @@ from zerodce_jax.denoise import denoise
 from zerodce_jax.errors import UsageError
 from zerodce_jax.grid import slice_grid
 from zerodce_jax.guided import REACH
-from zerodce_jax.highlights import local_brightness, unprotected
+from zerodce_jax.highlights import local_brightness, strongest
 from zerodce_jax.network import DCENet, graphdef, to_float
 from zerodce_jax.tiling import cores, tile_side
 
@@ -90,6 +90,7 @@ class XlaEngine:
         valid: Int[np.ndarray, "batch 4"],
         gray: Shaped[np.ndarray, " batch"],
         strength: Float[np.ndarray, " batch"],
+        protection: Float[np.ndarray, " batch"],
         settings: EnhanceSettings,
     ) -> Shaped[Array, "batch tile tile 3"]:
         """Estimate curves and apply them, for networks that do both at full size.
@@ -100,12 +101,13 @@ class XlaEngine:
             valid: Of each window, the rows and columns inside its image.
             gray: Of each tile, whether its three channels are one gray image.
             strength: Factor on the curve maps of each tile.
-            settings: How to apply the curves, but for exposure and strength.
+            protection: Of highlights in each tile, in [0, 1].
+            settings: How to apply the curves, but for what is given for each tile.
 
         Returns:
             Enhanced pixels of the tiles without halo, of the input's dtype, still being computed.
         """
-        arrays = self._put(tiles, valid, gray, strength)
+        arrays = self._put(tiles, valid, gray, strength, protection)
         return self._enhance(self._how(settings), self._params, *arrays, _numbers(settings))
 
     def estimate(
@@ -133,6 +135,7 @@ class XlaEngine:
         columns: Float[np.ndarray, "batch window"],
         gray: Shaped[np.ndarray, " batch"],
         strength: Float[np.ndarray, " batch"],
+        protection: Float[np.ndarray, " batch"],
         settings: EnhanceSettings,
     ) -> Shaped[Array, "batch tile tile 3"]:
         """Bring reduced curve maps up to size and apply them.
@@ -146,12 +149,13 @@ class XlaEngine:
             columns: The same of each column.
             gray: Of each tile, whether its three channels are one gray image.
             strength: Factor on the curve maps of each tile.
-            settings: How to apply the curves, but for exposure and strength.
+            protection: Of highlights in each tile, in [0, 1].
+            settings: How to apply the curves, but for what is given for each tile.
 
         Returns:
             Enhanced pixels without halo, of the input's dtype, still being computed.
         """
-        arrays = self._put(tiles, valid, maps, rows, columns, gray, strength)
+        arrays = self._put(tiles, valid, maps, rows, columns, gray, strength, protection)
         return self._apply(self._how(settings), *arrays, _numbers(settings))
 
     def apply_grid(
@@ -161,6 +165,7 @@ class XlaEngine:
         maps: Float[np.ndarray, "batch patch patch outputs"],
         gray: Shaped[np.ndarray, " batch"],
         strength: Float[np.ndarray, " batch"],
+        protection: Float[np.ndarray, " batch"],
         settings: EnhanceSettings,
     ) -> Shaped[Array, "batch tile tile 3"]:
         """Read curve maps out of a bilateral grid and apply them.
@@ -172,12 +177,13 @@ class XlaEngine:
             maps: Of each tile, its blocks of the grid with one more on each side.
             gray: Of each tile, whether its three channels are one gray image.
             strength: Factor on the curve maps of each tile.
-            settings: How to apply the curves, but for exposure and strength.
+            protection: Of highlights in each tile, in [0, 1].
+            settings: How to apply the curves, but for what is given for each tile.
 
         Returns:
             Enhanced pixels without halo, of the input's dtype, still being computed.
         """
-        arrays = self._put(tiles, valid, maps, gray, strength)
+        arrays = self._put(tiles, valid, maps, gray, strength, protection)
         return self._apply_grid(self._how(settings), *arrays, _numbers(settings))
 
     def _how(self, settings: EnhanceSettings) -> "_How":
@@ -227,7 +233,7 @@ def use_compilation_cache() -> None:
 
 
 def _numbers(settings: EnhanceSettings) -> dict[str, np.float32]:
-    names = ("gamma", "protect_highlights", "denoise")
+    names = ("gamma", "denoise")
     return {name: np.float32(getattr(settings, name)) for name in names}
 
 
@@ -240,10 +246,11 @@ def _enhance(
     valid: Array,
     gray: Array,
     strength: Array,
+    protection: Array,
     numbers: dict[str, Array],
 ) -> Array:
     maps = _stronger(_estimate(structure, halo, None, params, tiles, valid), strength)
-    return _finish(how, tiles, valid, maps, gray, numbers)
+    return _finish(how, tiles, valid, maps, gray, protection, numbers)
 
 
 def _estimate(
@@ -267,6 +274,7 @@ def _apply(
     columns: Array,
     gray: Array,
     strength: Array,
+    protection: Array,
     numbers: dict[str, Array],
 ) -> Array:
     # Hat functions around the samples: their weighted sum is linear interpolation.
@@ -280,7 +288,7 @@ def _apply(
         _stronger(maps, strength),
         precision=jax.lax.Precision.HIGHEST,
     )
-    return _finish(how, tiles, valid, maps, gray, numbers)
+    return _finish(how, tiles, valid, maps, gray, protection, numbers)
 
 
 def _apply_grid(
@@ -290,11 +298,12 @@ def _apply_grid(
     grid: Array,
     gray: Array,
     strength: Array,
+    protection: Array,
     numbers: dict[str, Array],
 ) -> Array:
     scale, levels = how.network.scale, how.network.levels
     maps = slice_grid(_stronger(grid, strength), to_float(tiles), scale=scale, levels=levels)
-    return _finish(how, tiles, valid, maps, gray, numbers)
+    return _finish(how, tiles, valid, maps, gray, protection, numbers)
 
 
 def _stronger(maps: Array, strength: Array) -> Array:
@@ -302,7 +311,13 @@ def _stronger(maps: Array, strength: Array) -> Array:
 
 
 def _finish(
-    how: _How, tiles: Array, valid: Array, maps: Array, gray: Array, numbers: dict[str, Array]
+    how: _How,
+    tiles: Array,
+    valid: Array,
+    maps: Array,
+    gray: Array,
+    protection: Array,
+    numbers: dict[str, Array],
 ) -> Array:
     """Curves, noise, gamma, the mean for gray, and rounding."""
     window = tiles.shape[1]
@@ -314,7 +329,8 @@ def _finish(
         brightness = local_brightness(pixels, inside)
         size -= 2 * REACH
         pixels, maps, inside = (_middle(x, size) for x in (pixels, maps, inside))
-        maps = maps * unprotected(brightness, numbers["protect_highlights"])
+        protection = protection[:, None, None, None]
+        maps = jnp.maximum(maps, -strongest(brightness, protection, iterations=iterations))
     image = apply_curves(pixels, maps, iterations=iterations)
     if how.denoise:
         gain = curve_gain(pixels, maps, iterations=iterations)

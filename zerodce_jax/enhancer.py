@@ -162,8 +162,8 @@ class Enhancer:
             gamma: Exponent after the curves, in (0, 10]; 1 is off.
             strength: Factor on the curve maps, in [0, 2]: 0 gives the input back, 1 is the
                 choice of the network, or of the exposure. Maps are kept within [-1, 1].
-            protect_highlights: How much of the curve to take back where an image is bright
-                already, in [0, 1].
+            protect_highlights: How far to hold curves back where they would make bright places
+                too bright, in [0, 1].
             denoise: How strongly to hold down noise where the curve amplifies it, in [0, 1].
 
         Returns:

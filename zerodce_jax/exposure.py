@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.curves import apply_curves
-from zerodce_jax.highlights import unprotected
+from zerodce_jax.highlights import strongest
 
 THUMBNAIL = 128
 """Longer side of the small copy, in pixels, for networks that see pictures at full size."""
@@ -28,6 +28,7 @@ def strength(
     maps: Float[np.ndarray, "h w maps"],
     settings: EnhanceSettings,
     *,
+    protection: float,
     iterations: int,
 ) -> float:
     """Find the strength that brings a picture to the level of its settings.
@@ -35,7 +36,8 @@ def strength(
     Args:
         image: A small copy of the picture, in [0, 1].
         maps: The network's curve maps of it, in [-1, 1].
-        settings: The exposure is found for their gamma and protection of highlights.
+        settings: The exposure is found for their gamma.
+        protection: Of highlights, in [0, 1].
         iterations: How often the curve is applied.
 
     Returns:
@@ -50,10 +52,12 @@ def strength(
     some = tuple(slice(min(step, side) // 2, None, step) for side in image.shape[:2])
     image, maps = image[some], maps[some]
     # A pixel's own brightness stands for that of its surroundings: on the mean the two agree.
-    left = unprotected(image.max(-1, keepdims=True), settings.protect_highlights)
+    most: Any = 1
+    if protection:
+        most = strongest(image.max(-1, keepdims=True), protection, iterations=iterations)
 
     def brightness(factor: float) -> Any:
-        bent = apply_curves(image, np.clip(factor * maps, -1, 1) * left, iterations=iterations)
+        bent = apply_curves(image, np.clip(factor * maps, -most, 1), iterations=iterations)
         return (bent**settings.gamma).mean()
 
     # After gamma and of these very samples, as what follows: else there is a jump at the level.

@@ -61,6 +61,7 @@ class OnnxEngine:
         valid: Int[np.ndarray, "1 4"],
         gray: Shaped[np.ndarray, "1"],
         strength: Float[np.ndarray, "1"],
+        protection: Float[np.ndarray, "1"],
         settings: EnhanceSettings,
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
         """Estimate curves and apply them; see `XlaEngine.enhance`."""
@@ -69,7 +70,7 @@ class OnnxEngine:
         inputs = {
             "pixels": _cut(tiles[0], window),
             "crop": _within(outer, window),
-            **_numbers(gray, strength, settings),
+            **_numbers(gray, strength, protection, settings),
         }
         inner = _within(self._box(valid, self.tile, tiles.shape[1]), outer)
         return self._run(onnx_graph.enhance, inputs, inner, settings)
@@ -92,13 +93,14 @@ class OnnxEngine:
         columns: Float[np.ndarray, "1 window"],
         gray: Shaped[np.ndarray, "1"],
         strength: Float[np.ndarray, "1"],
+        protection: Float[np.ndarray, "1"],
         settings: EnhanceSettings,
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
         """Bring reduced curve maps up to size and apply them; see `XlaEngine.apply`."""
         samples = np.arange(maps.shape[1])
         vertical = np.maximum(0, 1 - np.abs(rows[0][:, None] - samples))
         horizontal = np.maximum(0, 1 - np.abs(columns[0] - samples[:, None]))
-        numbers = _numbers(gray, strength, settings)
+        numbers = _numbers(gray, strength, protection, settings)
         return self._apply_weighted(tiles, valid, maps, vertical, horizontal, numbers, settings)
 
     def apply_grid(
@@ -108,11 +110,12 @@ class OnnxEngine:
         maps: Float[np.ndarray, "1 patch patch outputs"],
         gray: Shaped[np.ndarray, "1"],
         strength: Float[np.ndarray, "1"],
+        protection: Float[np.ndarray, "1"],
         settings: EnhanceSettings,
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
         """Read curve maps out of a bilateral grid and apply them; see `XlaEngine.apply_grid`."""
         weights = grid.up_weights(maps.shape[1] - 2, self._network.config.scale)
-        numbers = _numbers(gray, strength, settings)
+        numbers = _numbers(gray, strength, protection, settings)
         return self._apply_weighted(tiles, valid, maps, weights, weights.T, numbers, settings)
 
     def _apply_weighted(
@@ -144,12 +147,8 @@ class OnnxEngine:
         settings: EnhanceSettings,
     ) -> np.ndarray:
         steps = Steps(settings.protect_highlights > 0, settings.denoise > 0)
-        if steps.protect:
-            inputs["protect_highlights"] = np.array(settings.protect_highlights, np.float32)
         if steps.filters:
             inputs["inner"] = inner
-        if steps.denoise:
-            inputs["denoise"] = np.array(settings.denoise, np.float32)
         return self._whole(_run(self._session(build, inputs["pixels"].dtype, steps), inputs))
 
     def _size(self, settings: EnhanceSettings) -> int:
@@ -203,13 +202,18 @@ def _within(box: Box, other: Box) -> np.ndarray:
 
 
 def _numbers(
-    gray: np.ndarray, strength: np.ndarray, settings: EnhanceSettings
+    gray: np.ndarray, strength: np.ndarray, protection: np.ndarray, settings: EnhanceSettings
 ) -> dict[str, np.ndarray]:
-    return {
+    numbers = {
         "gamma": np.array(settings.gamma, np.float32),
         "strength": np.array(strength[0], np.float32),
         "gray": np.array(gray[0]),
     }
+    if settings.protect_highlights > 0:
+        numbers["protection"] = np.array(protection[0], np.float32)
+    if settings.denoise > 0:
+        numbers["denoise"] = np.array(settings.denoise, np.float32)
+    return numbers
 
 
 def _run(session: Session, inputs: dict[str, np.ndarray]) -> np.ndarray:

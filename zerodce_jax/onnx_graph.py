@@ -7,6 +7,7 @@ each convolution's zero padding is that of the whole image.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,14 @@ from zerodce_jax.convert import Network
 from zerodce_jax.denoise import NOISE
 from zerodce_jax.grid import TOGETHER
 from zerodce_jax.guided import RADIUS
-from zerodce_jax.highlights import BRIGHT, STRUCTURE
+from zerodce_jax.highlights import (
+    CEILING,
+    CORRECTIONS,
+    LEAST,
+    NEARLY_BLACK,
+    SMALLEST,
+    STRUCTURE,
+)
 
 OPSET = 17
 _TYPES = {
@@ -36,7 +44,7 @@ class Steps:
     """What a graph does after the curves are known: steps that are off are not in it."""
 
     protect: bool = False
-    """Takes ``protect_highlights``, a number."""
+    """Takes ``protection``, a number."""
     denoise: bool = False
     """Takes ``denoise``, a number."""
 
@@ -260,7 +268,7 @@ class _Graph:
         self.input("gamma", TensorProto.FLOAT, [])
         self.input("gray", TensorProto.BOOL, [])
         if steps.protect:
-            maps = self("Mul", maps, self.unprotected(image))
+            maps = self("Max", maps, self("Neg", self.strongest(image, config.iterations)))
         curves = [maps] * config.iterations
         if not config.shared_curve:
             curves = [f"curve_{iteration}" for iteration in range(config.iterations)]
@@ -297,21 +305,38 @@ class _Graph:
             image = self("Cast", image, to=_TYPES[dtype])
         self.output("enhanced", self.channels_last(image), dtype)
 
-    def unprotected(self, image: str) -> str:
-        """As `highlights.unprotected` of the local brightness."""
-        self.input("protect_highlights", TensorProto.FLOAT, [])
-        low, high = BRIGHT
+    def strongest(self, image: str, iterations: int) -> str:
+        """As `highlights.strongest` of the local brightness."""
+        self.input("protection", TensorProto.FLOAT, [])
+        one = self.constant(1)
         axis = self.constant([1], np.int64)
         ends = [[self.constant([i], np.int64) for i in pair] for pair in ((0, 1), (1, 2), (2, 3))]
         largest = self("Max", *(self("Slice", image, *pair, axis) for pair in ends))
         local = self.smooth(largest, self.constant(STRUCTURE))
-        scaled = self("Mul", local, self.constant(1 / (high - low)))
-        above = self("Sub", scaled, self.constant(low / (high - low)))
-        bright = self("Clip", above, self.constant(0), self.constant(1))
-        square = self("Mul", bright, bright)
-        rise = self("Sub", self.constant(3), self("Mul", self.constant(2), bright))
-        taken = self("Mul", "protect_highlights", self("Mul", square, rise))
-        return self("Sub", self.constant(1), taken)
+        black, white = self.constant(NEARLY_BLACK), self.constant(1 - NEARLY_BLACK)
+        local = self("Clip", local, black, white)
+        base = self("Log", self("Sub", one, local))
+        smallest = self.constant(SMALLEST)
+
+        def exponent(below: str) -> str:
+            ratio = self("Div", self("Log", self("Max", below, smallest)), base)
+            return self("Log", self("Max", ratio, one))
+
+        def curve(step: str) -> str:
+            doubled = self.constant(math.log(2))
+            return self("Sub", self("Exp", self("Min", step, doubled)), one)
+
+        square = self("Mul", local, local)
+        rest = self("Sub", one, self("Mul", self("Mul", square, square), square))
+        wanted = exponent(self("Mul", self("Mul", "protection", self.constant(1 - CEILING)), rest))
+        step = self("Mul", wanted, self.constant(1 / iterations))
+        for _ in range(CORRECTIONS):
+            x, s = local, curve(step)
+            for _ in range(iterations):
+                x = self("Add", x, self("Mul", s, self("Sub", x, self("Mul", x, x))))
+            reached = self("Max", exponent(self("Sub", one, x)), self.constant(LEAST))
+            step = self("Div", self("Mul", step, wanted), reached)
+        return curve(step)
 
     def denoise(self, image: str, gain: str) -> str:
         """As `denoise.denoise`."""

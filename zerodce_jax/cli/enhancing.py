@@ -25,7 +25,7 @@ class Settings:
     gamma: Annotated[float | None, arg(metavar="X")] = None
     """Exponent applied after the curves, against over-exposure; 1 is off."""
     protect_highlights: Annotated[float | None, arg(metavar="X")] = None
-    """How far to leave alone what is bright already, 0 to 1."""
+    """How far to keep bright places from getting too bright, 0 to 1."""
     denoise: Annotated[float | None, arg(metavar="X")] = None
     """How strongly to hold down noise where it is amplified, 0 to 1."""
 
