@@ -13,7 +13,7 @@ from conftest import GOLDENS
 from zerodce_jax import convert, onnx_graph
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
 from zerodce_jax.onnx_engine import OnnxEngine
-from zerodce_jax.onnx_graph import Steps
+from zerodce_jax.onnx_nodes import Steps
 
 EVERY_STEP = [Steps(protect, denoise) for protect in (False, True) for denoise in (False, True)]
 

@@ -13,12 +13,14 @@ import numpy as np
 
 # A NumPy array gives a NumPy array, a JAX array a JAX array.
 ArrayLike = Any
+# An int, or what stands for one in a program that is exported for free sizes.
+Size = Any
 
 TOGETHER = 0.125
 """Share of their difference that the curves of different levels keep."""
 
 
-def blocks(size: int, scale: int) -> int:
+def blocks(size: Size, scale: int) -> Size:
     """Number of blocks that cover `size` pixels; the last one may be smaller."""
     return -(-size // scale)
 
@@ -37,7 +39,8 @@ def block_means(image: ArrayLike, scale: int) -> ArrayLike:
     *batch, height, width, channels = image.shape
     rows, columns = blocks(height, scale), blocks(width, scale)
     beyond = [(0, rows * scale - height), (0, columns * scale - width), (0, 0)]
-    if any(after for _, after in beyond):
+    # Sizes that are not known yet, as when a program is exported, cannot be asked.
+    if xp is not np or any(after for _, after in beyond):
         image = xp.pad(image, [(0, 0)] * len(batch) + beyond)
     # Integers are added up as such, as small as they may be: NumPy is many times slower with
     # floats, or with a wider type than it needs.
@@ -47,9 +50,9 @@ def block_means(image: ArrayLike, scale: int) -> ArrayLike:
         down, across = (np.min_scalar_type(top * count) for count in (scale, scale * scale))
     sums = image.reshape(*batch, rows, scale, columns * scale * channels).sum(-2, dtype=down)
     sums = sums.reshape(*batch, rows, columns, scale, channels).sum(-2, dtype=across)
-    tall = np.minimum(scale, height - scale * np.arange(rows))
-    wide = np.minimum(scale, width - scale * np.arange(columns))
-    return sums.astype(xp.float32) / np.outer(tall, wide)[:, :, None].astype(np.float32)
+    tall = xp.minimum(scale, height - scale * xp.arange(rows))
+    wide = xp.minimum(scale, width - scale * xp.arange(columns))
+    return sums.astype(xp.float32) / xp.outer(tall, wide)[:, :, None].astype(xp.float32)
 
 
 def surroundings(rows: int, first: int, count: int) -> np.ndarray:

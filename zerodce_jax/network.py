@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Shaped
 
 from zerodce_jax import resampling
 from zerodce_jax.config import NetworkConfig
-from zerodce_jax.grid import block_means, draw_together, slice_grid
+from zerodce_jax.grid import block_means, blocks, draw_together, slice_grid
 
 INIT = nnx.initializers.normal(0.02)
 # Full float32 where it is asked for: accelerators would otherwise round to TF32.
@@ -154,28 +154,57 @@ class DCENet(nnx.Module):
             Curve maps at the images' own size, (batch, height, width, maps), and at the size, and
             for the levels of brightness, that the network estimates them; both in [-1, 1].
         """
+        estimated = self.estimate(images)
+        return self.spread(estimated, images), estimated
+
+    def estimate(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b y x outputs"]:
+        """Predict the curve maps of whole images, as the config's scale and levels have them.
+
+        Args:
+            images: (batch, height, width, 3), in [0, 1].
+
+        Returns:
+            Curve maps, (batch, rows, columns, outputs), in [-1, 1].
+        """
+        scale = self.config.scale
+        if self.config.levels > 1:
+            return self.at_size(block_means(images, scale))
+        if scale == 1:
+            return self.at_size(images)
+        rows, columns = (resampling.down_positions(size, scale) for size in images.shape[1:3])
+        return self.at_size(resampling.resample(images, rows, columns))
+
+    def spread(
+        self, estimated: Float[Array, "b y x outputs"], images: Float[Array, "b h w 3"]
+    ) -> Float[Array, "b h w maps"]:
+        """Bring curve maps to the size of the images that they were estimated for.
+
+        Args:
+            estimated: As of `estimate`.
+            images: (batch, height, width, 3), in [0, 1].
+
+        Returns:
+            Curve maps, (batch, height, width, maps), within the range of those estimated.
+        """
         scale = self.config.scale
         height, width = images.shape[1:3]
         if self.config.levels > 1:
-            estimated = self.at_size(block_means(images, scale))
             around = jnp.pad(estimated, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-            beyond = ((0, 0), (0, -height % scale), (0, -width % scale), (0, 0))
+            beyond = [(0, blocks(size, scale) * scale - size) for size in (height, width)]
             maps = slice_grid(
-                around, jnp.pad(images, beyond), scale=scale, levels=self.config.levels
+                around,
+                jnp.pad(images, [(0, 0), *beyond, (0, 0)]),
+                scale=scale,
+                levels=self.config.levels,
             )
-            return maps[:, :height, :width], estimated
+            return maps[:, :height, :width]
         if scale == 1:
-            maps = self.at_size(images)
-            return maps, maps
-        rows = resampling.down_positions(height, scale)
-        columns = resampling.down_positions(width, scale)
-        estimated = self.at_size(resampling.resample(images, rows, columns))
-        maps = resampling.resample(
-            estimated,
-            resampling.up_positions(height, len(rows)),
-            resampling.up_positions(width, len(columns)),
+            return estimated
+        rows, columns = (
+            resampling.up_positions(size, reduced)
+            for size, reduced in zip((height, width), estimated.shape[1:3], strict=True)
         )
-        return maps, estimated
+        return resampling.resample(estimated, rows, columns)
 
     def at_size(
         self, images: Float[Array, "b h w 3"], mask: Float[Array, "b h w 1"] | None = None

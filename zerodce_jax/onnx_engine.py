@@ -18,7 +18,7 @@ from zerodce_jax import grid, onnx_graph
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.convert import Network
 from zerodce_jax.guided import REACH
-from zerodce_jax.onnx_graph import Steps
+from zerodce_jax.onnx_nodes import Steps
 from zerodce_jax.tiling import cores, tile_side
 
 # First row, first column, and one past the last of both.

@@ -14,10 +14,17 @@ import tyro
 from zerodce_jax.cli.convert import convert
 from zerodce_jax.cli.enhance import enhance
 from zerodce_jax.cli.evaluate import evaluate
+from zerodce_jax.cli.export import export
 from zerodce_jax.cli.train import train
 from zerodce_jax.errors import InputError, UsageError, one_line
 
-COMMANDS = {"enhance": enhance, "convert": convert, "train": train, "evaluate": evaluate}
+COMMANDS = {
+    "enhance": enhance,
+    "convert": convert,
+    "train": train,
+    "evaluate": evaluate,
+    "export": export,
+}
 
 
 def main(args: Sequence[str] | None = None) -> int:

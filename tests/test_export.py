@@ -1,0 +1,256 @@
+"""export.py: exports compute what the package does, of any size, and say what they are."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+import whole_image
+from command import run
+from conftest import GOLDENS
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from jax import export as jax_export
+from PIL import Image
+
+from zerodce_jax import Enhancer, EnhanceSettings, convert, export
+from zerodce_jax.config import preset
+from zerodce_jax.convert import Network
+from zerodce_jax.onnx_nodes import OPSET
+
+SUFFIXES = (".onnx", ".stablehlo")
+EVERYTHING = EnhanceSettings(gamma=1.0, protect_highlights=1.0, denoise=0.7)
+SEED = EnhanceSettings()
+KINDS = [("reduced", 1), ("fast", 16), ("original", 1), ("plusplus", 12)]
+
+
+def network_of(name: str, scale: int, settings: EnhanceSettings = EVERYTHING) -> Network:
+    config = replace(preset(name), scale=scale)
+    network = whole_image.random_network(config, spread=0.7)
+    return Network(network.config, network.params, settings)
+
+
+@cache
+def exported(name: str, scale: int, suffix: str, settings: EnhanceSettings) -> Callable:
+    network = network_of(name, scale, settings)
+    if suffix == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(
+            export.to_onnx(network, {}), providers=["CPUExecutionProvider"]
+        )
+        names = export.inputs(network)
+        return lambda *values: session.run(None, dict(zip(names, values, strict=True)))[0]
+    return jax_export.deserialize(bytearray(export.to_stablehlo(network, {}))).call
+
+
+def photograph(*shape: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    light = np.add.outer(np.linspace(0, 0.3, shape[0]), np.linspace(0, 0.6, shape[1]))
+    noisy = light[:, :, None] + rng.normal(0, 0.03, (*shape, 3))
+    return noisy.clip(0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(("name", "scale"), KINDS)
+@pytest.mark.parametrize("settings", [EVERYTHING, SEED], ids=["everything", "seed"])
+@hypothesis_settings(max_examples=4)
+@given(
+    size=st.tuples(st.integers(1, 50), st.integers(1, 50)),
+    strengths=st.tuples(st.floats(0, 4), st.floats(0, 4)),
+    gamma=st.sampled_from([1.0, 1.15, 0.8]),
+)
+def test_exports_give_what_the_whole_image_gives(
+    name: str,
+    scale: int,
+    suffix: str,
+    settings: EnhanceSettings,
+    size: tuple[int, int],
+    strengths: tuple[float, float],
+    gamma: float,
+) -> None:
+    if suffix == ".stablehlo" and name == "plusplus":
+        return
+    images = np.stack([photograph(*size, seed=seed) for seed in range(2)])
+    images[0] /= 2
+    protection = [whole_image.presence(whole_image._sampled(image)) for image in images]
+    values = [images, np.array(strengths, np.float32)]
+    if settings.protect_highlights:
+        values.append(np.array(protection, np.float32))
+    result = exported(name, scale, suffix, settings)(*values, np.array(gamma, np.float32))
+    assert result.shape == images.shape
+    for i, image in enumerate(images):
+        expected = whole_image.enhance(
+            network_of(name, scale, settings),
+            image.astype(np.float64),
+            strength=strengths[i],
+            gamma=gamma,
+            protect_highlights=settings.protect_highlights,
+            denoise=settings.denoise,
+        )
+        np.testing.assert_allclose(result[i], expected, rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_says_what_it_is(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"net{suffix}"
+    network = network_of("reduced", 1)
+    metadata = export.metadata(network, source="net.pth", license="CC0")
+    rows = export.save(network, file, metadata)
+    assert [name for name, _ in rows] == [
+        "random 1x37x45x3",
+        "random 2x64x48x3",
+        "random 3x1x20x3",
+        "picture 1x133x200x3",
+        "picture 2x133x200x3",
+    ]
+    assert max(difference for _, difference in rows) < 1e-4
+    if suffix == ".onnx":
+        model = onnx.load(file)
+        found = {entry.key: entry.value for entry in model.metadata_props}
+        assert [entry.version for entry in model.opset_import] == [OPSET]
+        shapes = {
+            entry.name: [d.dim_param or d.dim_value for d in entry.type.tensor_type.shape.dim]
+            for entry in (*model.graph.input, *model.graph.output)
+        }
+        assert shapes["image"] == shapes["enhanced"] == ["batch", "height", "width", 3]
+        assert (shapes["strength"], shapes["protection"], shapes["gamma"]) == (
+            ["batch"],
+            ["batch"],
+            [],
+        )
+    else:
+        program = jax_export.deserialize(bytearray(file.read_bytes()))
+        found = json.loads(program.fun_name)
+        assert program.platforms == ("cpu", "cuda", "tpu")
+        assert str(program.in_avals[0].shape) == "(batch, height, width, 3)"
+    assert found == metadata
+    assert (found["network"], found["license"], found["source"]) == ("reduced", "CC0", "net.pth")
+    assert EnhanceSettings.from_dict(json.loads(found["settings"])) == EVERYTHING
+    assert found["inputs"] == "image, strength, protection, gamma"
+
+
+def test_exports_that_are_wrong_are_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = export.to_onnx
+    other = network_of("reduced", 1, replace(EVERYTHING, denoise=0.1))
+    monkeypatch.setattr(export, "to_onnx", lambda network, metadata: made(other, metadata))
+    file = tmp_path / "net.onnx"
+    assert run("export", file, "-m", "reduced") == 1
+    assert "differs from the JAX function by" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "fast.onnx"
+    assert run("export", file, "-m", "fast") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{file}: fast, ONNX, opset 17, inputs image, strength, protection, gamma"
+    assert len(lines) == 6
+    for line in lines[1:]:
+        found = re.fullmatch(r"largest difference from the JAX function, \w+ [\dx]+: (.+)", line)
+        assert found
+        assert float(found[1]) < 1e-4
+    before = file.read_bytes()
+    assert b"academic licence" in before
+    assert run("export", file, "-m", "reduced") == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    options = ("--overwrite", "--license", "CC0", "--denoise", 0, "--protect-highlights", 0)
+    assert run("export", file, "-m", GOLDENS / "reduced_random.pth", *options) == 0
+    assert "inputs image, strength, gamma" in capsys.readouterr().out
+    assert {entry.value for entry in onnx.load(file).metadata_props} >= {"CC0", "reduced"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "status", "message"),
+    [
+        ("net.tflite", (), 2, "exported as .onnx or .stablehlo"),
+        ("net", (), 2, "exported as .onnx or .stablehlo"),
+        ("net.onnx", ("-m", "nothing"), 1, "nothing: no such network file"),
+        ("net.onnx", ("--denoise", 2), 2, "denoise must lie in [0, 1]"),
+        ("none/net.onnx", (), 1, "none"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    name: str,
+    options: tuple,
+    status: int,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("export", tmp_path / name, *options) == status
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_networks_that_stablehlo_cannot_express_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "plusplus.safetensors"
+    convert.save(network_of("plusplus", 12), file)
+    assert run("export", tmp_path / "net.stablehlo", "-m", file) == 2
+    assert ".onnx can" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_missing_extra_is_named(
+    suffix: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run("export", tmp_path / f"net{suffix}") == 2
+    assert "pip install 'zerodce-jax[export]'" in capsys.readouterr().err
+
+
+def code_of(page: Path) -> str:
+    """All the Python of a page."""
+    return "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+
+
+def test_the_page_of_onnx_runtime(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("export", "reduced.onnx", "-m", "reduced") == 0
+    for name in ("coffee.jpg", "astronaut.jpg"):
+        image = Image.open(root / "examples" / name).convert("RGB")
+        image.save("dark.png")
+        code = code_of(root / "docs" / "export" / "onnx_runtime.md").replace("dark.jpg", "dark.png")
+        exec(code, {})
+        with Image.open("bright.png") as made:
+            result = np.asarray(made).astype(float)
+        expected = Enhancer.load("reduced")(np.asarray(image)).astype(float)
+        assert np.abs(result - expected).mean() < 4
+        assert abs(result.mean() - expected.mean()) < 4
+        assert result.mean() > 2 * np.asarray(image).mean()
+
+
+def test_the_page_of_stablehlo(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("export", "reduced.stablehlo", "-m", "reduced") == 0
+    names: dict = {}
+    exec(code_of(root / "docs" / "export" / "stablehlo.md"), names)
+    page = SimpleNamespace(**names)
+    enhancer = Enhancer.load("reduced")
+    plain = {"exposure": "off", "gamma": 1, "denoise": enhancer.network.settings.denoise}
+    for image, strength, result in zip(page.images, page.strength, page.result, strict=True):
+        weak = min(float(strength), 2.0)
+        if weak < strength:
+            continue
+        expected = enhancer(np.asarray(image), strength=weak, protect_highlights=0, **plain)
+        np.testing.assert_allclose(result, expected, rtol=0, atol=1e-4)
+    assert page.result[1].mean() > page.result[0].mean() > 0.05

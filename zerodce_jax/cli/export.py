@@ -1,0 +1,68 @@
+"""``zerodce export``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+
+def export(
+    target: Annotated[Positional[Path], arg(metavar="OUT")],
+    /,
+    *,
+    model: Annotated[str, arg(aliases=["-m"])] = "reduced",
+    denoise: Annotated[float | None, arg(metavar="X")] = None,
+    protect_highlights: Annotated[float | None, arg(metavar="X")] = None,
+    license: Annotated[str | None, arg(metavar="TEXT")] = None,  # noqa: A002
+    overwrite: Annotated[bool, FlagCreatePairsOff] = False,
+) -> int:
+    """Write a network as a file that runs without this package, and verify it.
+
+    Args:
+        target: A name that ends in .onnx or .stablehlo.
+        model: Network, as for enhance.
+        denoise: How strongly to hold down noise, 0 to 1; the network's own choice where it is not
+            given.
+        protect_highlights: 0 leaves the protection of highlights and its input out.
+        license: Of the network, for the file; known of the shipped ones.
+        overwrite: Replace a target that exists.
+    """
+    from zerodce_jax import convert
+    from zerodce_jax.convert import Network
+    from zerodce_jax.errors import InputError
+
+    _check_format(target)
+    if target.exists() and not overwrite:
+        raise InputError(f"{target}: exists already; --overwrite replaces it")
+    network = convert.load(model)
+    for note in network.notes:
+        print(f"zerodce: note: {note}", file=sys.stderr)
+    settings = network.settings.changed(denoise=denoise, protect_highlights=protect_highlights)
+    network = Network(network.config, network.params, settings)
+
+    from zerodce_jax import export as exports
+    from zerodce_jax.onnx_nodes import OPSET
+
+    if license is None:
+        license = exports.LICENSE if model in convert.shipped() else "not stated"  # noqa: A001
+    metadata = exports.metadata(network, source=model, license=license)
+    rows = exports.save(network, target, metadata)
+    called = network.config.preset or "an architecture of its own"
+    kind = f"ONNX, opset {OPSET}" if target.suffix == ".onnx" else "StableHLO"
+    print(f"{target}: {called}, {kind}, inputs {', '.join(exports.inputs(network))}")
+    for name, difference in rows:
+        print(f"largest difference from the JAX function, {name}: {difference:.2g}")
+    return 0
+
+
+def _check_format(target: Path) -> None:
+    from importlib.util import find_spec
+
+    from zerodce_jax.errors import UsageError
+
+    needed = {".onnx": ("onnx", "onnxruntime"), ".stablehlo": ("flatbuffers",)}
+    if target.suffix not in needed:
+        raise UsageError(f"{target}: networks are exported as .onnx or .stablehlo")
+    if any(find_spec(name) is None for name in needed[target.suffix]):
+        raise UsageError("export needs packages: pip install 'zerodce-jax[export]'")
