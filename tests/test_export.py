@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +27,10 @@ from zerodce_jax.convert import Network
 from zerodce_jax.onnx_nodes import OPSET
 
 SUFFIXES = (".onnx", ".stablehlo")
+LITERT = pytest.mark.skipif(
+    find_spec("litert_converter") is None or find_spec("ai_edge_litert") is None,
+    reason="pip install --no-deps litert-converter ai-edge-litert",
+)
 EVERYTHING = EnhanceSettings(gamma=1.0, protect_highlights=1.0, denoise=0.7)
 SEED = EnhanceSettings()
 KINDS = [("reduced", 1), ("fast", 16), ("original", 1), ("plusplus", 12)]
@@ -80,7 +85,7 @@ def test_exports_give_what_the_whole_image_gives(
         return
     images = np.stack([photograph(*size, seed=seed) for seed in range(2)])
     images[0] /= 2
-    protection = [whole_image.presence(whole_image._sampled(image)) for image in images]
+    protection = [whole_image.presence(whole_image.sampled(image)) for image in images]
     values = [images, np.array(strengths, np.float32)]
     if settings.protect_highlights:
         values.append(np.array(protection, np.float32))
@@ -173,8 +178,11 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("name", "options", "status", "message"),
     [
-        ("net.tflite", (), 2, "exported as .onnx or .stablehlo"),
-        ("net", (), 2, "exported as .onnx or .stablehlo"),
+        ("net.pb", (), 2, "exported as .onnx, .stablehlo or .tflite"),
+        ("net", (), 2, "exported as .onnx, .stablehlo or .tflite"),
+        ("net.tflite", (), 2, "--size HEIGHT WIDTH is for .tflite, and needed there"),
+        ("net.onnx", ("--size", 8, 8), 2, "--size HEIGHT WIDTH is for .tflite, and needed there"),
+        ("net.tflite", ("--size", 0, 8), 2, "--size must be at least 1, not 0"),
         ("net.onnx", ("-m", "nothing"), 1, "nothing: no such network file"),
         ("net.onnx", ("--denoise", 2), 2, "denoise must lie in [0, 1]"),
         ("none/net.onnx", (), 1, "none"),
@@ -214,6 +222,62 @@ def test_a_missing_extra_is_named(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert run("export", tmp_path / f"net{suffix}") == 2
     assert "pip install 'zerodce-jax[export]'" in capsys.readouterr().err
+
+
+def test_litert_is_named_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = {"flatbuffers"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name if name in here else None)
+    assert run("export", tmp_path / "net.tflite", "--size", 8, 8) == 2
+    message = "pip install --no-deps litert-converter ai-edge-litert"
+    assert message in capsys.readouterr().err
+
+
+@LITERT
+@pytest.mark.parametrize(("name", "scale"), KINDS)
+@pytest.mark.parametrize("settings", [EVERYTHING, SEED], ids=["everything", "seed"])
+def test_litert_gives_what_the_whole_image_gives(
+    name: str, scale: int, settings: EnhanceSettings, tmp_path: Path
+) -> None:
+    network = network_of(name, scale, settings)
+    file = tmp_path / "net.tflite"
+    metadata = export.metadata(network, source="net.pth", license="CC0")
+    rows = export.save(network, file, metadata, size=(37, 50))
+    assert [name for name, _ in rows] == ["random 1x37x50x3", "picture 1x37x50x3"]
+    image = photograph(37, 50)
+    protection = whole_image.presence(image)
+    values = {"image": image[None], "strength": np.array([1.7], np.float32)}
+    if settings.protect_highlights:
+        values["protection"] = np.array([protection], np.float32)
+    result = export.run(file)(*values.values(), np.array(1.15, np.float32))
+    expected = whole_image.enhance(
+        network,
+        image.astype(np.float64),
+        strength=1.7,
+        gamma=1.15,
+        protect_highlights=settings.protect_highlights,
+        denoise=settings.denoise,
+    )
+    np.testing.assert_allclose(result[0], expected, rtol=0, atol=2e-4)
+    assert json.dumps(metadata).encode() in file.read_bytes()
+
+
+@LITERT
+def test_the_page_of_litert(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("export", "fast.tflite", "-m", "fast", "--size", 480, 640) == 0
+    image = Image.open(root / "examples" / "coffee.jpg").convert("RGB")
+    image.save("dark.png")
+    exec(code_of(root / "docs" / "export" / "litert.md").replace("dark.jpg", "dark.png"), {})
+    with Image.open("bright.png") as made:
+        result = np.asarray(made).astype(float)
+    dark = np.asarray(image.resize((640, 480)))
+    how = {"exposure": "off", "strength": 1.5, "protect_highlights": 0.5, "denoise": 0}
+    expected = Enhancer.load("fast")(dark, **how).astype(float)
+    assert result.shape == (480, 640, 3)
+    assert result.mean() > 1.3 * dark.mean()
+    assert np.abs(result - expected).mean() < 6
 
 
 def code_of(page: Path) -> str:

@@ -36,7 +36,7 @@ def enhance(
     iterations = network.config.iterations
     maps = curve_maps(network, x, strength=strength)
     if protect_highlights:
-        protection = protect_highlights * presence(_sampled(x))
+        protection = protect_highlights * presence(sampled(x))
         maps = held_back(maps, x, protection, iterations)
     bent = curves(x, maps, iterations)
     if denoise:
@@ -140,7 +140,7 @@ def looked_at(network: Network, image: np.ndarray) -> tuple[np.ndarray, np.ndarr
         small = _block_means(image, -(-max(image.shape[:2]) // 128))
     maps = _at_size(network, small)
     rows, columns = _places(image)
-    samples = _sampled(image)
+    samples = sampled(image)
     of_rows, of_columns = (
         [at * count // size for at in places]
         for places, count, size in zip(
@@ -153,7 +153,7 @@ def looked_at(network: Network, image: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return samples, maps
 
 
-def _sampled(image: np.ndarray) -> np.ndarray:
+def sampled(image: np.ndarray) -> np.ndarray:
     rows, columns = _places(image)
     return image[rows][:, columns]
 

@@ -1,15 +1,16 @@
-"""Networks as files that run without this package: ONNX and StableHLO.
+"""Networks as files that run without this package: ONNX, StableHLO and LiteRT.
 
-Both hold one function of whole images: ``image`` (batch, height, width, 3), float32 in [0, 1],
+All hold one function of whole images: ``image`` (batch, height, width, 3), float32 in [0, 1],
 ``strength`` (batch,), the factor on the curve maps, ``protection`` (batch,) of highlights (where
-the network's settings have any) and ``gamma``, to the enhanced images. Sizes are free. What
+the network's settings have any) and ``gamma``, to the enhanced images. Sizes are
+free, but for LiteRT (``.tflite``), which has one picture of one size. What
 `Enhancer` finds out about a picture beforehand, its strength and protection, comes in as numbers.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from zerodce_jax.network import graphdef
 LICENSE = "Apache-2.0; trained on photographs under an academic licence (MODEL_CARD.md)"
 """Of the networks that ship."""
 PLATFORMS = ("cpu", "cuda", "tpu")
+INPUTS = ("image", "strength", "protection", "gamma")
 TOLERANCE = 1e-3
 """Largest difference from the JAX function that an export may have, in [0, 1]."""
 
@@ -77,8 +79,8 @@ def function(network: Network) -> Enhance:
 
 def inputs(network: Network) -> list[str]:
     """Names of the inputs, in their order."""
-    protection = ["protection"] if network.settings.protect_highlights else []
-    return ["image", "strength", *protection, "gamma"]
+    protect = network.settings.protect_highlights > 0
+    return [name for name in INPUTS if name != "protection" or protect]
 
 
 def to_onnx(network: Network, metadata: dict[str, str]) -> bytes:
@@ -132,6 +134,55 @@ def to_stablehlo(network: Network, metadata: dict[str, str]) -> bytes:
     return bytes(replace(exported, fun_name=json.dumps(metadata)).serialize())
 
 
+def to_tflite(network: Network, metadata: dict[str, str], size: tuple[int, int]) -> bytes:
+    """The function as a LiteRT model, for one picture of one size.
+
+    Args:
+        network: What to export.
+        metadata: Texts that the file carries, as JSON in the model's description.
+        size: Height and width, in pixels.
+    """
+    import flatbuffers
+    from jax import export as jax_export
+
+    # Not among the declared packages: its own pins contradict tyro's, though it needs nothing else.
+    converter, schema, ir, passmanager, stablehlo = (
+        import_module(f"litert_converter.{name}")
+        for name in (
+            "converter_api_ext",
+            "schema_py_generated",
+            "mlir.ir",
+            "mlir.passmanager",
+            "mlir.dialects.stablehlo",
+        )
+    )
+    enhance = function(network)
+    one = jax.ShapeDtypeStruct((1,), jnp.float32)
+    shapes = {
+        "image": jax.ShapeDtypeStruct((1, *size, 3), jnp.float32),
+        "strength": one,
+        "protection": one,
+        "gamma": jax.ShapeDtypeStruct((), jnp.float32),
+    }
+    exported = jax_export.export(jax.jit(enhance), platforms=("cpu",))(
+        *(shapes[name] for name in inputs(network))
+    )
+    context = ir.Context()
+    converter.prepare_mlir_context(context)
+    with context, ir.Location.unknown():
+        module = stablehlo.deserialize_portable_artifact(context, exported.mlir_module_serialized)
+        converter.set_signature(module.operation, "serving_default", inputs(network), ["enhanced"])
+        converter.run_convert_to_tfl_passes(
+            module, passmanager.PassManager(), converter.ConvertToTFLConfig()
+        )
+        made = converter.export_flatbuffer_to_bytes(module.operation)
+    model = schema.ModelT.InitFromPackedBuf(made)
+    model.description = json.dumps(metadata)
+    builder = flatbuffers.Builder(len(made))
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
 def run(file: Path) -> Enhance:
     """What an exported file computes, by the runtime that it is for."""
     if file.suffix == ".onnx":
@@ -140,6 +191,11 @@ def run(file: Path) -> Enhance:
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         names = [entry.name for entry in session.get_inputs()]
         return lambda *values: session.run(None, dict(zip(names, values, strict=True)))[0]
+    if file.suffix == ".tflite":
+        interpreter = import_module("ai_edge_litert.interpreter").Interpreter(str(file))
+        runner = interpreter.get_signature_runner()
+        names = [name for name in INPUTS if name in runner.get_input_details()]
+        return lambda *values: runner(**dict(zip(names, values, strict=True)))["enhanced"]
     from jax import export as jax_export
 
     exported = jax_export.deserialize(bytearray(file.read_bytes()))
@@ -147,36 +203,30 @@ def run(file: Path) -> Enhance:
 
 
 def differences(
-    network: Network, exported: Enhance, pictures: Sequence[Images]
+    network: Network, exported: Enhance, images: Sequence[tuple[str, Images]]
 ) -> list[tuple[str, float]]:
-    """The largest difference between an export and the JAX function, for random and real images.
+    """The largest difference between an export and the JAX function.
 
     Args:
         network: What was exported.
         exported: As of `run`.
-        pictures: Real images, each a batch.
+        images: What to try them on, with names.
 
     Returns:
-        For each of the images its shape and the difference, in [0, 1].
+        For each of the images its name with its shape, and the difference, in [0, 1].
     """
-    rng = np.random.default_rng(0)
-    shapes = ((1, 37, 45, 3), (2, 64, 48, 3), (3, 1, 20, 3))
-    random = [rng.random(shape, dtype=np.float32) ** 3 for shape in shapes]
     expected = jax.jit(function(network))
     rows = []
-    for kind, images in (("random", random), ("picture", pictures)):
-        for image in images:
-            largest = 0.0
-            for strength, gamma in ((1.0, 1.0), (3.0, 1.15)):
-                numbers = {"strength": strength, "protection": 1.0}
-                values = {name: np.full(len(image), x, np.float32) for name, x in numbers.items()}
-                values |= {"image": image, "gamma": np.float32(gamma)}
-                some = [values[name] for name in inputs(network)]
-                # ONNX Runtime wants arrays.
-                result = exported(*(np.asarray(value) for value in some))
-                difference = np.abs(np.asarray(result) - np.asarray(expected(*some)))
-                largest = max(largest, float(difference.max()))
-            rows.append((f"{kind} {'x'.join(map(str, image.shape))}", largest))
+    for name, image in images:
+        largest = 0.0
+        for strength, gamma in ((1.0, 1.0), (3.0, 1.15)):
+            numbers = {"strength": strength, "protection": 1.0}
+            values = {name: np.full(len(image), x, np.float32) for name, x in numbers.items()}
+            values |= {"image": image, "gamma": np.array(gamma, np.float32)}
+            some = [values[name] for name in inputs(network)]
+            result, wanted = (np.asarray(enhance(*some)) for enhance in (exported, expected))
+            largest = max(largest, float(np.abs(result - wanted).max()))
+        rows.append((f"{name} {'x'.join(map(str, image.shape))}", largest))
     return rows
 
 
@@ -198,25 +248,32 @@ def metadata(network: Network, *, source: str, license: str) -> dict[str, str]: 
     }
 
 
-def save(network: Network, path: Path, metadata: dict[str, str]) -> list[tuple[str, float]]:
+def save(
+    network: Network, path: Path, metadata: dict[str, str], *, size: tuple[int, int] | None = None
+) -> list[tuple[str, float]]:
     """Export a network to a file, and verify it.
 
     Args:
         network: What to export.
-        path: ``.onnx`` or ``.stablehlo``; it is written whole, and only if it is right.
+        path: ``.onnx``, ``.stablehlo`` or ``.tflite``; it is written whole, and only if it is
+            right.
         metadata: Texts that the file carries.
+        size: Height and width, in pixels, which ``.tflite`` needs.
 
     Returns:
-        As `differences`, with a photograph that comes with the package.
+        As `differences`, for random images and a photograph that comes with the package.
 
     Raises:
         InputError: The export differs from the JAX function by more than `TOLERANCE`.
         UsageError: The network cannot be exported in that format.
     """
-    made = {".onnx": to_onnx, ".stablehlo": to_stablehlo}[path.suffix](network, metadata)
+    if size is not None:
+        made = to_tflite(network, metadata, size)
+    else:
+        made = {".onnx": to_onnx, ".stablehlo": to_stablehlo}[path.suffix](network, metadata)
     with replacing(path) as temporary:
         temporary.write_bytes(made)
-        found = differences(network, run(temporary), _photographs())
+        found = differences(network, run(temporary), _images(size))
         name, worst = max(found, key=lambda row: row[1])
         # Written so that nan fails too.
         if not worst <= TOLERANCE:
@@ -224,11 +281,16 @@ def save(network: Network, path: Path, metadata: dict[str, str]) -> list[tuple[s
     return found
 
 
-def _photographs() -> list[Images]:
+def _images(size: tuple[int, int] | None) -> list[tuple[str, Images]]:
+    rng = np.random.default_rng(0)
+    sizes = [(1, 37, 45, 3), (2, 64, 48, 3), (3, 1, 20, 3)] if size is None else [(1, *size, 3)]
+    random = [("random", rng.random(shape, dtype=np.float32) ** 3) for shape in sizes]
     with resources.as_file(resources.files("zerodce_jax") / "picture.jpg") as file:
         pixels = photo.read(file).pixels
     image = pixels[None].astype(np.float32) / 255
-    return [image, np.concatenate([image[:, :, ::-1], image / 8])]
+    if size is not None:
+        return [*random, ("picture", np.resize(image, (1, *size, 3)))]
+    return [*random, ("picture", image), ("picture", np.concatenate([image[:, ::-1], image / 8]))]
 
 
 def _around(x: Array) -> Array:

@@ -1,5 +1,6 @@
 """``zerodce export``."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,17 +15,19 @@ def export(
     model: Annotated[str, arg(aliases=["-m"])] = "reduced",
     denoise: Annotated[float | None, arg(metavar="X")] = None,
     protect_highlights: Annotated[float | None, arg(metavar="X")] = None,
+    size: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None,
     license: Annotated[str | None, arg(metavar="TEXT")] = None,  # noqa: A002
     overwrite: Annotated[bool, FlagCreatePairsOff] = False,
 ) -> int:
     """Write a network as a file that runs without this package, and verify it.
 
     Args:
-        target: A name that ends in .onnx or .stablehlo.
+        target: A name that ends in .onnx, .stablehlo or .tflite.
         model: Network, as for enhance.
         denoise: How strongly to hold down noise, 0 to 1; the network's own choice where it is not
             given.
         protect_highlights: 0 leaves the protection of highlights and its input out.
+        size: Height and width of the pictures, in pixels: for .tflite, which needs one size.
         license: Of the network, for the file; known of the shipped ones.
         overwrite: Replace a target that exists.
     """
@@ -32,7 +35,7 @@ def export(
     from zerodce_jax.convert import Network
     from zerodce_jax.errors import InputError
 
-    _check_format(target)
+    _check_format(target, size)
     if target.exists() and not overwrite:
         raise InputError(f"{target}: exists already; --overwrite replaces it")
     network = convert.load(model)
@@ -47,22 +50,36 @@ def export(
     if license is None:
         license = exports.LICENSE if model in convert.shipped() else "not stated"  # noqa: A001
     metadata = exports.metadata(network, source=model, license=license)
-    rows = exports.save(network, target, metadata)
+    rows = exports.save(network, target, metadata, size=size)
     called = network.config.preset or "an architecture of its own"
-    kind = f"ONNX, opset {OPSET}" if target.suffix == ".onnx" else "StableHLO"
+    kinds = {".onnx": f"ONNX, opset {OPSET}", ".stablehlo": "StableHLO", ".tflite": "LiteRT"}
+    kind = kinds[target.suffix]
     print(f"{target}: {called}, {kind}, inputs {', '.join(exports.inputs(network))}")
     for name, difference in rows:
         print(f"largest difference from the JAX function, {name}: {difference:.2g}")
     return 0
 
 
-def _check_format(target: Path) -> None:
+def _check_format(target: Path, size: tuple[int, int] | None) -> None:
     from importlib.util import find_spec
 
     from zerodce_jax.errors import UsageError
 
-    needed = {".onnx": ("onnx", "onnxruntime"), ".stablehlo": ("flatbuffers",)}
+    # LiteRT's packages cannot be an extra: their pins contradict those of tyro.
+    extra, litert = "'zerodce-jax[export]'", "--no-deps litert-converter ai-edge-litert"
+    needed = {
+        ".onnx": {"onnx": extra, "onnxruntime": extra},
+        ".stablehlo": {"flatbuffers": extra},
+        ".tflite": {"flatbuffers": extra, "litert_converter": litert, "ai_edge_litert": litert},
+    }
     if target.suffix not in needed:
-        raise UsageError(f"{target}: networks are exported as .onnx or .stablehlo")
-    if any(find_spec(name) is None for name in needed[target.suffix]):
-        raise UsageError("export needs packages: pip install 'zerodce-jax[export]'")
+        raise UsageError(f"{target}: networks are exported as .onnx, .stablehlo or .tflite")
+    if (size is not None) != (target.suffix == ".tflite"):
+        raise UsageError(f"{target}: --size HEIGHT WIDTH is for .tflite, and needed there")
+    if size is not None and min(size) < 1:
+        raise UsageError(f"--size must be at least 1, not {min(size)}")
+    for name, command in needed[target.suffix].items():
+        if find_spec(name) is None:
+            raise UsageError(f"{target.suffix} needs packages: pip install {command}")
+    # LiteRT's libraries tell what they do.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
