@@ -1,0 +1,73 @@
+"""docs/export/web: the network runs in a real browser, from a file that was exported here."""
+
+import base64
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import browser
+import numpy as np
+import pytest
+from command import run
+from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from zerodce_jax import Enhancer
+
+VERSION = "1.30.0"
+
+
+@pytest.fixture(scope="module")
+def page(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the page with all that it needs."""
+    npm = shutil.which("npm")
+    if npm is None and not browser.IN_CI:
+        pytest.skip("npm is not here")
+    folder = tmp_path_factory.mktemp("web")
+    shutil.copy(root / "docs" / "export" / "web" / "index.html", folder)
+    assert run("export", folder / "fast.onnx", "-m", "fast") == 0
+    install = ["install", "--prefix", folder, "--no-audit", "--no-fund", "--ignore-scripts"]
+    subprocess.run(
+        [npm or "npm", *install, f"onnxruntime-web@{VERSION}"], check=True, capture_output=True
+    )
+    return folder
+
+
+@pytest.mark.slow
+@browser.NEEDED
+def test_the_page_runs_the_network_in_the_browser(root: Path, page: Path, tmp_path: Path) -> None:
+    with browser.served(page) as address, browser.chromium() as driver:
+        driver.get(address)
+
+        def wait_for(state: str) -> None:
+            WebDriverWait(driver, 60).until(
+                lambda driver: driver.find_element(By.ID, "state").text == state,
+                f"{driver.find_element(By.ID, 'problem').text} {driver.get_log('browser')}",
+            )
+
+        wait_for("ready")
+        for name in ("coffee.jpg", "chelsea.jpg"):
+            dark = Image.open(root / "examples" / name).convert("RGB")
+            file = (tmp_path / name).with_suffix(".png")
+            dark.save(file)
+            driver.find_element(By.ID, "file").send_keys(str(file))
+            wait_for(f"{file.name}: done")
+            script = "return document.getElementById(arguments[0]).toDataURL('image/png')"
+            before, after = (
+                Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
+                for url in (driver.execute_script(script, id_) for id_ in ("before", "after"))
+            )
+            np.testing.assert_array_equal(before, dark)
+            result = np.asarray(after).astype(float)
+            expected = Enhancer.load("fast")(np.asarray(dark)).astype(float)
+            assert result.shape == expected.shape
+            assert np.abs(result - expected).mean() < 3
+            assert result.mean() > 2 * np.asarray(dark).mean()
+        bad = tmp_path / "bad.png"
+        bad.write_bytes(b"no picture")
+        driver.find_element(By.ID, "file").send_keys(str(bad))
+        WebDriverWait(driver, 30).until(lambda d: d.find_element(By.ID, "problem").text)
+        assert driver.find_element(By.ID, "problem").text.startswith("bad.png: ")
+        assert driver.find_element(By.ID, "state").text == ""
