@@ -17,6 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from zerodce_jax import hub
 from zerodce_jax.atomic import replacing
 from zerodce_jax.config import EnhanceSettings, NetworkConfig, flatten, nest, preset
 from zerodce_jax.errors import InputError, UsageError
@@ -56,7 +57,8 @@ def load(source: str | Path, *, preset: str | None = None, scale: int | None = N
 
     Args:
         source: The name of a shipped network (``reduced``), an Orbax folder (``DIR`` for its best
-            or newest step, ``DIR@STEP`` for one of them), or a ``.safetensors`` or ``.pth`` file.
+            or newest step, ``DIR@STEP`` for one of them), a ``.safetensors`` or ``.pth`` file, or
+            ``hf://OWNER/NAME[@REVISION][/FILE.safetensors]``, a network on the Hugging Face hub.
         preset: The architecture of a file that does not say it.
         scale: The scale at which curves are estimated, instead of the stored one.
 
@@ -76,6 +78,8 @@ def _load(source: str | Path, preset: str | None) -> Network:
     if isinstance(source, str) and source in shipped():
         with resources.as_file(_weights() / f"{source}.safetensors") as file:
             return _load_safetensors(file, preset)
+    if isinstance(source, str) and source.startswith(hub.SCHEME):
+        return _load_safetensors(hub.download(source), preset)
     path = Path(source)
     if path.is_dir() or _step_of(path) is not None:
         # Orbax takes a second to import: only where it is needed.
@@ -93,6 +97,19 @@ def _load(source: str | Path, preset: str | None) -> Network:
     if path.suffix == ".safetensors":
         return _load_safetensors(path, preset)
     return from_torch(read_state_dict(path), preset=preset, source=str(path))
+
+
+def to_safetensors(network: Network, *, layout: Layout = "jax") -> bytes:
+    """The contents of a ``.safetensors`` file, which `save` explains."""
+    tensors = to_torch(network) if layout == "torch" else flatten(network.params)
+    metadata = {
+        "format": "pt" if layout == "torch" else "jax",
+        "config": json.dumps(network.config.to_dict()),
+        "preset": network.config.preset or "",
+        "settings": json.dumps(network.settings.to_dict()),
+    }
+    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    return safetensors.numpy.save(contiguous, metadata)
 
 
 def save(network: Network, path: Path, *, layout: Layout = "jax") -> None:
@@ -123,16 +140,8 @@ def save(network: Network, path: Path, *, layout: Layout = "jax") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         if path.suffix == ".safetensors":
-            tensors = to_torch(network) if layout == "torch" else flatten(network.params)
-            metadata = {
-                "format": "pt" if layout == "torch" else "jax",
-                "config": json.dumps(network.config.to_dict()),
-                "preset": network.config.preset or "",
-                "settings": json.dumps(network.settings.to_dict()),
-            }
-            contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
             # Not save_file, which lets nobody but the owner read what it writes.
-            temporary.write_bytes(safetensors.numpy.save(contiguous, metadata))
+            temporary.write_bytes(to_safetensors(network, layout=layout))
         else:
             from zerodce_jax import checkpoint
 

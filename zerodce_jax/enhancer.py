@@ -108,7 +108,7 @@ class Enhancer:
         """Read a network and make an enhancer of it.
 
         Args:
-            source: A shipped name, an Orbax folder, a ``.safetensors`` or a ``.pth`` file, as for
+            source: A shipped name, an Orbax folder, a file, or ``hf://OWNER/NAME`` (hub), as for
                 `convert.load`, which says what can go wrong.
             preset: The architecture of a file that does not say it.
             engine: As for the class.

@@ -15,6 +15,7 @@ from zerodce_jax.cli.convert import convert
 from zerodce_jax.cli.enhance import enhance
 from zerodce_jax.cli.evaluate import evaluate
 from zerodce_jax.cli.export import export
+from zerodce_jax.cli.push import push
 from zerodce_jax.cli.train import train
 from zerodce_jax.errors import InputError, UsageError, one_line
 
@@ -24,6 +25,7 @@ COMMANDS = {
     "train": train,
     "evaluate": evaluate,
     "export": export,
+    "push": push,
 }
 
 
