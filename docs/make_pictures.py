@@ -4,17 +4,23 @@
     python docs/make_pictures.py flaws SEED
     python docs/make_pictures.py branches
     python docs/make_pictures.py training RUN
+    python docs/make_pictures.py app
 
 The first shows the color photographs of examples/ before and after enhancement with the default
 network and settings; the second shows parts of them beside what the recipe of Zero-DCE-improved
 makes of them (SEED is a network that was trained by it); the third shows what two networks that
 look at a reduced image make of dark branches before a bright sky; the fourth plots the log of a
-training run.
+training run; the fifth is what Chromium shows of the page of `zerodce app`.
 """
 
+import io
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -119,7 +125,46 @@ def _scaled(image: Image.Image) -> np.ndarray:
     return np.asarray(image.resize((width, HEIGHT), Image.Resampling.LANCZOS))
 
 
+def app() -> None:
+    """Write app.jpg: the page of `zerodce app` in Chromium, which is driven by selenium."""
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    for argument in ("--headless=new", "--no-sandbox", "--window-size=1280,860"):
+        options.add_argument(argument)
+    # Named, or selenium would look for it on the net.
+    service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
+    command = [sys.executable, "-m", "zerodce_jax", "app", "--port", "0"]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page,
+        webdriver.Chrome(options, service) as driver,
+    ):
+        assert page.stdout is not None
+        driver.get(page.stdout.readline().strip())
+
+        def found(selector: str) -> list[Any]:
+            return WebDriverWait(driver, 60).until(
+                lambda driver: driver.find_elements(By.CSS_SELECTOR, selector)
+            )
+
+        example = DOCS.parent / "examples" / "coffee.jpg"
+        found("#files input[type=file]")[0].send_keys(str(example))
+        for image in found("#slider img[src]"):
+            WebDriverWait(driver, 60).until(lambda _, image=image: image.get_property("complete"))
+        screen = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+        page.terminate()
+    screen.save(DOCS / "app.jpg", quality=88)
+
+
 if __name__ == "__main__":
     tyro.extras.subcommand_cli_from_dict(
-        {"before-after": before_after, "flaws": flaws, "branches": branches, "training": training}
+        {
+            "before-after": before_after,
+            "flaws": flaws,
+            "branches": branches,
+            "training": training,
+            "app": app,
+        }
     )

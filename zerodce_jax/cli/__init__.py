@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from zerodce_jax.cli.app import app
 from zerodce_jax.cli.convert import convert
 from zerodce_jax.cli.enhance import enhance
 from zerodce_jax.cli.evaluate import evaluate
@@ -26,6 +27,7 @@ COMMANDS = {
     "evaluate": evaluate,
     "export": export,
     "push": push,
+    "app": app,
 }
 
 

@@ -1,0 +1,243 @@
+"""webapp.py in a real browser: upload, sliders, downloads, bad files, two visitors, leaving."""
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import browser
+import numpy as np
+import pytest
+from command import run
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+
+from zerodce_jax import Enhancer
+
+
+@dataclass
+class Visit:
+    """The page in a browser."""
+
+    driver: webdriver.Chrome
+    address: str
+
+    def all(self, selector: str) -> list[Any]:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def wait(self, condition: Callable[[], Any]) -> Any:
+        return WebDriverWait(self.driver, 60).until(lambda _: condition())
+
+    def open(self) -> None:
+        self.driver.get(self.address)
+        self.wait(lambda: self.all("#files input[type=file]"))
+
+    def upload(self, *files: Path) -> None:
+        field = self.all("#files input[type=file]")[0]
+        field.send_keys("\n".join(map(str, files)))
+
+    def shown(self) -> list[str]:
+        """Addresses of the images before and after."""
+        found = [image.get_attribute("src") for image in self.all("#slider img")]
+        return [address for address in found if address] if len(found) == 2 else []
+
+    def others_shown(self, before: list[str]) -> list[str]:
+        """Once both images are new."""
+        return self.wait(lambda: (now := self.shown()) and not {*now} & {*before} and now)
+
+    def set(self, name: str, value: float) -> None:
+        field = self.all(f"#{name} input[type=number]")[0]
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(str(value), Keys.ENTER)
+
+    def results(self) -> dict[str, bytes]:
+        """What can be downloaded, by name."""
+        links = self.wait(lambda: self.all("#results a[href*='/file=']"))
+        return {
+            address.rpartition("/")[2]: fetched(address)
+            for address in (link.get_attribute("href") for link in links)
+        }
+
+
+def fetched(address: str) -> bytes:
+    with urllib.request.urlopen(address) as reply:
+        return reply.read()
+
+
+def pixels(address: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(fetched(address))).convert("RGB"))
+
+
+@dataclass
+class Server:
+    address: str
+    process: subprocess.Popen
+    folder: Path
+
+    def files(self) -> list[Path]:
+        return [file for file in self.folder.rglob("*") if file.is_file()]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("temporary")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zerodce_jax", "app", "--port", "0", "--max-pixels", "2000000"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(folder)},
+    )
+    assert process.stdout is not None
+    try:
+        yield Server(process.stdout.readline().strip(), process, folder)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        process.stdout.close()
+    # Whatever visitors left behind has gone with the page.
+    assert list(folder.glob("zerodce-*")) == []
+
+
+@pytest.fixture(scope="module")
+def drivers() -> Iterator[tuple[webdriver.Chrome, webdriver.Chrome]]:
+    with browser.chromium() as one, browser.chromium() as other:
+        yield one, other
+
+
+@pytest.mark.slow
+@browser.NEEDED
+def test_a_photograph_is_shown_and_taken_away(
+    root: Path, server: Server, drivers: tuple, tmp_path: Path
+) -> None:
+    assert server.address.startswith("http://127.0.0.1:")
+    visit = Visit(drivers[0], server.address)
+    visit.open()
+    source = root / "examples" / "chelsea.jpg"
+    dark = np.asarray(Image.open(source).convert("RGB"))
+    visit.upload(source)
+    first = visit.others_shown([])
+    enhancer = Enhancer.load("reduced")
+    np.testing.assert_array_equal(pixels(first[0]), dark)
+    np.testing.assert_array_equal(pixels(first[1]), enhancer(dark))
+
+    # Where the curve acted: most in the dark.
+    visit.all("#where button")[0].click()
+    gain = pixels(visit.wait(lambda: visit.all("#gain img"))[0].get_attribute("src"))
+    assert gain.shape == dark.shape
+    dim, light = np.quantile(dark.mean(-1), [0.2, 0.8])
+    assert gain[dark.mean(-1) < dim].mean() > gain[dark.mean(-1) > light].mean() > 10
+
+    visit.set("strength", 0.5)
+    second = visit.others_shown(first)
+    np.testing.assert_array_equal(pixels(second[1]), enhancer(dark, strength=0.5))
+    visit.set("gamma", 1.5)
+    third = visit.others_shown(second)
+    np.testing.assert_array_equal(pixels(third[1]), enhancer(dark, strength=0.5, gamma=1.5))
+    visit.all("#exposure label")[2].click()
+    fourth = visit.others_shown(third)
+    how = {"exposure": "off", "strength": 0.5, "gamma": 1.5}
+    np.testing.assert_array_equal(pixels(fourth[1]), enhancer(dark, **how))
+
+    # The very file that the command line makes.
+    visit.all("#make")[0].click()
+    results = visit.results()
+    options = ("--exposure", "off", "--strength", 0.5, "--gamma", 1.5)
+    assert run("enhance", source, "-o", tmp_path, *options) == 0
+    assert results == {"chelsea.jpg": (tmp_path / "chelsea.jpg").read_bytes()}
+
+    # It acted nowhere with a strength of 0.
+    visit.set("strength", 0)
+    visit.set("gamma", 1)
+    visit.wait(lambda: (now := visit.shown()) and np.array_equal(pixels(now[1]), dark))
+    visit.wait(lambda: pixels(visit.all("#gain img")[0].get_attribute("src")).max() == 0)
+
+
+@pytest.mark.slow
+@browser.NEEDED
+def test_several_files_one_of_them_bad(
+    root: Path, server: Server, drivers: tuple, tmp_path: Path
+) -> None:
+    visit = Visit(drivers[0], server.address)
+    visit.open()
+    bad, large, deep = tmp_path / "bad.jpg", tmp_path / "large.png", tmp_path / "deep.png"
+    bad.write_bytes(b"no picture")
+    Image.new("RGB", (2000, 1001)).save(large)
+    gray = np.linspace(0, 20000, 60 * 80).reshape(60, 80).astype(np.uint16)
+    Image.fromarray(gray).save(deep)
+    visit.upload(bad, large, root / "examples" / "coffee.jpg", deep)
+    problem = visit.wait(lambda: visit.all("#problem")[0].text)
+    assert problem.startswith("bad.jpg: ")
+    assert str(server.folder) not in problem
+    visit.all("#make")[0].click()
+    results = visit.results()
+    assert sorted(results) == ["coffee.jpg", "deep.png", "enhanced.zip"]
+    lines = visit.wait(lambda: len(found := visit.all("#problem p")) == 2 and found)
+    assert [line.text.partition(":")[0] for line in lines] == ["bad.jpg", "large.png"]
+    assert "2000x1001" in lines[1].text
+    with Image.open(io.BytesIO(results["deep.png"])) as made:
+        assert made.mode == "I;16"
+    with zipfile.ZipFile(io.BytesIO(results["enhanced.zip"])) as archive:
+        for name in ("coffee.jpg", "deep.png"):
+            assert archive.read(name) == results[name]
+
+
+@pytest.mark.slow
+@browser.NEEDED
+def test_two_visitors_and_what_they_leave(root: Path, server: Server, drivers: tuple) -> None:
+    one, other = (Visit(driver, server.address) for driver in drivers)
+    names = ("coffee.jpg", "astronaut.jpg")
+    for visit, name in zip((one, other), names, strict=True):
+        visit.open()
+        visit.upload(root / "examples" / name)
+    for visit, name in zip((one, other), names, strict=True):
+        shown = visit.others_shown([])
+        dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
+        np.testing.assert_array_equal(pixels(shown[0]), dark)
+    one.set("strength", 0.3)
+    other.set("denoise", 0.9)
+    for visit in (one, other):
+        visit.all("#make")[0].click()
+    made = [visit.results() for visit in (one, other)]
+    assert [list(results) for results in made] == [["coffee.jpg"], ["astronaut.jpg"]]
+    # A setting of one changes nothing for the other.
+    for results, name, how in zip(made, names, ({"strength": 0.3}, {"denoise": 0.9}), strict=True):
+        dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
+        expected = Enhancer.load("reduced")(dark, **how).astype(int)
+        found = np.asarray(Image.open(io.BytesIO(results[name])).convert("RGB")).astype(int)
+        assert np.abs(found - expected).mean() < 3
+    content = (root / "examples" / "coffee.jpg").read_bytes()
+    assert any(file.read_bytes() == content for file in server.files())
+    for visit in (one, other):
+        visit.driver.get("about:blank")
+    one.wait(lambda: not [file for file in server.files() if "visitor-" in str(file)])
+    assert not any(file.read_bytes() == content for file in server.files())
+
+
+def test_a_missing_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert run("app") == 2
+    assert "pip install 'zerodce-jax[app]'" in capsys.readouterr().err
+
+
+def test_an_address_that_is_taken_is_named(python: Callable) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = python("-m", "zerodce_jax", "app", "--port", port)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(f"zerodce: 127.0.0.1:{port}: ")
+    assert "Traceback" not in result.stderr
