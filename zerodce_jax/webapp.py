@@ -131,8 +131,16 @@ def build(
     return page.queue(default_concurrency_limit=1)
 
 
-def serve(page: gr.Blocks, host: str, port: int) -> None:
-    """Launch the page, say where it is, and wait until the process is interrupted.
+def launch(page: gr.Blocks, host: str, port: int) -> str:
+    """Open the page to visitors, until `gr.Blocks.close`.
+
+    Args:
+        page: As of `build`.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+
+    Returns:
+        Where it is.
 
     Raises:
         InputError: The address cannot be listened on.
@@ -151,14 +159,12 @@ def serve(page: gr.Blocks, host: str, port: int) -> None:
             max_file_size=LARGEST_FILE,
             ssr_mode=False,
             footer_links=[],
+            # The default ones come from elsewhere.
+            theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         )
     except OSError as error:
         raise InputError(f"{host}:{port}: {one_line(error)}") from error
-    print(f"http://{host}:{port}", flush=True)  # noqa: T201 (where it is, for who started it)
-    try:
-        page.block_thread()
-    finally:
-        page.close(verbose=False)
+    return f"http://{host}:{port}"
 
 
 class _Visitors:

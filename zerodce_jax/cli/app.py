@@ -38,5 +38,9 @@ def app(
         from zerodce_jax.cli.enhancing import make_ready
 
         page = webapp.build(Path(place), engine=make_ready(engine), max_pixels=max_pixels)
-        webapp.serve(page, host, port)
+        print(webapp.launch(page, host, port), flush=True)
+        try:
+            page.block_thread()
+        finally:
+            page.close(verbose=False)
     return 0
