@@ -253,8 +253,11 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
 def _decode_tiff(data: bytes, max_pixels: int) -> Photo:
     directory = _tiff_directory(data, max_pixels)
     carried, turn = tiff.metadata_of(directory)
+    if directory.is_ycbcr:
+        # Which some versions of Pillow take for damaged.
+        raise InputError("images of mode YCbCr are not handled; convert it to RGB")
     # Pillow keeps 8 bits, and does not know the last signature.
-    if directory.is_deep or data.startswith(tiff.SIGNATURES[3]):
+    if directory.is_deep or directory.is_odd or data.startswith(tiff.SIGNATURES[3]):
         pixels = tiff.decode(data, directory)
     else:
         # Which Pillow turns upright by itself.

@@ -45,7 +45,7 @@ _SHORT, _LONG, _RATIONAL, _UNDEFINED, _LONG8 = 3, 4, 5, 7, 16
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _TYPE_SIZES[_LONG8] = 8
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", _LONG8: "Q"}
-_FROM_WHITE, _FROM_BLACK, _RGB = 0, 1, 2
+_FROM_WHITE, _FROM_BLACK, _RGB, _YCBCR = 0, 1, 2, 6
 _STRIP_BYTES = 1 << 18
 
 
@@ -141,6 +141,22 @@ class Directory:
         """Whether samples have more bits than Pillow keeps."""
         return max(self.integers(_BITS, (1,))) > 8
 
+    @property
+    def is_odd(self) -> bool:
+        """Whether gray has a second sample without a meaning, which Pillow knows since 13.0."""
+        gray = self.integers(_PHOTOMETRIC, (_FROM_BLACK,))[0] in {_FROM_WHITE, _FROM_BLACK}
+        return (
+            gray
+            and self.integers(_SAMPLES, (1,))[0] == 2
+            and self.integers(_EXTRA_SAMPLES, (2,))[0] == 0
+        )
+
+    @property
+    def is_ycbcr(self) -> bool:
+        """Whether colours lie as luma and chroma that no JPEG decoder turns into RGB."""
+        jpeg = self.integers(_COMPRESSION, (1,))[0] in {6, 7}
+        return not jpeg and self.integers(_PHOTOMETRIC, (_FROM_BLACK,))[0] == _YCBCR
+
     def put(self, tag: int, *numbers: int, kind: int = _LONG) -> None:
         """Set a tag to whole numbers."""
         self.tags[tag] = kind, struct.pack(f"{self.order}{len(numbers)}{_INTEGERS[kind]}", *numbers)
@@ -176,7 +192,7 @@ class Directory:
 
 
 def decode(data: bytes, directory: Directory) -> Shaped[np.ndarray, "h w *channels"]:
-    """Decode samples of more than 8 bits: uint16, or float32 in [0, 1].
+    """Decode what Pillow does not: uint8, uint16, or float32 in [0, 1].
 
     Args:
         data: The file.
