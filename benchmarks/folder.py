@@ -14,7 +14,7 @@ import psutil
 import tyro
 from PIL import Image
 
-from zerodce_jax import folder
+from zerodce_jax import folder, plan
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engine import use_compilation_cache
 from zerodce_jax.enhancer import Enhancer
@@ -44,7 +44,7 @@ def main(
     with tempfile.TemporaryDirectory() as place:
         base = Path(place)
         make_pictures(base / "in", pictures, width, height)
-        items = folder.plan([base / "in"], base / "out")
+        items = plan.plan([base / "in"], base / "out")
         enhancer(np.zeros((height, width, 3), np.uint8))  # compiled before the clock starts
         ratios, rates, memory = [], {"folder": [], "loop": []}, []
         for part in np.array_split(np.arange(len(items)), turns):

@@ -6,8 +6,9 @@ import numpy as np
 
 from zerodce_jax import photo
 from zerodce_jax.enhancer import Enhancer
-from zerodce_jax.folder import Item, Result, plan
+from zerodce_jax.folder import Result
 from zerodce_jax.photo import Photo
+from zerodce_jax.plan import Item, plan
 
 PIXELS = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
 

@@ -1,323 +1,282 @@
-"""folder.py: which picture goes where, in which share, and the report."""
+"""folder.py: many files at once, in order, within bounds, whatever strikes them; the report."""
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from inverters import PIXELS, Inverter, assert_whole, pictures, statuses, touch
+from PIL import Image, ImageCms
 
+from zerodce_jax import photo
+from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.errors import UsageError
-from zerodce_jax.folder import Item, Result, is_done, plan, share, write_report
+from zerodce_jax.folder import Result, enhance_all, write_report
+from zerodce_jax.photo import Photo
+from zerodce_jax.plan import Item, plan
 
+SETTINGS = EnhanceSettings()
 ESCAPE = "\x1b[31m"
 BROKEN = os.fsdecode(b"\xff.png")
+pytestmark = pytest.mark.usefixtures("patience", "nothing_stays")
 
 
-def touch(*paths: Path) -> None:
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-
-
-def as_strings(items: list[Item], base: Path) -> list[tuple[str, str]]:
-    return [
-        (str(item.source.relative_to(base)), str(item.target.relative_to(base))) for item in items
+@pytest.mark.parametrize("jobs", [1, 2, 8])
+def test_every_picture_is_written(jobs: int, tmp_path: Path) -> None:
+    photo.write(tmp_path / "in/a.png", Photo(PIXELS))
+    photo.write(tmp_path / "in/sub/gray.png", Photo(PIXELS[:, :, 0]))
+    photo.write(tmp_path / "in/sub/half.png", Photo(PIXELS, PIXELS[:, :, 1]))
+    items = plan([tmp_path / "in"], tmp_path / "out")
+    inverter = Inverter()
+    settings = EnhanceSettings(gamma=2.0, strength=0.5)
+    results = list(enhance_all(items, inverter, settings, jobs=jobs))
+    assert [(each.item, each.status, each.width, each.height) for each in results] == [
+        (item, "done", 2, 2) for item in items
     ]
+    assert all(result.seconds > 0 and not result.message for result in results)
+    assert inverter.called_with == [settings.to_dict()] * 3
+    np.testing.assert_array_equal(photo.read(tmp_path / "out/a.png").pixels, 255 - PIXELS)
+    gray = photo.read(tmp_path / "out/sub/gray.png").pixels
+    np.testing.assert_array_equal(gray, 255 - PIXELS[:, :, 0])
+    half = photo.read(tmp_path / "out/sub/half.png")
+    np.testing.assert_array_equal(half.pixels, 255 - PIXELS)
+    np.testing.assert_array_equal(half.alpha, PIXELS[:, :, 1])
 
 
-def test_folders_keep_their_structure_in_order(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    touch(photos / "b.png", photos / "a.JPG", photos / "sub/deep/c.tif", photos / "sub/a.webp")
-    touch(photos / "notes.txt", photos / "sub/film.mp4", photos / "raw")
-    assert as_strings(plan([photos], tmp_path / "out"), tmp_path) == [
-        ("photos/a.JPG", "out/a.JPG"),
-        ("photos/b.png", "out/b.png"),
-        ("photos/sub/a.webp", "out/sub/a.webp"),
-        ("photos/sub/deep/c.tif", "out/sub/deep/c.tif"),
-    ]
+def test_the_size_is_that_of_the_upright_picture(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=turned)
+    (result,) = enhance_all([Item(tmp_path / "a.jpg", tmp_path / "b.jpg")], Inverter(), SETTINGS)
+    assert (result.width, result.height) == (20, 30)
 
 
-def test_inputs_keep_their_order(tmp_path: Path) -> None:
-    touch(tmp_path / "z/1.png", tmp_path / "b.png", tmp_path / "a.png")
-    inputs = [tmp_path / "z", str(tmp_path / "b.png"), tmp_path / "a.png"]
-    items = plan(inputs, tmp_path / "out")
-    assert [item.target.name for item in items] == ["1.png", "b.png", "a.png"]
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_jobs_must_be_one_or_more(jobs: int, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--jobs must be"):
+        enhance_all(pictures(tmp_path, 1), Inverter(), SETTINGS, jobs=jobs)
 
 
-def test_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    touch(tmp_path / "b.jpg", tmp_path / "a.jpg", tmp_path / "c.png", tmp_path / "sub/d.jpg")
-    (tmp_path / "folder.jpg").mkdir()
-    absolute = plan([str(tmp_path / "*.jpg")], tmp_path / "out")
-    assert as_strings(absolute, tmp_path) == [("a.jpg", "out/a.jpg"), ("b.jpg", "out/b.jpg")]
-    monkeypatch.chdir(tmp_path)
-    relative = plan(["**/*.jpg"], Path("out"))
-    assert [str(item.source) for item in relative] == ["a.jpg", "b.jpg", "sub/d.jpg"]
-
-
-def test_files_whose_names_look_like_globs(tmp_path: Path) -> None:
-    touch(tmp_path / "[1].png", tmp_path / "1.png")
-    (item,) = plan([tmp_path / "[1].png"], tmp_path / "out")
-    assert item.source == tmp_path / "[1].png"
-
-
-def test_one_file_to_one_file(tmp_path: Path) -> None:
-    touch(tmp_path / "a.jpg")
-    items = plan([tmp_path / "a.jpg"], tmp_path / "new" / "b.png")
-    assert items == [Item(tmp_path / "a.jpg", tmp_path / "new" / "b.png")]
-
-
-def test_a_glob_of_one_file_to_one_file(tmp_path: Path) -> None:
-    touch(tmp_path / "a.jpg", tmp_path / "b.png")
-    items = plan([str(tmp_path / "*.jpg")], tmp_path / "new.png")
-    assert items == [Item(tmp_path / "a.jpg", tmp_path / "new.png")]
-
-
-def test_several_results_need_a_folder(tmp_path: Path) -> None:
-    touch(tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / "there")
-    inputs = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
-    with pytest.raises(UsageError, match=r"there: is a file"):
-        plan(inputs, tmp_path / "there")
-    touch(tmp_path / "old.png")
-    with pytest.raises(UsageError, match=r"old\.png: is a file"):
-        plan(inputs, tmp_path / "old.png")
-
-
-def test_suffix_and_format(tmp_path: Path) -> None:
-    touch(*(tmp_path / "in" / name for name in ("a.jpeg", "b.TIFF", "c.min.png")))
-
-    def names(**options: str) -> list[str]:
-        items = plan([tmp_path / "in"], tmp_path / "out", **options)
-        return [item.target.name for item in items]
-
-    assert names() == ["a.jpeg", "b.TIFF", "c.min.png"]
-    assert names(suffix="_bright") == ["a_bright.jpeg", "b_bright.TIFF", "c.min_bright.png"]
-    assert names(format="png") == ["a.png", "b.png", "c.min.png"]
-    # A suffix that stands for the format already stays.
-    assert names(format="jpeg") == ["a.jpeg", "b.jpg", "c.min.jpg"]
-    assert names(format="tiff", suffix="-x") == ["a-x.tif", "b-x.TIFF", "c.min-x.tif"]
-
-
-def test_clashes_name_both_sources(tmp_path: Path) -> None:
-    touch(tmp_path / "a.jpg", tmp_path / "a.png", tmp_path / "sub/a.jpg")
-    with pytest.raises(UsageError, match=r"out/a.png: both .*a.jpg and .*a.png would"):
-        plan([tmp_path / "a.jpg", tmp_path / "a.png"], tmp_path / "out", format="png")
-    with pytest.raises(UsageError, match=r"out/a.jpg: both"):
-        plan([tmp_path / "a.jpg", tmp_path / "sub"], tmp_path / "out")
-
-
-@pytest.mark.parametrize("output", [".", "sub/..", "link"])
-def test_sources_are_never_replaced(output: str, tmp_path: Path) -> None:
-    touch(tmp_path / "a.jpg")
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path)
-    for source in (tmp_path / "a.jpg", tmp_path):
-        with pytest.raises(UsageError, match=r"a\.jpg: would take the place of its own source"):
-            plan([source], tmp_path / output)
-    with pytest.raises(UsageError, match="would take the place of its own source"):
-        plan([tmp_path / "a.jpg"], tmp_path / output / "a.jpg")
-    (item,) = plan([tmp_path / "a.jpg"], tmp_path / output, suffix="_new")
-    assert item.target.name == "a_new.jpg"
-
-
-def test_nothing_found(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    touch(tmp_path / "texts" / "a.txt")
-    for name in ("empty", "texts", "*.jpg"):
-        with pytest.raises(UsageError, match="no pictures in"):
-            plan([tmp_path / name], tmp_path / "out")
-    with pytest.raises(UsageError, match="no pictures"):
-        plan([], tmp_path / "out")
-
-
-def test_results_inside_the_searched_folder_are_left_out(tmp_path: Path) -> None:
-    touch(tmp_path / "a.jpg", tmp_path / "out/a.jpg", tmp_path / "out/sub/b.jpg")
-    touch(tmp_path / ".zerodce-abc/half.jpg", tmp_path / "sub/out/c.jpg")
-    items = plan([tmp_path], tmp_path / "out")
-    assert as_strings(items, tmp_path) == [
-        ("a.jpg", "out/a.jpg"),
-        ("sub/out/c.jpg", "out/sub/out/c.jpg"),
-    ]
-
-
-def sources(items: list[Item]) -> list[str]:
-    return [item.source.name for item in items]
-
-
-def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
-    touch(tmp_path / "in/a.jpg", tmp_path / "in/.b.jpg", tmp_path / "in/.thumbnails/c.jpg")
-    assert sources(plan([tmp_path / "in"], tmp_path / "out")) == ["a.jpg"]
-    named = [tmp_path / "in/.b.jpg", tmp_path / "in/.thumbnails"]
-    assert sources(plan(named, tmp_path / "out")) == [".b.jpg", "c.jpg"]
-
-
-def test_links_to_files_are_taken_and_links_to_folders_are_not(tmp_path: Path) -> None:
-    touch(tmp_path / "elsewhere/b.jpg", tmp_path / "in/a.jpg")
-    (tmp_path / "in/file.jpg").symlink_to(tmp_path / "elsewhere/b.jpg")
-    (tmp_path / "in/folder").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "in/above").symlink_to(tmp_path)
-    (tmp_path / "in/itself").symlink_to("itself")
-    (tmp_path / "in/one").symlink_to("other")
-    (tmp_path / "in/other").symlink_to("one")
-    assert sources(plan([tmp_path / "in"], tmp_path / "out")) == ["a.jpg", "file.jpg"]
-    assert sources(plan([tmp_path / "in/folder"], tmp_path / "out")) == ["b.jpg"]
-
-
-def test_a_link_that_goes_in_circles_is_tried(tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in/a.jpg").symlink_to("a.jpg")
-    for name in ("in", "in/a.jpg"):
-        (item,) = plan([tmp_path / name], tmp_path / "out")
-        assert item == Item(tmp_path / "in/a.jpg", tmp_path / "out/a.jpg")
-
-
-def test_folders_that_cannot_be_searched(open_folder: Path, as_nobody: Callable) -> None:
-    touch(open_folder / "in/a.jpg", open_folder / "in/locked/b.jpg", open_folder / "in/z/c.jpg")
-    locked, another = open_folder / "in/locked", open_folder / "in/z/locked"
-    another.mkdir()
-    locked.chmod(0)
-    another.chmod(0)
-    with as_nobody():
-        items = plan([open_folder / "in"], open_folder / "out")
-        (alone,) = plan([locked], open_folder / "out")
-    assert [(item.source.name, item.problem) for item in items] == [
-        ("a.jpg", ""),
-        ("locked", f"{locked}: Permission denied"),
-        ("c.jpg", ""),
-        ("locked", f"{another}: Permission denied"),
-    ]
-    assert alone.problem == f"{locked}: Permission denied"
-
-
-def test_a_working_folder_that_cannot_be_searched(
-    open_folder: Path, as_nobody: Callable, monkeypatch: pytest.MonkeyPatch
+def test_results_are_in_order_and_each_is_given_once_its_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(open_folder)
-    open_folder.chmod(0o311)
-    with as_nobody():
-        (item,) = plan(["."], Path("out"))
-    assert item.problem == ".: Permission denied"
-    assert item.target.parent == Path("out")
-    open_folder.chmod(0)
-    with as_nobody():
-        (item,) = plan(["."], Path("/out"))
-        assert not is_done(item)
-    assert item.source == Path()
+    items = pictures(tmp_path, 5, broken=(1, 4))
+    write, third_is_written = photo.write, threading.Event()
+
+    def first_last(path: Path, opened: Photo) -> tuple[str, ...]:
+        if path.name == "00.png":
+            assert third_is_written.wait(10)
+        losses = write(path, opened)
+        if path.name == "02.png":
+            third_is_written.set()
+        return losses
+
+    monkeypatch.setattr(photo, "write", first_last)
+    seen = []
+    for result in enhance_all(items, Inverter(), SETTINGS, jobs=2):
+        seen.append((result.item, result.status))
+        assert result.item.target.exists() == (result.status == "done")
+    expected = ["done", "failed", "done", "done", "failed"]
+    assert seen == list(zip(items, expected, strict=True))
+
+
+def test_existing_results_are_skipped_unless_told_otherwise(tmp_path: Path) -> None:
+    items = pictures(tmp_path, 3)
+    touch(items[1].target)
+    inverter = Inverter()
+    results = list(enhance_all(items, inverter, SETTINGS))
+    assert statuses(results) == ["done", "skipped", "done"]
+    assert results[1] == Result(items[1], "skipped")
+    assert items[1].target.read_bytes() == b"x"
+    assert len(inverter.called_with) == 2
+    again = list(enhance_all(items, inverter, SETTINGS))
+    assert statuses(again) == ["skipped"] * 3
+    assert len(inverter.called_with) == 2
+    for i, result in enumerate(enhance_all(items, inverter, SETTINGS, overwrite=True)):
+        assert result.status == "done"
+        assert_whole(result, i)
+
+
+def test_failures_are_one_line_each_and_stop_nothing(tmp_path: Path) -> None:
+    photo.write(tmp_path / "in/z.png", Photo(PIXELS))
+    touch(tmp_path / "in/broken.png", tmp_path / "out/folder.png/x")
+    Image.new("CMYK", (3, 3)).save(tmp_path / "in/cmyk.jpg")
+    photo.write(tmp_path / "in/wide.png", Photo(np.zeros((1, 16_384, 3), np.uint8)))
+    (tmp_path / "in/loop.png").symlink_to("loop.png")
+    # A header that promises more pixels than anyone has.
+    huge = (tmp_path / "in/z.png").read_bytes().replace(b"IHDR", b"IHDR\x7f\xff\xff\xff" * 2, 1)
+    (tmp_path / "in/huge.png").write_bytes(huge)
+    items = plan([tmp_path / "in"], tmp_path / "out", format="webp")
+    items.insert(0, Item(tmp_path / "missing.png", tmp_path / "out/missing.webp"))
+    items.insert(1, Item(tmp_path / "in/z.png", tmp_path / "out/folder.png"))
+    results = list(enhance_all(items, Inverter(), SETTINGS, overwrite=True))
+    assert [result.item for result in results] == items
+    for result in results:
+        failed = result.item.target.name != "z.webp"
+        assert result.status == ("failed" if failed else "done")
+        assert len(result.message.splitlines()) == failed
+        assert (result.width, result.height) == ((0, 0) if failed else (2, 2))
+    # What cannot be read is named by its source, what cannot be written by its target.
+    named = {"wide.webp": "out/wide.webp", "folder.png": "out/folder.png"}
+    named["missing.webp"] = "missing.png"
+    for result in results[:-1]:
+        default = f"in/{result.item.source.name}"
+        assert result.message.startswith(
+            f"{tmp_path / named.get(result.item.target.name, default)}: "
+        )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["folder.png", "z.webp"]
 
 
 def test_names_of_every_kind(tmp_path: Path) -> None:
-    names = ["-o.png", "a\nb.png", "a\tb.png", f"{ESCAPE}.png", "x" * 251 + ".png", "é 雪.png"]
-    names += [BROKEN, " .png", "a..png", "%s.png", "*.png"]
-    touch(*(tmp_path / "in" / name for name in names))
-    for inputs in ([tmp_path / "in"], [tmp_path / "in" / name for name in names]):
-        items = plan(inputs, tmp_path / "out")
-        assert sorted(sources(items)) == sorted(names)
-        assert sorted(item.target.name for item in items) == sorted(names)
+    names = ["-o.png", "a\nb.png", "a\tb.png", "\x1b[31m.png", "x" * 251 + ".png", "é 雪.png"]
+    names += [os.fsdecode(b"\xff.png"), "%s.png"]
+    for name in names:
+        photo.write(tmp_path / "in" / name, Photo(PIXELS))
+        touch(tmp_path / "in" / f"no{name[-240:]}")
+    items = plan([tmp_path / "in"], tmp_path / "out")
+    results = list(enhance_all(items, Inverter(), SETTINGS))
+    assert len(results) == 2 * len(names)
+    for result in results:
+        failed = result.item.source.name.startswith("no")
+        assert result.status == ("failed" if failed else "done")
+        assert result.message.isprintable()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
+    too_long = Item(tmp_path / "in/-o.png", tmp_path / "out" / ("x" * 252 + ".png"))
+    (result,) = enhance_all([too_long], Inverter(), SETTINGS)
+    assert result.message == f"{too_long.target}: File name too long"
 
 
-def test_results_beside_their_sources_are_not_enhanced_again(tmp_path: Path) -> None:
-    touch(tmp_path / "a.jpg", tmp_path / "sub/b.gif")
-    first = plan([tmp_path], tmp_path, suffix="_new")
-    assert as_strings(first, tmp_path) == [
-        ("a.jpg", "a_new.jpg"),
-        ("sub/b.gif", "sub/b_new.png"),
-    ]
-    touch(*(item.target for item in first))
-    assert plan([tmp_path], tmp_path, suffix="_new") == first
-    assert all(map(is_done, first))
-
-
-def test_gif_becomes_png(tmp_path: Path) -> None:
-    touch(tmp_path / "in/a.gif", tmp_path / "in/b.GIF")
-    items = plan([tmp_path / "in"], tmp_path / "out", suffix="_x")
-    assert [item.target.name for item in items] == ["a_x.png", "b_x.png"]
-    touch(tmp_path / "in/a.png")
-    with pytest.raises(UsageError, match=r"out/a\.png: both .*a\.gif and .*a\.png would"):
-        plan([tmp_path / "in"], tmp_path / "out")
-
-
-file_names = st.binary(min_size=1, max_size=12).map(
-    lambda name: os.fsdecode(name.replace(b"/", b"_").replace(b"\0", b"_") + b".png")
-)
-
-
-def items_of(names: list[str], output: str = "out") -> list[Item]:
-    return [Item(Path("in", name), Path(output, name)) for name in names]
-
-
-def shares_of(items: list[Item], count: int, output: str = "out") -> list[list[Item]]:
-    return [share(items, Path(output), f"{i}/{count}") for i in range(1, count + 1)]
-
-
-@given(names=st.lists(file_names, unique=True), count=st.integers(1, 12))
-def test_shares_are_disjoint_complete_and_in_order(names: list[str], count: int) -> None:
-    items = items_of(names)
-    shares = shares_of(items, count)
-    assert sorted(str(item) for some in shares for item in some) == sorted(map(str, items))
-    for some in shares:
-        assert some == [item for item in items if item in some]
-
-
-@given(names=st.lists(file_names, unique=True), more=st.lists(file_names), count=st.integers(1, 5))
-def test_shares_depend_on_nothing_but_the_name(
-    names: list[str], more: list[str], count: int
+def test_what_may_not_be_read_or_written_stops_nothing(
+    open_folder: Path, as_nobody: Callable
 ) -> None:
-    alone = shares_of(items_of(names), count)
-    among_others = shares_of(items_of(more + names), count)
-    for some, others in zip(alone, among_others, strict=True):
-        assert set(some) <= set(others)
-    elsewhere = shares_of(items_of(names, "/else/where"), count, "/else/where")
-    assert list(map(sources, elsewhere)) == list(map(sources, alone))
+    pictures(open_folder, 3)
+    for name in ("in/locked/a.png", "in/shut/deep/b.png", "in/fixed/c.png"):
+        photo.write(open_folder / name, Photo(PIXELS))
+    for name in ("out/fixed", "out/shut"):
+        (open_folder / name).mkdir(parents=True)
+    (open_folder / "out").chmod(0o777)
+    (open_folder / "out/fixed").chmod(0o555)
+    for name in ("in/01.png", "in/locked", "out/shut"):
+        (open_folder / name).chmod(0)
+    with as_nobody():
+        items = plan([open_folder / "in"], open_folder / "out")
+        results = list(enhance_all(items, Inverter(), SETTINGS))
+    told = {str(each.item.source.relative_to(open_folder / "in")): each for each in results}
+    assert {name: result.status for name, result in told.items()} == {
+        "00.png": "done",
+        "01.png": "failed",
+        "02.png": "done",
+        "fixed/c.png": "failed",
+        "locked": "failed",
+        "shut/deep/b.png": "failed",
+    }
+    for result in results:
+        assert ("Permission denied" in result.message) == (result.status == "failed")
+    assert told["01.png"].message.startswith(f"{open_folder / 'in/01.png'}: ")
+    assert told["fixed/c.png"].message.startswith(f"{open_folder / 'out/fixed/c.png'}: ")
 
 
-def test_shares_stay_the_same_from_version_to_version() -> None:
-    names = [f"sub/{i}.png" for i in range(10)] + [BROKEN]
-    shares = shares_of(items_of(names), 3)
-    assert [[item.target.stem for item in some] for some in shares] == [
-        ["0", "3", "7", "8", "\udcff"],
-        ["2", "4"],
-        ["1", "5", "6", "9"],
-    ]
+def test_a_full_disk_is_told_with_the_name_of_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = pictures(tmp_path, 2)
+    write_bytes = Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        if path.name == "00.png":
+            write_bytes(path, data[:10])
+            raise OSError(28, "No space left on device")
+        return write_bytes(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    results = list(enhance_all(items, Inverter(), SETTINGS))
+    assert statuses(results) == ["failed", "done"]
+    assert results[0].message == f"{items[0].target}: No space left on device"
+    assert not items[0].target.exists()
 
 
-def test_shares_are_of_about_one_size() -> None:
-    sizes = [len(some) for some in shares_of(items_of([f"{i}.png" for i in range(4000)]), 4)]
-    assert min(sizes) > 900
+def test_files_that_vanish_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = pictures(tmp_path, 4)
+    items[1].source.unlink()
+    size = photo.size
+
+    def and_gone(path: Path, **options: int) -> tuple[int, int]:
+        measured = size(path, **options)
+        if path == items[2].source:
+            path.unlink()
+        return measured
+
+    monkeypatch.setattr(photo, "size", and_gone)
+    results = list(enhance_all(items, Inverter(), SETTINGS))
+    assert statuses(results) == ["done", "failed", "failed", "done"]
+    for result in results[1:3]:
+        assert result.message == f"{result.item.source}: No such file or directory"
 
 
-@pytest.mark.parametrize(
-    "shard",
-    [
-        "0/4",
-        "5/4",
-        "a/b",
-        "1/0",
-        "0/0",
-        "",
-        "1",
-        "/",
-        "1/2/3",
-        "-1/4",
-        "1/-4",
-        "1.0/4",
-        "1/4\n",
-        "²/4",
-    ],
-)
-def test_shares_that_make_no_sense(shard: str) -> None:
-    with pytest.raises(UsageError, match="--shard must be I/N"):
-        share(items_of(["a.png"]), Path("out"), shard)
+@pytest.mark.parametrize("strip", [False, True])
+def test_strip_takes_exif_and_leaves_the_profile(strip: bool, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for name in ("a.jpg", "b.png", "c.webp", "d.tif"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        options = {"exif": exif, "icc_profile": profile, "dpi": (72, 72)}
+        Image.new("RGB", (9, 9)).save(tmp_path / "in" / name, **options)
+    items = plan([tmp_path / "in"], tmp_path / "out")
+    for result in enhance_all(items, Inverter(), SETTINGS, strip=strip):
+        assert result.status == "done"
+        assert (b"taken at home" in result.item.target.read_bytes()) == (not strip)
+        with Image.open(result.item.target) as image:
+            assert image.info["icc_profile"] == profile
 
 
-def test_a_share_of_more_than_anyone_can_count() -> None:
-    with pytest.raises(UsageError, match="--shard must be I/N"):
-        share(items_of(["a.png"]), Path("out"), "1/" + 5000 * "9")
+def test_pictures_larger_than_the_limit_are_not_decoded(tmp_path: Path) -> None:
+    items = pictures(tmp_path, 2)
+    photo.write(items[0].source, Photo(np.zeros((2, 3, 3), np.uint8)))
+    results = list(enhance_all(items, Inverter(), SETTINGS, max_pixels=4))
+    assert statuses(results) == ["failed", "done"]
+    assert results[0].message.startswith(f"{items[0].source}: 3x2 pixels are more than")
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_fail_fast_leaves_the_rest(jobs: int, tmp_path: Path) -> None:
+    items = pictures(tmp_path, 20, broken=(1, 12))
+    results = list(enhance_all(items, Inverter(), SETTINGS, fail_fast=True, jobs=jobs))
+    assert [result.item for result in results] == items
+    assert statuses(results)[:2] == ["done", "failed"]
+    # What was already being written when the failure was seen is still whole.
+    assert set(statuses(results)[2:]) <= {"done", "left"}
+    assert set(statuses(results)[12:]) == {"left"}
+    for i, result in enumerate(results):
+        assert result.item.target.exists() == (result.status == "done")
+        if result.status == "done":
+            assert_whole(result, i)
+
+
+def test_fail_fast_stops_at_a_folder_that_cannot_be_searched(tmp_path: Path) -> None:
+    items = [Item(tmp_path / "x", tmp_path / "out/x", "x: Permission denied")]
+    items += pictures(tmp_path, 20)
+    results = list(enhance_all(items, Inverter(), SETTINGS, fail_fast=True, jobs=1))
+    assert results[0] == Result(items[0], "failed", message="x: Permission denied")
+    assert statuses(results)[-10:] == ["left"] * 10
+
+
+def test_leftovers_of_killed_runs_are_swept_away(tmp_path: Path) -> None:
+    items = pictures(tmp_path, 1)
+    photo.write(tmp_path / "in/sub/b.png", Photo(PIXELS))
+    touch(tmp_path / "out/.zerodce-1/00.png", tmp_path / "out/sub/.zerodce-2/b.png")
+    touch(tmp_path / "out/kept/.zerodce-3/x")
+    items = plan([tmp_path / "in"], tmp_path / "out")
+    assert statuses(list(enhance_all(items, Inverter(), SETTINGS))) == ["done", "done"]
+    assert [path.name for path in (tmp_path / "out").rglob(".*")] == [".zerodce-3"]
+    (tmp_path / "out/kept/.zerodce-3").rename(tmp_path / "out/kept/3")
 
 
 def results_of(*names: str) -> list[Result]:
-    items = items_of(list(names))
+    items = [Item(Path("in", name), Path("out", name)) for name in names]
     return [
         Result(items[0], "done", 1.23456, 30, 20, "only the first of its 2 pictures is taken"),
         *(Result(item, "failed", 0.5, message="no image") for item in items[1:]),

@@ -21,8 +21,9 @@ from whole_image import random_network
 from zerodce_jax import folder, photo
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
 from zerodce_jax.enhancer import Enhancer
-from zerodce_jax.folder import Item, Result, enhance_all, plan
+from zerodce_jax.folder import Result, enhance_all
 from zerodce_jax.photo import Photo
+from zerodce_jax.plan import Item, plan
 
 SETTINGS = EnhanceSettings()
 pytestmark = pytest.mark.usefixtures("patience", "nothing_stays")

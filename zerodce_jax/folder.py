@@ -1,12 +1,8 @@
-"""Many files: find them, read, enhance and write them side by side, say what became of each."""
+"""Many photographs: read, enhance and write them side by side, say what became of each."""
 
-import glob
-import hashlib
 import json
-import os
-import re
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +17,7 @@ from zerodce_jax.atomic import replacing, sweep
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.errors import InputError, UsageError, one_line
 from zerodce_jax.photo import Photo
+from zerodce_jax.plan import Item, is_done
 
 if TYPE_CHECKING:
     from zerodce_jax.enhancer import Enhancer
@@ -28,16 +25,6 @@ if TYPE_CHECKING:
 PIXELS_IN_HAND = 100_000_000
 """Pixels of all pictures that are being read, enhanced and written at one time; one picture that
 is larger is worked on alone."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """A picture to be made from another."""
-
-    source: Path
-    target: Path
-    problem: str = ""
-    """Why it cannot even be tried: a folder that cannot be searched."""
 
 
 @dataclass(frozen=True)
@@ -54,79 +41,6 @@ class Result:
     """Of the picture that was written, in pixels."""
     message: str = ""
     """One line on why it failed, or on what the result lacks."""
-
-
-def plan(
-    inputs: Iterable[str | Path],
-    output: Path,
-    *,
-    suffix: str = "",
-    format: Literal["keep"] | photo.Format = "keep",  # noqa: A002
-) -> list[Item]:
-    """Decide which picture goes where.
-
-    Args:
-        inputs: Files, folders (searched through, their structure kept; symbolic links to folders
-            and hidden names are left out) and glob patterns.
-        output: The folder for the results, or, for one input file, the file to write.
-        suffix: Goes between the name of a result and its extension.
-        format: The format of the results; ``keep`` leaves each as it is (but GIF becomes PNG).
-
-    Returns:
-        Items in the order of the inputs, folders sorted. Pictures below `output`, and results
-        that lie beside their sources, are left out.
-
-    Raises:
-        UsageError: Nothing matches, or two results would have one name, or a result would take
-            the place of its source.
-    """
-    inputs = [Path(name) for name in inputs]
-    found = [pair for given in inputs for pair in _find(given, output)]
-    if len(found) == 1 and not os.path.isdir(inputs[0]) and photo.format_of(output):  # noqa: PTH112
-        items = [Item(found[0].source, output)]
-    else:
-        if output.is_file():
-            raise UsageError(f"{output}: is a file; several results need a folder")
-        items = [
-            replace(item, target=output / _renamed(item.target, suffix, format)) for item in found
-        ]
-        made = {os.path.realpath(item.target) for item in items}
-        items = [item for item in items if os.path.realpath(item.source) not in made or not suffix]
-    if not items:
-        raise UsageError(f"no pictures in {', '.join(map(str, inputs))}")
-    _refuse_clashes(items)
-    return items
-
-
-def share(items: Iterable[Item], output: Path, shard: str) -> list[Item]:
-    """One of several shares of the work, for as many processes that know nothing of each other.
-
-    The name of a result alone decides whose it is, so the shares are disjoint and complete, and
-    stay the same where files are added or done meanwhile.
-
-    Args:
-        items: All of them.
-        output: What their targets lie in.
-        shard: ``I/N``, the I-th of N shares, from ``1/N`` to ``N/N``.
-
-    Raises:
-        UsageError: `shard` is nothing of that kind.
-    """
-    parts = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", shard)
-    number, count = map(int, parts.groups()) if parts else (0, 0)
-    if not 1 <= number <= count:
-        raise UsageError(f"--shard must be I/N with 1 <= I <= N, such as 1/4, not {shard}")
-
-    def owner(item: Item) -> int:
-        name = os.fsencode(os.path.relpath(item.target, output))
-        return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) % count
-
-    return [item for item in items if owner(item) == number - 1]
-
-
-def is_done(item: Item) -> bool:
-    """Whether the result of an item exists already."""
-    return os.path.lexists(item.target)
 
 
 def enhance_all(
@@ -386,60 +300,3 @@ class _Line:
     def _finish(self, job: _Job, result: Result) -> None:
         job.result = result
         self._in_hand -= job.pixels
-
-
-def _find(given: Path, output: Path) -> Iterator[Item]:
-    """Yield the pictures that an input stands for, each with its path below the output."""
-    if os.path.isdir(given):  # noqa: PTH112 (which says no where it may not look)
-        problems: list[OSError] = []
-        below_output = os.path.realpath(output)
-        for folder, folders, files in os.walk(given, onerror=problems.append):
-            yield from _problems(problems)
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            place = os.path.realpath(folder)
-            if place == below_output and place != os.path.realpath(given):
-                folders.clear()
-                continue
-            for name in sorted(files):
-                path = Path(folder, name)
-                if photo.format_of(path) and not name.startswith("."):
-                    yield Item(path, path.relative_to(given))
-        yield from _problems(problems)
-    elif not os.path.lexists(given) and glob.has_magic(str(given)):
-        for name in sorted(glob.glob(str(given), recursive=True)):  # noqa: PTH207 (absolute too)
-            if os.path.isfile(name):  # noqa: PTH113 (which says no where it may not look)
-                yield Item(Path(name), Path(Path(name).name))
-    else:
-        # A file; where it does not exist, reading it says so, and the others are done.
-        yield Item(given, _name(given))
-
-
-def _problems(problems: list[OSError]) -> Iterator[Item]:
-    for error in problems:
-        folder = Path(str(error.filename))
-        yield Item(folder, _name(folder), one_line(error))
-    problems.clear()
-
-
-def _name(path: Path) -> Path:
-    # '.' and '..' have a name as well.
-    return Path(os.path.basename(os.path.abspath(path)) or "_")  # noqa: PTH100, PTH119
-
-
-def _renamed(relative: Path, suffix: str, kind: Literal["keep"] | photo.Format) -> Path:
-    known = photo.format_of(relative)
-    wanted = (photo.written_as(known) if known else None) if kind == "keep" else kind
-    ending = photo.suffix_of(wanted) if wanted and wanted != known else relative.suffix
-    return relative.with_name(f"{relative.stem}{suffix}{ending}")
-
-
-def _refuse_clashes(items: list[Item]) -> None:
-    by_target = defaultdict(list)
-    for item in items:
-        if not item.problem:
-            by_target[os.path.realpath(item.target)].append(item.source)
-    for target, sources in by_target.items():
-        if len(sources) > 1:
-            raise UsageError(f"{target}: both {sources[0]} and {sources[1]} would be written there")
-        if target == os.path.realpath(sources[0]):
-            raise UsageError(f"{target}: would take the place of its own source")

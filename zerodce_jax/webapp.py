@@ -22,7 +22,7 @@ import gradio as gr
 import numpy as np
 from jaxtyping import UInt8
 
-from zerodce_jax import folder, photo
+from zerodce_jax import folder, photo, plan
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.enhancer import EngineName, Enhancer
 from zerodce_jax.errors import InputError, UsageError, one_line
@@ -77,7 +77,7 @@ def build(
         own = visitors.folder(request) / "enhanced"
         shutil.rmtree(own, ignore_errors=True)
         try:
-            items = folder.plan(files or [], own)
+            items = plan.plan(files or [], own)
             settings = _settings(*values)
         except (InputError, UsageError, OSError) as error:
             return gr.Files(visible=False), _without(place, error)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from zerodce_jax import photo
     from zerodce_jax.config import EnhanceSettings
     from zerodce_jax.enhancer import Enhancer
-    from zerodce_jax.folder import Item, Result
+    from zerodce_jax.folder import Result
+    from zerodce_jax.plan import Item
 
 
 def enhance(
@@ -65,7 +66,7 @@ def enhance(
         report: Write what became of each file, as JSON.
         max_pixels: Pixels of the largest picture that is decoded.
     """
-    from zerodce_jax import convert, folder, photo
+    from zerodce_jax import convert, folder, photo, plan
     from zerodce_jax.config import EnhanceSettings
 
     photo.quiet_decoders()
@@ -85,9 +86,8 @@ def enhance(
             raise UsageError("--suffix, --shard, --report and --dry-run are for files, not for -")
         _check_pipe(inputs, output, overwrite=overwrite)
     else:
-        items = folder.share(
-            folder.plan(inputs, output, suffix=suffix, format=format), output, shard
-        )
+        items = plan.plan(inputs, output, suffix=suffix, format=format)
+        items = plan.share(items, output, shard)
     if dry_run:
         return _print_plan(items, overwrite=overwrite)
     network = convert.load(model)
@@ -152,7 +152,7 @@ def _follow(results: "Generator[Result, None, None]", total: int, report: Path |
 
 
 def _print_plan(items: "list[Item]", *, overwrite: bool) -> int:
-    from zerodce_jax import folder
+    from zerodce_jax import plan
     from zerodce_jax.errors import one_line
 
     counts = Counter()
@@ -160,7 +160,7 @@ def _print_plan(items: "list[Item]", *, overwrite: bool) -> int:
         if item.problem:
             counts["problems"] += 1
             _say(item.problem)
-        elif folder.is_done(item) and not overwrite:
+        elif plan.is_done(item) and not overwrite:
             counts["done"] += 1
             print(f"{one_line(item.target)} exists")
         else:
