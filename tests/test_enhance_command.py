@@ -1,6 +1,5 @@
 """``zerodce enhance`` in this process: exit codes, files, what is printed and reported."""
 
-import importlib
 import io
 import json
 import re
@@ -16,6 +15,7 @@ from command import enhance, opened, rows_of, run, summary_of
 from PIL import Image
 
 from zerodce_jax import convert, folder, photo, png, tiff
+from zerodce_jax.cli import following
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.metadata import Metadata
@@ -277,8 +277,7 @@ def test_an_interruption_between_two_pictures_is_reported_as_well(
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
-    # The package holds a function by the name of this module.
-    monkeypatch.setattr(importlib.import_module("zerodce_jax.cli.enhance"), "_say", interrupt)
+    monkeypatch.setattr(following, "say", interrupt)
     report = tmp_path / "report.json"
     arguments = (pictures, "-o", tmp_path / "out", "-m", network, "--report", report)
     assert enhance(*arguments) == 130

@@ -298,6 +298,7 @@ def test_the_report_says_it_all(tmp_path: Path) -> None:
         "seconds": 1.235,
         "width": 30,
         "height": 20,
+        "frames": 1,
         "message": "only the first of its 2 pictures is taken",
     }
     names = [os.path.basename(row["target"]) for row in others]  # noqa: PTH119

@@ -35,6 +35,7 @@ def test_folders_keep_their_structure_in_order(tmp_path: Path) -> None:
         ("photos/a.JPG", "out/a.JPG"),
         ("photos/b.png", "out/b.png"),
         ("photos/sub/a.webp", "out/sub/a.webp"),
+        ("photos/sub/film.mp4", "out/sub/film.mp4"),
         ("photos/sub/deep/c.tif", "out/sub/deep/c.tif"),
     ]
 
@@ -125,7 +126,7 @@ def test_nothing_found(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     touch(tmp_path / "texts" / "a.txt")
     for name in ("empty", "texts", "*.jpg"):
-        with pytest.raises(UsageError, match="no pictures in"):
+        with pytest.raises(UsageError, match="no pictures or videos in"):
             plan([tmp_path / name], tmp_path / "out")
     with pytest.raises(UsageError, match="no pictures"):
         plan([], tmp_path / "out")
@@ -226,6 +227,33 @@ def test_results_beside_their_sources_are_not_enhanced_again(tmp_path: Path) -> 
     touch(*(item.target for item in first))
     assert plan([tmp_path], tmp_path, suffix="_new") == first
     assert all(map(is_done, first))
+
+
+def test_videos_stay_in_their_container_or_become_matroska(tmp_path: Path) -> None:
+    names = ["a.mp4", "b.MOV", "c.webm", "d.avi", "e.ts", "f.wmv", "g.mkv", "h.m4v"]
+    touch(*(tmp_path / "in" / name for name in names))
+    items = plan([tmp_path / "in"], tmp_path / "out", suffix="-lit", format="png")
+    assert all(item.is_video for item in items)
+    assert [item.target.name for item in items] == [
+        *("a-lit.mp4", "b-lit.MOV", "c-lit.webm", "d-lit.mkv", "e-lit.ts", "f-lit.mkv"),
+        *("g-lit.mkv", "h-lit.m4v"),
+    ]
+
+
+def test_one_video_to_one_file(tmp_path: Path) -> None:
+    film, picture = tmp_path / "film.avi", tmp_path / "a.png"
+    touch(film, picture)
+    assert plan([film], tmp_path / "lit.mp4") == [Item(film, tmp_path / "lit.mp4")]
+    for source, target, message in (
+        (film, "lit.jpg", "a video becomes one of"),
+        (film, "lit.avi", "a video becomes one of"),
+        (picture, "lit.mp4", "a picture does not become a video"),
+    ):
+        with pytest.raises(UsageError, match=f"{target}: {message}"):
+            plan([source], tmp_path / target)
+    # Of two, each gets its place in a folder of that name.
+    items = plan([film, picture], tmp_path / "out.mp4")
+    assert [item.target.name for item in items] == ["film.mkv", "a.png"]
 
 
 def test_gif_becomes_png(tmp_path: Path) -> None:

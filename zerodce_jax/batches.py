@@ -4,12 +4,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from zerodce_jax import exposure, highlights, resampling
+from zerodce_jax import exposure, highlights, resampling, temporal
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
 from zerodce_jax.grid import at_brightness, block_means, blocks, surroundings
 from zerodce_jax.guided import REACH
@@ -91,6 +92,8 @@ class Job:
     """Of its highlights, in [0, 1]."""
     maps: Float[np.ndarray, "y x outputs"] | None = None
     """Curve maps at a reduced size, for networks that estimate curves there."""
+    time: float = 0.0
+    """When it is shown, in seconds, if it is a frame of a video."""
 
 
 class Batches:
@@ -101,6 +104,7 @@ class Batches:
         config: Its network.
         settings: How to apply the curves.
         pool: As many threads as the engine has workers.
+        smoothing: Of the light over time, if the images are the frames of a video.
     """
 
     def __init__(
@@ -109,9 +113,10 @@ class Batches:
         config: NetworkConfig,
         settings: EnhanceSettings,
         pool: ThreadPoolExecutor,
+        smoothing: temporal.Smoothing | None = None,
     ) -> None:
         self._engine, self._config, self._settings = engine, config, settings
-        self._pool = pool
+        self._pool, self._smoothing = pool, smoothing
         # What tiles bring along of their surroundings: what the network sees of them, unless it
         # looks at a reduced copy, and what filters do; for a grid in whole blocks.
         self._halo = REACH * settings.filters
@@ -152,36 +157,66 @@ class Batches:
 
     def _look(self, job: Job) -> None:
         """Look at an image as a whole: for its light, and for maps of a reduced size."""
-        config, settings = self._config, self._settings
-        pixels, maps = job.pixels, None
+        config, settings, smoothing = self._config, self._settings, self._smoothing
+        pixels, reduced, maps = job.pixels, None, None
         if config.two_passes:
-            job.maps = maps = self._estimate(self._reduced(pixels))
+            reduced = self._reduced(pixels)
+            job.maps = maps = self._estimate(reduced)
         job.strength = settings.strength
-        if settings.level is None and not settings.protect_highlights:
+        if settings.level is None and not settings.protect_highlights and smoothing is None:
             return
         # Pixels, not means of blocks: bright and dark ones make a difference.
         step = blocks(max(pixels.shape[:2]), exposure.THUMBNAIL)
-        places = [
-            ((np.arange(count := blocks(size, step)) + 0.5) * size / count).astype(int)
-            for size in pixels.shape[:2]
-        ]
+        places = _places(pixels, step)
         samples = pixels[np.ix_(*places)] / np.float32(_top(pixels))
         job.protection = settings.protect_highlights * highlights.presence(samples)
-        if settings.level is None:
+        if settings.level is None and smoothing is None:
             return
-        if maps is None:
-            maps = self._estimate(self._means(pixels, step))
-        # As many as in a thumbnail, however few maps there are: each takes the one of its block.
+        if maps is None or reduced is None:
+            reduced = self._means(pixels, step)
+            maps = self._estimate(reduced)
+        job.strength *= exposure.strength(
+            samples,
+            self._maps_at(maps, places, pixels, samples),
+            settings,
+            protection=job.protection,
+            iterations=config.iterations,
+        )
+        if smoothing is not None:
+            light = temporal.Light(maps, job.strength, job.protection)
+            light = smoothing.follow(job.time, reduced, light, partial(self._response, pixels))
+            job.strength, job.protection = light.strength, light.protection
+            job.maps = light.maps if config.two_passes else None
+
+    def _response(
+        self, pixels: Shaped[np.ndarray, "h w 3"], light: temporal.Light
+    ) -> exposure.Response:
+        """How bright a frame becomes, measured on more samples than a picture is."""
+        places = _places(pixels, blocks(max(pixels.shape[:2]), temporal.SAMPLES))
+        samples = pixels[np.ix_(*places)] / np.float32(_top(pixels))
+        return exposure.Response(
+            samples,
+            self._maps_at(light.maps, places, pixels, samples),
+            gamma=self._settings.gamma,
+            protection=light.protection,
+            iterations=self._config.iterations,
+        )
+
+    def _maps_at(
+        self,
+        maps: Float[np.ndarray, "y x outputs"],
+        places: list[np.ndarray],
+        pixels: Shaped[np.ndarray, "h w 3"],
+        samples: Float[np.ndarray, "rows columns 3"],
+    ) -> Float[np.ndarray, "rows columns maps"]:
+        """The curve maps of samples, however few maps there are: each takes those of its block."""
         nearest = [
             at * count // size
             for at, count, size in zip(places, maps.shape[:2], pixels.shape[:2], strict=True)
         ]
         maps = maps[np.ix_(*nearest)]
-        if config.levels > 1:
-            maps = at_brightness(maps, samples, config.levels)
-        job.strength *= exposure.strength(
-            samples, maps, settings, protection=job.protection, iterations=config.iterations
-        )
+        levels = self._config.levels
+        return at_brightness(maps, samples, levels) if levels > 1 else maps
 
     def _reduced(self, pixels: Shaped[np.ndarray, "h w 3"]) -> Float[np.ndarray, "y x 3"]:
         """The copy of an image that a network looks at, in [0, 1]."""
@@ -286,6 +321,14 @@ class Batches:
     def _run(self, compute: Callable[..., Any], *inputs: Any) -> "Future[np.ndarray]":
         # Waiting for the device is the worker's part too.
         return self._pool.submit(lambda: np.asarray(compute(*inputs)))
+
+
+def _places(pixels: np.ndarray, step: int) -> list[np.ndarray]:
+    """Rows and columns of samples, one for each block of so many pixels."""
+    return [
+        ((np.arange(count := blocks(size, step)) + 0.5) * size / count).astype(int)
+        for size in pixels.shape[:2]
+    ]
 
 
 def _top(pixels: np.ndarray) -> float:

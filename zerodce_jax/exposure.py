@@ -23,6 +23,49 @@ STRONGEST = 4.0
 _HALVINGS = 20
 
 
+class Response:
+    """How bright a picture becomes, by the strength of its curves.
+
+    Args:
+        image: A small copy of the picture, in [0, 1].
+        maps: The network's curve maps of it, in [-1, 1].
+        gamma: Exponent after the curves.
+        protection: Of highlights, in [0, 1].
+        iterations: How often the curve is applied.
+    """
+
+    def __init__(
+        self,
+        image: Float[np.ndarray, "h w 3"],
+        maps: Float[np.ndarray, "h w maps"],
+        *,
+        gamma: float,
+        protection: float,
+        iterations: int,
+    ) -> None:
+        self._image, self._maps = image, maps
+        self._gamma, self._iterations = gamma, iterations
+        # A pixel's own brightness stands for that of its surroundings: on the mean the two agree.
+        self._most: Any = 1
+        if protection:
+            self._most = strongest(image.max(-1, keepdims=True), protection, iterations=iterations)
+
+    def __call__(self, strength: float) -> float:
+        """Mean brightness after curves of this strength and gamma."""
+        maps = np.clip(strength * self._maps, -self._most, 1)
+        bent = apply_curves(self._image, maps, iterations=self._iterations)
+        return float((bent**self._gamma).mean())
+
+    def strength_for(
+        self, level: float, *, low: float = 0.0, high: float = STRONGEST, halvings: int = _HALVINGS
+    ) -> float:
+        """The strength between `low` and `high` that brings the picture nearest to a level."""
+        for _ in range(halvings):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self(middle) < level else (low, middle)
+        return high
+
+
 def strength(
     image: Float[np.ndarray, "h w 3"],
     maps: Float[np.ndarray, "h w maps"],
@@ -42,7 +85,7 @@ def strength(
 
     Returns:
         Factor on the curve maps, in [0, 4]: 0 for pictures that are bright enough, 4 also for those
-        that even so stay darker than the level.
+        that even so stay darker than the level; 1 where there is no level.
     """
     level = settings.level
     if level is None:
@@ -50,21 +93,12 @@ def strength(
     step = -(-max(image.shape[:2]) // _SAMPLES)
     # Of what is but a pixel high or wide, that one.
     some = tuple(slice(min(step, side) // 2, None, step) for side in image.shape[:2])
-    image, maps = image[some], maps[some]
-    # A pixel's own brightness stands for that of its surroundings: on the mean the two agree.
-    most: Any = 1
-    if protection:
-        most = strongest(image.max(-1, keepdims=True), protection, iterations=iterations)
-
-    def brightness(factor: float) -> Any:
-        bent = apply_curves(image, np.clip(factor * maps, -most, 1), iterations=iterations)
-        return (bent**settings.gamma).mean()
-
+    response = Response(
+        image[some],
+        maps[some],
+        gamma=settings.gamma,
+        protection=protection,
+        iterations=iterations,
+    )
     # After gamma and of these very samples, as what follows: else there is a jump at the level.
-    if brightness(0.0) >= level:
-        return 0.0
-    low, high = 0.0, STRONGEST
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if brightness(middle) < level else (low, middle)
-    return high
+    return 0.0 if response(0.0) >= level else response.strength_for(level)

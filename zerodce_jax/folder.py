@@ -41,6 +41,8 @@ class Result:
     """Of the picture that was written, in pixels."""
     message: str = ""
     """One line on why it failed, or on what the result lacks."""
+    frames: int = 1
+    """Of a video, how many were written."""
 
 
 def enhance_all(
@@ -107,6 +109,7 @@ def write_report(path: Path, results: Iterable[Result]) -> None:
             "seconds": round(result.seconds, 3),
             "width": result.width,
             "height": result.height,
+            "frames": result.frames,
             "message": result.message,
         }
         for result in results

@@ -13,15 +13,26 @@ from typing import Literal
 from zerodce_jax import photo
 from zerodce_jax.errors import UsageError, one_line
 
+_VIDEOS_WRITTEN = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".mts", ".m2ts")
+_VIDEOS_READ = (
+    *_VIDEOS_WRITTEN,
+    *(".3gp", ".asf", ".avi", ".flv", ".mpeg", ".mpg", ".ogv", ".wmv"),
+)
+
 
 @dataclass(frozen=True)
 class Item:
-    """A picture to be made from another."""
+    """A picture or a video to be made from another."""
 
     source: Path
     target: Path
     problem: str = ""
     """Why it cannot even be tried: a folder that cannot be searched."""
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the name of the source is that of a video."""
+        return _is_video(self.source)
 
 
 def plan(
@@ -31,14 +42,15 @@ def plan(
     suffix: str = "",
     format: Literal["keep"] | photo.Format = "keep",  # noqa: A002
 ) -> list[Item]:
-    """Decide which picture goes where.
+    """Decide which picture and which video goes where.
 
     Args:
         inputs: Files, folders (searched through, their structure kept; symbolic links to folders
             and hidden names are left out) and glob patterns.
         output: The folder for the results, or, for one input file, the file to write.
         suffix: Goes between the name of a result and its extension.
-        format: The format of the results; ``keep`` leaves each as it is (but GIF becomes PNG).
+        format: The format of pictures; ``keep`` leaves each as it is (but GIF becomes PNG).
+            Videos stay in their container where it is written, and become Matroska else.
 
     Returns:
         Items in the order of the inputs, folders sorted. Pictures below `output`, and results
@@ -46,12 +58,14 @@ def plan(
 
     Raises:
         UsageError: Nothing matches, or two results would have one name, or a result would take
-            the place of its source.
+            the place of its source, or a video would become a picture.
     """
     inputs = [Path(name) for name in inputs]
     found = [pair for given in inputs for pair in _find(given, output)]
-    if len(found) == 1 and not os.path.isdir(inputs[0]) and photo.format_of(output):  # noqa: PTH112
+    one = len(found) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112
+    if one and (photo.format_of(output) or _is_video(output)):
         items = [Item(found[0].source, output)]
+        _refuse_other_kind(items[0])
     else:
         if output.is_file():
             raise UsageError(f"{output}: is a file; several results need a folder")
@@ -61,7 +75,7 @@ def plan(
         made = {os.path.realpath(item.target) for item in items}
         items = [item for item in items if os.path.realpath(item.source) not in made or not suffix]
     if not items:
-        raise UsageError(f"no pictures in {', '.join(map(str, inputs))}")
+        raise UsageError(f"no pictures or videos in {', '.join(map(str, inputs))}")
     _refuse_clashes(items)
     return items
 
@@ -98,7 +112,7 @@ def is_done(item: Item) -> bool:
 
 
 def _find(given: Path, output: Path) -> Iterator[Item]:
-    """Yield the pictures that an input stands for, each with its path below the output."""
+    """Yield what an input stands for, each with its path below the output."""
     if os.path.isdir(given):  # noqa: PTH112 (which says no where it may not look)
         problems: list[OSError] = []
         below_output = os.path.realpath(output)
@@ -111,7 +125,8 @@ def _find(given: Path, output: Path) -> Iterator[Item]:
                 continue
             for name in sorted(files):
                 path = Path(folder, name)
-                if photo.format_of(path) and not name.startswith("."):
+                known = photo.format_of(path) or _is_video(path)
+                if known and not name.startswith("."):
                     yield Item(path, path.relative_to(given))
         yield from _problems(problems)
     elif not os.path.lexists(given) and glob.has_magic(str(given)):
@@ -136,10 +151,24 @@ def _name(path: Path) -> Path:
 
 
 def _renamed(relative: Path, suffix: str, kind: Literal["keep"] | photo.Format) -> Path:
+    if _is_video(relative):
+        ending = relative.suffix if relative.suffix.lower() in _VIDEOS_WRITTEN else ".mkv"
+        return relative.with_name(f"{relative.stem}{suffix}{ending}")
     known = photo.format_of(relative)
     wanted = (photo.written_as(known) if known else None) if kind == "keep" else kind
     ending = photo.suffix_of(wanted) if wanted and wanted != known else relative.suffix
     return relative.with_name(f"{relative.stem}{suffix}{ending}")
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in _VIDEOS_READ
+
+
+def _refuse_other_kind(item: Item) -> None:
+    if item.is_video and item.target.suffix.lower() not in _VIDEOS_WRITTEN:
+        raise UsageError(f"{item.target}: a video becomes one of {', '.join(_VIDEOS_WRITTEN)}")
+    if photo.format_of(item.source) and _is_video(item.target):
+        raise UsageError(f"{item.target}: a picture does not become a video")
 
 
 def _refuse_clashes(items: list[Item]) -> None:
