@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
@@ -111,8 +111,8 @@ def enhance_all(
 
 
 def enhance_raw(
-    source: BinaryIO,
-    target: BinaryIO,
+    read: Callable[[int], bytes],
+    write: Callable[[bytes], object],
     enhancer: "Enhancer",
     settings: EnhanceSettings,
     *,
@@ -125,8 +125,9 @@ def enhance_raw(
     """Enhance raw frames from a pipe into another one.
 
     Args:
-        source: Frames one behind the other: rows of pixels, each red, green, blue.
-        target: Where they go, in the same form.
+        read: Reads so many bytes, or fewer, or none at the end, of frames one behind the other:
+            rows of pixels, each red, green, blue.
+        write: Takes the enhanced frames, one at a time, in the same form.
         enhancer: The network.
         settings: How to apply its curves.
         smoothing: Seconds over which light follows the frames; 0 is frame by frame.
@@ -144,14 +145,13 @@ def enhance_raw(
 
     def frames() -> Iterator[tuple[float, Shaped[np.ndarray, "h w 3"]]]:
         nonlocal count, left
-        while len(data := _whole(source, size)) == size:
+        while len(data := _whole(read, size)) == size:
             yield count / rate, np.frombuffer(data, dtype).reshape(height, width, 3)
             count += 1
         left = len(data)
 
     for pixels in enhancer.clip(frames(), smoothing=smoothing, **settings.to_dict()):
-        target.write(np.ascontiguousarray(pixels, dtype).data)
-        target.flush()
+        write(np.ascontiguousarray(pixels, dtype).tobytes())
     if left:
         raise InputError(
             f"standard input: ends within frame {count + 1} ({left:,} of {size:,} bytes); are its "
@@ -192,9 +192,9 @@ def _ahead(items: Iterable[T]) -> Iterator[T]:
         pool.shutdown(cancel_futures=True)
 
 
-def _whole(source: BinaryIO, size: int) -> bytes:
+def _whole(read: Callable[[int], bytes], size: int) -> bytes:
     """So many bytes, or what is left; a pipe may give less than is asked of it."""
-    data = source.read(size)
-    while 0 < len(data) < size and (more := source.read(size - len(data))):
+    data = read(size)
+    while 0 < len(data) < size and (more := read(size - len(data))):
         data += more
     return data

@@ -1,6 +1,5 @@
 """Enhancer: images in, images out, whatever their size and kind."""
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from zerodce_jax.batches import Batches, Engine, Job
 from zerodce_jax.config import Dtype, EnhanceSettings, Exposure
 from zerodce_jax.convert import Network
 from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.temporal import SECONDS, Smoothing
+from zerodce_jax.temporal import SECONDS, Smoothing, check_seconds
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -219,8 +218,7 @@ class Enhancer:
             InputError: As for `many`.
             UsageError: A setting is out of range.
         """
-        if not 0 <= smoothing < math.inf:
-            raise UsageError(f"smoothing must be a number of seconds >= 0, not {smoothing}")
+        check_seconds(smoothing)
         settings = self.network.settings.changed(
             exposure=exposure,
             gamma=gamma,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from zerodce_jax.errors import UsageError
 from zerodce_jax.exposure import Response
 from zerodce_jax.grid import block_means, blocks
 
@@ -22,7 +23,7 @@ SECONDS = 0.5
 SAMPLES = 256
 """Longer side of the small copy that brightness is measured on, in pixels: noise in fewer of them
 would show as flicker."""
-_FOLLOWING = 1.5
+_FOLLOWING = 1.2
 """How far the strength of a frame may be from its mean over time, as a factor."""
 _HALVINGS = 12
 _CELLS = 16
@@ -33,6 +34,16 @@ _DARK, _FLAT = 2 / 255, 0.05
 """Brightness, and differences of its logarithm, that are no more than noise."""
 _SAME = 0.2
 """Difference of a place, in shares of its brightness and the frame's, that is not motion yet."""
+
+
+def check_seconds(seconds: float) -> None:
+    """Check a time constant, 0 for none.
+
+    Raises:
+        UsageError: It is no number of seconds.
+    """
+    if not 0 <= seconds < math.inf:
+        raise UsageError(f"smoothing must be a number of seconds >= 0, not {seconds:g}")
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,8 @@ class Smoothing:
         """
         cells = _cells(frame)
         # Relative to the whole frame: where all flickers, nothing moves.
-        scene = (luma := frame.mean(-1, keepdims=True)) / max(float(luma.mean()), _DARK)
+        luma = frame.mean(-1, keepdims=True)
+        scene = luma / max(float(luma.mean()), _DARK)
         last = self._state
         if last is None or last.scene.shape != scene.shape or _is_cut(last.cells, cells):
             brightness = respond(light)(light.strength)
@@ -120,7 +132,7 @@ class Smoothing:
         return Light(maps, strength, mean.protection)
 
 
-def _cells(frame: Float[np.ndarray, "y x 3"]) -> Float[np.ndarray, "y x 1"]:
+def _cells(frame: Float[np.ndarray, "y x 3"]) -> Float[np.ndarray, "rows columns 1"]:
     """Logarithms of the brightness of a few places, about their mean."""
     means = block_means(frame, blocks(max(frame.shape[:2]), _CELLS)).mean(-1, keepdims=True)
     logarithms = np.log(means + _DARK)
@@ -134,5 +146,7 @@ def _is_cut(before: np.ndarray, after: np.ndarray) -> bool:
     differ. A brighter or darker frame of one scene correlates perfectly.
     """
     floor = before.size * _FLAT**2
-    together = (before * after).sum() + floor
-    return together < _CUT * math.sqrt(((before**2).sum() + floor) * ((after**2).sum() + floor))
+    alike, one, other = (
+        float((a * b).sum()) + floor for a, b in ((before, after), (before, before), (after, after))
+    )
+    return alike < _CUT * math.sqrt(one * other)

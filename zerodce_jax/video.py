@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -84,8 +84,11 @@ class Encoding:
     pixel_format: str | None = None
 
     def __post_init__(self) -> None:
-        if self.codec is not None and self.quality is not None:
-            _options(self.codec, self.quality)
+        if self.codec is not None:
+            try:
+                _options(self.codec, self.quality)
+            except InputError as error:
+                raise UsageError(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -184,9 +187,16 @@ class Reader:
             InputError: The file is damaged beyond single packets, or frames change their size.
         """
         with naming(self.path):
-            yield self._frame(self.first)
+            before = self._frame(self.first)
             for frame in self._decoded:
-                yield self._frame(frame)
+                after = self._frame(frame)
+                # What the file says of durations goes by the order of decoding.
+                yield replace(before, duration=after.pts - before.pts)
+                before = after
+            if self.stream.duration:
+                end = (self.stream.start_time or 0) + self.stream.duration
+                before = replace(before, duration=max(end - before.pts, 1))
+            yield before
         if self._damaged:
             self.notes.append(f"{self._damaged} of its packets could not be decoded")
 
@@ -261,20 +271,17 @@ class Writer:
         notes: What of the video the file cannot hold, a line each.
 
     Raises:
-        InputError: The container or the codec cannot hold this video.
-        UsageError: `encoding` asks for what its codec cannot do.
+        InputError: The container or the codec cannot hold this video, or not as `encoding` asks.
     """
 
     def __init__(self, path: Path, reader: Reader, encoding: Encoding, *, strip: bool) -> None:
         av = _av()
         muxer = _MUXERS[path.suffix.lower()]
         source = reader.stream
-        codec = encoding.codec or _codec_for(source.codec_context.codec.canonical_name, muxer)
         # SVT-AV1 writes what it has to say on standard error, else.
         os.environ.setdefault("SVT_LOG", "0")
         self.notes: list[str] = []
         self._reader = reader
-        self._format = self._pixel_format(codec, encoding.pixel_format)
         metadata = {
             key: value
             for key, value in reader.container.metadata.items()
@@ -287,12 +294,14 @@ class Writer:
             container_options=_muxer_options(muxer, metadata),
             metadata_errors="surrogateescape",
         )
+        codec = encoding.codec or self._codec(source.codec_context.codec.canonical_name)
         self._container.metadata.update(metadata)
         if not strip:
             self._container.set_chapters(reader.container.chapters())
         self._streams: dict[int, Any] = {}
         self._durations: dict[int | None, int | None] = {}
         try:
+            self._format = self._pixel_format(codec, encoding.pixel_format)
             for stream in reader.container.streams:
                 if stream is source:
                     self._streams[stream.index] = self._stream = self._encoder(codec, encoding)
@@ -367,9 +376,17 @@ class Writer:
         while copied:
             packet = copied.popleft()
             target = self._streams.get(packet.stream.index)
-            if target is not None:
+            # MP4's empty subtitles end the ones before them, and are made by the muxer.
+            ends = packet.stream.name == "mov_text" and bytes(packet) == b"\0\0"
+            if target is not None and not ends:
                 packet.stream = target
                 self._container.mux(packet)
+
+    def _codec(self, name: str) -> Codec:
+        """The same codec where it can be written, else one that many players know."""
+        # None of them where the container does not say.
+        known = self._container.supported_codecs & {*_ENCODERS} or {*_ENCODERS}
+        return next(each for each in (name, "h264", "vp9") if each in _ENCODERS and each in known)
 
     def _encoder(self, codec: Codec, encoding: Encoding) -> "VideoStream":
         encoder = _ENCODERS[codec]
@@ -415,7 +432,11 @@ class Writer:
     def _copy(self, stream: Any) -> None:
         """Make place for a stream whose packets are copied."""
         from av.error import FFmpegError
+        from av.stream import Discard
 
+        if stream.discard is Discard.all:
+            # Such as the track that MP4 keeps chapters in, which is written from them.
+            return
         try:
             made = self._container.add_stream_from_template(stream, opaque=True)
         except (ValueError, FFmpegError):
@@ -437,7 +458,7 @@ class Writer:
         }
         if wanted is not None:
             if wanted not in formats:
-                raise UsageError(f"{codec} knows no pixel format {wanted}; {', '.join(formats)}")
+                raise InputError(f"{codec} knows no pixel format {wanted}; {', '.join(formats)}")
             return wanted
         first = self._reader.first
         if any(component.is_alpha for component in first.format.components):
@@ -483,12 +504,12 @@ def _options(codec: Codec, quality: float | None) -> dict[str, str]:
     encoder = _ENCODERS[codec]
     if encoder.quality is None:
         if quality is not None:
-            raise UsageError(f"--quality: {codec} has none")
+            raise InputError(f"--quality: {codec} has none")
         return dict(encoder.options)
     if quality is None:
         quality = encoder.quality
     if not 0 <= quality <= encoder.worst or math.isnan(quality):
-        raise UsageError(f"--quality must be from 0 to {encoder.worst} for {codec}, not {quality}")
+        raise InputError(f"--quality must be from 0 to {encoder.worst} for {codec}, not {quality}")
     return {**encoder.options, "crf": f"{quality:g}"}
 
 
@@ -502,13 +523,6 @@ def _muxer_options(muxer: str, metadata: dict[str, str]) -> dict[str, str]:
     # names of their own.
     own = any(key.startswith("com.") for key in metadata)
     return {"movflags": "+faststart" + "+use_metadata_tags" * own}
-
-
-def _codec_for(name: str, muxer: str) -> Codec:
-    """The same codec where there is an encoder for it, else one that many players know."""
-    if name in _ENCODERS:
-        return name
-    return "vp9" if muxer == "webm" else "h264"
 
 
 def _matrix(frame: "VideoFrame") -> int:

@@ -81,13 +81,14 @@ def enhance(
         report: Write what became of each file, as JSON.
         max_pixels: Pixels of the largest picture that is decoded.
     """
-    from zerodce_jax import convert, folder, photo, plan
+    from zerodce_jax import convert, folder, photo, plan, temporal
     from zerodce_jax.config import EnhanceSettings
     from zerodce_jax.video import Encoding
 
     photo.quiet_decoders()
     # Wrong values are wrong for every network.
     EnhanceSettings().changed(**settings.given())
+    temporal.check_seconds(video.smoothing)
     encoding = Encoding(video.codec, video.quality, None if video.raw else video.pixel_format)
     if not inputs:
         raise UsageError("enhance: nothing to enhance; name photographs, videos or folders")

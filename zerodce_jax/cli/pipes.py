@@ -5,7 +5,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from zerodce_jax.errors import InputError, UsageError
 
@@ -98,10 +98,17 @@ def pipe_frames(
     if sys.stdin is None:
         raise InputError("standard input: is closed")
     with _standard_output() as out:
-        clips.enhance_raw(sys.stdin.buffer, out, enhancer, settings, smoothing=smoothing, **form)
+
+        def write(data: bytes) -> None:
+            out.write(data)
+            out.flush()
+
+        clips.enhance_raw(
+            sys.stdin.buffer.read, write, enhancer, settings, smoothing=smoothing, **form
+        )
 
 
-def _standard_output() -> BinaryIO:
+def _standard_output() -> IO[bytes]:
     if sys.stdout is None:
         raise InputError("standard output: is closed")
     # Not through sys.stdout, which would write again at the end what a reader refused.
