@@ -5,12 +5,14 @@
     python docs/make_pictures.py branches
     python docs/make_pictures.py training RUN
     python docs/make_pictures.py app
+    python docs/make_pictures.py video
 
 The first shows the color photographs of examples/ before and after enhancement with the default
 network and settings; the second shows parts of them beside what the recipe of Zero-DCE-improved
 makes of them (SEED is a network that was trained by it); the third shows what two networks that
 look at a reduced image make of dark branches before a bright sky; the fourth plots the log of a
-training run; the fifth is what Chromium shows of the page of `zerodce app`.
+training run; the fifth is what Chromium shows of the page of `zerodce app`;
+the sixth shows a flickering video frame by frame and with light that follows the frames.
 """
 
 import io
@@ -158,6 +160,40 @@ def app() -> None:
     screen.save(DOCS / "app.jpg", quality=88)
 
 
+def video() -> None:
+    """Write video.png: an example as a video by night, and its brightness over time."""
+    image = np.asarray(Image.open(DOCS.parent / "examples" / "coffee.jpg").convert("RGB"))
+    rng = np.random.default_rng(0)
+    count, rate = 60, 30
+    # A lamp that flickers, and a camera with noise.
+    lamp = 1 + 0.2 * np.sin(2.3 * np.arange(count)) + rng.normal(0, 0.06, count)
+    light = (image / 255) ** 2.2 * 0.04
+    frames = [
+        ((light * now) ** (1 / 2.2) * 255 + rng.normal(0, 4, image.shape)).clip(0, 255)
+        for now in lamp
+    ]
+    given = [frame.round().astype(np.uint8) for frame in frames]
+    enhancer = Enhancer.load("fast")
+    timed = [(number / rate, frame) for number, frame in enumerate(given)]
+    rows = {
+        "input": given,
+        "frame by frame": list(enhancer.clip(timed, smoothing=0)),
+        "light that follows": list(enhancer.clip(timed)),
+    }
+    figure, (before, after, plot) = plt.subplots(
+        1, 3, figsize=(12, 2.7), width_ratios=(1, 1, 1.1), layout="constrained"
+    )
+    for axis, name in ((before, "input"), (after, "light that follows")):
+        axis.imshow(rows[name][20])
+        axis.set(xticks=[], yticks=[], title=f"frame 20, {name}")
+    for name, row in rows.items():
+        means = np.array([frame.mean() for frame in row])
+        plot.plot(100 * (means / means.mean() - 1), label=name, lw=1.2)
+    plot.set(xlabel="frame", ylabel="%", ylim=(-19, 34), title="brightness about its mean")
+    plot.legend(loc="upper right", fontsize="small")
+    figure.savefig(DOCS / "video.png", dpi=72)
+
+
 if __name__ == "__main__":
     tyro.extras.subcommand_cli_from_dict(
         {
@@ -166,5 +202,6 @@ if __name__ == "__main__":
             "branches": branches,
             "training": training,
             "app": app,
+            "video": video,
         }
     )

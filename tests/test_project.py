@@ -8,10 +8,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import zerodce_jax
 
@@ -68,6 +71,22 @@ def test_both_lists_of_requirements_are_the_same(root: Path) -> None:
     lines = (root / "requirements.txt").read_text().splitlines()
     listed = [line for line in lines if line and not line.startswith("#")]
     assert sorted(listed) == sorted(project["dependencies"])
+
+
+def test_a_plain_installation_brings_none_of_the_front_ends() -> None:
+    found, waiting = set(), ["zerodce-jax"]
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in found:
+            continue
+        found.add(name)
+        for line in metadata.requires(name) or []:
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+    assert {"jax", "flax", "pillow"} <= found
+    assert not found & {"av", "gradio", "huggingface-hub", "onnx", "onnxruntime", "pillow-heif"}
+    assert not found & {"ray", "scikit-image", "selenium", "torch"}
 
 
 def test_project_metadata(root: Path) -> None:

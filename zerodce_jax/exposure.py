@@ -56,11 +56,10 @@ class Response:
         bent = apply_curves(self._image, maps, iterations=self._iterations)
         return float((bent**self._gamma).mean())
 
-    def strength_for(
-        self, level: float, *, low: float = 0.0, high: float = STRONGEST, halvings: int = _HALVINGS
-    ) -> float:
-        """The strength between `low` and `high` that brings the picture nearest to a level."""
-        for _ in range(halvings):
+    def strength_for(self, level: float) -> float:
+        """The strength up to the strongest that brings the picture nearest to a level."""
+        low, high = 0.0, STRONGEST
+        for _ in range(_HALVINGS):
             middle = (low + high) / 2
             low, high = (middle, high) if self(middle) < level else (low, middle)
         return high

@@ -25,7 +25,7 @@ SAMPLES = 256
 would show as flicker."""
 _FOLLOWING = 1.2
 """How far the strength of a frame may be from its mean over time, as a factor."""
-_HALVINGS = 12
+_STEPS = 2
 _CELLS = 16
 """Longer side of what two frames are compared by, to tell a cut."""
 _CUT = 0.65
@@ -123,13 +123,23 @@ class Smoothing:
         response = respond(mean)
         brightness = last.brightness + share * (response(light.strength) - last.brightness)
         self._state = _State(time, cells, scene, mean, brightness)
-        strength = response.strength_for(
-            brightness,
-            low=mean.strength / _FOLLOWING,
-            high=mean.strength * _FOLLOWING,
-            halvings=_HALVINGS,
-        )
-        return Light(maps, strength, mean.protection)
+        return Light(maps, _near(mean.strength, response, brightness), mean.protection)
+
+
+def _near(strength: float, response: Response, level: float) -> float:
+    """The strength near a given one that brings a frame to a level, by false position."""
+    low, high = strength / _FOLLOWING, strength * _FOLLOWING
+    below, above = response(low) - level, response(high) - level
+    if below >= 0 or above <= 0:
+        return low if below >= 0 else high
+    for _ in range(_STEPS):
+        middle = low - below * (high - low) / (above - below)
+        error = response(middle) - level
+        if error < 0:
+            low, below = middle, error
+        else:
+            high, above = middle, error
+    return low - below * (high - low) / (above - below)
 
 
 def _cells(frame: Float[np.ndarray, "y x 3"]) -> Float[np.ndarray, "rows columns 1"]:
