@@ -76,6 +76,18 @@ def test_times_are_those_that_were_written(tmp_path: Path) -> None:
     assert lengths[0] * bases[0] == lengths[1] * bases[1]
 
 
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_clips_shorter_than_an_encoder_looks_ahead(codec: Any, count: int, tmp_path: Path) -> None:
+    some = frames(count)
+    source = write(tmp_path / "a.mkv", some, codec="ffv1", audio=None, time_base=Fraction(1, 1000))
+    target = tmp_path / "b.mp4"
+    # x265's first times were any number, but not every time.
+    for _ in range(3):
+        copied(source, target, Encoding(codec))
+        assert told(target)["times"] == told(source)["times"]
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "form", "most"),
     [

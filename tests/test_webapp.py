@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,13 @@ class Server:
     process: subprocess.Popen
     folder: Path
 
-    def files(self) -> list[Path]:
-        return [file for file in self.folder.rglob("*") if file.is_file()]
+    def files(self) -> dict[Path, bytes]:
+        """All that it keeps; visitors may be leaving meanwhile."""
+        found = {}
+        for file in self.folder.rglob("*"):
+            with suppress(FileNotFoundError, IsADirectoryError):
+                found[file] = file.read_bytes()
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -230,11 +236,11 @@ def test_two_visitors_and_what_they_leave(root: Path, server: Server, drivers: t
         found = np.asarray(Image.open(io.BytesIO(results[name])).convert("RGB")).astype(int)
         assert np.abs(found - expected).mean() < 3
     content = (root / "examples" / "coffee.jpg").read_bytes()
-    assert any(file.read_bytes() == content for file in server.files())
+    assert content in server.files().values()
     for visit in (one, other):
         visit.driver.get("about:blank")
     one.wait(lambda: not [file for file in server.files() if "visitor-" in str(file)])
-    assert not any(file.read_bytes() == content for file in server.files())
+    one.wait(lambda: content not in server.files().values())
 
 
 def test_a_missing_extra_is_named(

@@ -64,6 +64,8 @@ _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _RGB, _BT709, _BT601, _UNSPECIFIED = 0, 1, 6, 2
 _LIMITED, _FULL = 1, 2
 _HD = 720
+_NEVER_REORDERED = 2
+"""Frames so few that no encoder shows them in another order than it writes them."""
 
 
 @dataclass(frozen=True)
@@ -300,6 +302,7 @@ class Writer:
             self._container.set_chapters(reader.container.chapters())
         self._streams: dict[int, Any] = {}
         self._durations: dict[int | None, int | None] = {}
+        self._written = 0
         try:
             self._format = self._pixel_format(codec, encoding.pixel_format)
             for stream in reader.container.streams:
@@ -347,6 +350,7 @@ class Writer:
         encoded.colorspace, encoded.color_range = self._space, self._range
         encoded.color_primaries, encoded.color_trc = first.color_primaries, first.color_trc
         self._durations[frame.pts] = frame.duration
+        self._written += 1
         self._mux(self._stream.encode(encoded))
 
     def __enter__(self) -> Self:
@@ -355,7 +359,12 @@ class Writer:
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
         """Complete the file, or let go of it."""
         if failed is None:
-            self._mux(self._stream.encode(None))
+            last = self._stream.encode(None)
+            if self._written <= _NEVER_REORDERED:
+                # x265 learns its delay from the third frame: before, it gives any time.
+                for packet in last:
+                    packet.dts = packet.pts
+            self._mux(last)
             self._mux_copied()
             self._container.close()
             return
