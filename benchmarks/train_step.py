@@ -19,8 +19,9 @@ import tyro
 
 from zerodce_jax import convert
 from zerodce_jax.config import TrainConfig
+from zerodce_jax.hosts import shared
 from zerodce_jax.network import init_params
-from zerodce_jax.step import init_state, make_step, shard_batch
+from zerodce_jax.step import init_state, make_step
 
 
 def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -> None:
@@ -40,7 +41,7 @@ def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -
 
     jax_step = make_step(config.network, config, steps=1000)
     state = init_state(params, config, steps=1000)
-    on_device = shard_batch(pixels)
+    on_device = shared(pixels)
     torch_step = pytorch.TrainStep(
         pytorch.load(convert.to_torch(convert.Network(config.network, params))), config
     )

@@ -9,8 +9,9 @@ from zerodce_jax import darkening
 from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.curves import apply_curves
 from zerodce_jax.darkening import darken
+from zerodce_jax.hosts import shared
 from zerodce_jax.network import init_params
-from zerodce_jax.step import init_state, make_losses, make_step, shard_batch
+from zerodce_jax.step import init_state, make_losses, make_step
 
 RAMP = np.broadcast_to(np.linspace(0, 1, 64, dtype=np.float32)[:, None, None], (64, 64, 3))
 
@@ -104,7 +105,7 @@ def test_steps_lower_the_loss_and_can_be_repeated(model: str) -> None:
         step = make_step(config.network, config, 12)
         totals = []
         for _ in range(12):
-            state, terms = step(state, shard_batch(pixels))
+            state, terms = step(state, shared(pixels))
             totals.append(float(terms["total"]))
         return totals
 

@@ -10,6 +10,7 @@ import pytest
 
 from zerodce_jax import convert
 from zerodce_jax.config import NetworkConfig, TrainConfig, flatten
+from zerodce_jax.hosts import shared
 from zerodce_jax.network import init_params
 from zerodce_jax.step import (
     init_state,
@@ -17,7 +18,6 @@ from zerodce_jax.step import (
     make_losses,
     make_step,
     result,
-    shard_batch,
 )
 
 
@@ -28,7 +28,7 @@ def golden_steps(goldens: Path) -> tuple[list[dict[str, float]], dict]:
     train_step = make_step(network.config, config, 5)
     log = []
     for batch in np.load(goldens / "train_5_steps.npz")["batches"]:
-        state, terms = train_step(state, shard_batch(batch))
+        state, terms = train_step(state, shared(batch))
         log.append({name: float(value) for name, value in terms.items()})
     return log, jax.tree.map(np.asarray, state["params"])
 
@@ -85,7 +85,7 @@ def test_moving_average_follows_the_parameters() -> None:
     pixels = np.random.default_rng(0).integers(0, 90, (2, 16, 16, 3), dtype=np.uint8)
     average = jax.tree.map(np.asarray, state["ema"])
     for number in range(3):
-        state, _ = train_step(state, shard_batch(pixels))
+        state, _ = train_step(state, shared(pixels))
         decay = min(0.9, (1 + number) / (10 + number))
         average = jax.tree.map(
             lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), average, state["params"]
@@ -107,5 +107,5 @@ def test_bfloat16_keeps_float32_parameters_and_nearly_the_losses() -> None:
     assert half["smoothness"] != full["smoothness"]
     config = TrainConfig(dtype="bfloat16")
     state = init_state(params, config, 6)
-    state, _ = make_step(NetworkConfig(), config, 6)(state, shard_batch(pixels))
+    state, _ = make_step(NetworkConfig(), config, 6)(state, shared(pixels))
     assert {x.dtype for x in jax.tree.leaves(state["params"])} == {jnp.dtype("float32")}

@@ -228,6 +228,12 @@ def test_what_makes_no_sense_is_refused(photographs: Path, tmp_path: Path) -> No
             replace(**bad)
 
 
+def test_darkening_needs_well_exposed_photographs(photographs: Path, tmp_path: Path) -> None:
+    wanted = "none of the 7 photographs can be read and has a mean brightness of 0.25 to 0.6"
+    with pytest.raises(InputError, match=wanted):
+        training.fit(replace(darken=True), data=photographs, workdir=tmp_path)
+
+
 def test_epochs_count_whole_batches(photographs: Path, tmp_path: Path) -> None:
     config = replace(steps=None, epochs=2)
     assert training.fit(config, data=photographs, workdir=tmp_path).step == 2 * (7 // 2)

@@ -14,12 +14,8 @@ from zerodce_jax.config import EnhanceSettings, NetworkConfig, flatten, nest
 from zerodce_jax.errors import InputError, UsageError
 
 CONFIG_FILE = "config.json"
-# Any Grain iterator; Grain itself is imported by data.py alone.
-DatasetIterator = Any
-
 PARAMS = "params"
 EMA = "ema"
-DATA = "data"
 
 
 def is_checkpoint(directory: Path) -> bool:
@@ -131,8 +127,9 @@ def read_config(directory: Path) -> dict:
 class TrainingCheckpoints:
     """The checkpoints of a training run: complete, written in the background, old ones removed.
 
-    Each holds the parameters, their moving average, the optimizer's state, the step and the place
-    in the data. Use as a context manager: leaving it waits for what is still being written.
+    Each holds the parameters, their moving average, the optimizer's state, and the step, which is
+    the place in the data as well. Where several processes train together, they write it together.
+    Use as a context manager: leaving it waits for what is still being written.
 
     Args:
         directory: The run's folder, which exists.
@@ -166,32 +163,24 @@ class TrainingCheckpoints:
         found = self._checkpointer.latest
         return None if found is None else found.step
 
-    def save(
-        self,
-        state: dict,
-        data: DatasetIterator,
-        *,
-        metrics: dict[str, float] | None = None,
-    ) -> None:
+    def save(self, state: dict, *, metrics: dict[str, float] | None = None) -> None:
         """Start writing a checkpoint; returns once its content can no longer change.
 
         Args:
             state: Parameters, optimizer state and step, as the training step keeps them.
-            data: The iterator that the state has seen the batches of.
             metrics: Validation losses, ``total`` among them.
         """
         # The next step donates these buffers: write from a copy.
         state = jax.tree.map(jnp.copy, state)
         self._checkpointer.save_checkpointables_async(
-            int(state["step"]), state | {DATA: data}, metrics=dict(metrics) if metrics else None
+            int(state["step"]), state, metrics=dict(metrics) if metrics else None
         )
 
-    def restore(self, state: dict, data: DatasetIterator) -> dict:
+    def restore(self, state: dict) -> dict:
         """Read the newest checkpoint.
 
         Args:
             state: A state of the same structure, shapes and sharding.
-            data: A new iterator over the same data; set to where the run was.
 
         Returns:
             The state that was saved.
@@ -199,7 +188,7 @@ class TrainingCheckpoints:
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
         )
-        loaded = self._checkpointer.load_checkpointables(None, abstract | {DATA: data})
+        loaded = self._checkpointer.load_checkpointables(None, abstract)
         return {name: loaded[name] for name in state}
 
     def __enter__(self) -> Self:

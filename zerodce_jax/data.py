@@ -1,8 +1,9 @@
 """A folder of photographs -> a Grain pipeline -> batches to train on.
 
 Batches are dicts of ``images``, uint8 (batch, size, size, 3), and ``files``, the indices of their
-files. For one seed the order and every random choice are the same each time, and the position in
-them is part of a checkpoint (the iterator's ``get_state``).
+files. The seed alone decides which photograph is in which row of which batch, and every random
+choice; so the number of steps taken is the place in the data, and several processes can each read
+some rows of every batch.
 """
 
 import logging
@@ -10,12 +11,13 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grain
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from zerodce_jax import photo
 from zerodce_jax.config import WELL_EXPOSED, TrainConfig
@@ -27,7 +29,8 @@ logger = logging.getLogger(__name__)
 _named: set[Path] = set()
 _naming = threading.Lock()
 
-_THREADS = grain.ReadOptions(num_threads=8, prefetch_buffer_size=32)
+_READERS = 8
+_THREADS = grain.ReadOptions(num_threads=_READERS, prefetch_buffer_size=32)
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -70,84 +73,92 @@ def split(files: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path
     return list(files[: len(files) - count]), list(files[len(files) - count :])
 
 
+def usable(files: Sequence[Path], config: TrainConfig) -> Bool[np.ndarray, "files"]:
+    """Tell which photographs can be read and, where they are darkened, are well exposed.
+
+    Reads all of them once; unreadable ones are named.
+
+    Args:
+        files: The photographs.
+        config: Of it: whether photographs are darkened, and how they are cut or scaled.
+    """
+    size = _side(config)
+
+    def is_usable(file: Path) -> bool:
+        try:
+            image = photo.read_rgb(file, size=size)
+        except (InputError, OSError) as error:
+            _name_once(file, error)
+            return False
+        least, most = WELL_EXPOSED
+        return not config.darken or bool(least * 255 <= image.mean() <= most * 255)
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        return np.fromiter(pool.map(is_usable, files), bool, len(files))
+
+
 class ImageFolder:
-    """Decoded photographs by number, RGB; None for an unreadable one, which is named once.
+    """Decoded photographs by number, RGB.
+
+    In the place of an unreadable one, which is named once, comes the next one.
 
     Args:
         files: The photographs.
         size: Side of a square that each whole image is scaled to, or None for images as they are.
-        brightness: Least and largest mean in [0, 1]; photographs beyond are None too, in silence;
-            None takes all.
         cache: Whether to keep decoded images in memory.
     """
 
-    def __init__(
-        self,
-        files: Sequence[Path],
-        *,
-        size: int | None,
-        brightness: tuple[float, float] | None = None,
-        cache: bool = False,
-    ) -> None:
+    def __init__(self, files: Sequence[Path], *, size: int | None, cache: bool = False) -> None:
         self.files = list(files)
         self._size = size
-        self._brightness = brightness
         self._cache: dict[int, UInt8[np.ndarray, "h w 3"]] | None = {} if cache else None
-        self._useless: set[int] = set()
+        self._unreadable: set[int] = set()
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> dict[str, Any] | None:
-        image = self._image(int(index))
-        return None if image is None else {"images": image, "files": np.int32(index)}
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        for nearest in range(int(index), int(index) + len(self)):
+            at = nearest % len(self)
+            image = self._image(at)
+            if image is not None:
+                return {"images": image, "files": np.int32(at)}
+        raise InputError(f"none of the {len(self)} photographs can be read")
 
     def _image(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
         if self._cache is not None and index in self._cache:
             return self._cache[index]
-        if index in self._useless:
+        if index in self._unreadable:
             return None
         try:
             image = photo.read_rgb(self.files[index], size=self._size)
         except (InputError, OSError) as error:
             _name_once(self.files[index], error)
-            self._left_out(index)
+            self._unreadable.add(index)
             return None
-        if self._brightness is not None:
-            least, most = self._brightness
-            if not least * 255 <= image.mean() <= most * 255:
-                self._left_out(index)
-                return None
         if self._cache is not None:
             self._cache[index] = image
         return image
 
-    def _left_out(self, index: int) -> None:
-        self._useless.add(index)
-        if len(self._useless) == len(self.files):
-            wanted = ""
-            if self._brightness is not None:
-                wanted = " and has a mean brightness of {} to {}".format(*self._brightness)
-            raise InputError(f"none of the {len(self)} photographs can be read{wanted}")
-
 
 def training_batches(
-    files: Sequence[Path], config: TrainConfig
-) -> grain.DatasetIterator[dict[str, np.ndarray]]:
+    files: Sequence[Path], config: TrainConfig, *, rows: Sequence[int] | None = None, start: int = 0
+) -> Iterator[dict[str, np.ndarray]]:
     """Shuffled, augmented batches without end.
 
     Args:
         files: The photographs.
         config: Of it: batch and image size, augmentation, cache and seed.
+        rows: Which rows of each batch are wanted, all of them if not given.
+        start: Number of the first batch, from 0.
 
     Returns:
-        A Grain iterator over batches, see the module; `get_state` and `set_state` keep its place.
+        An iterator over batches (a Grain one), see the module.
 
     Raises:
         InputError: None of the photographs can be read (raised by the iterator).
     """
-    size = None if config.crop else config.image_size
-    folder = ImageFolder(files, size=size, brightness=_wanted(config), cache=config.cache)
+    folder = ImageFolder(files, size=_side(config), cache=config.cache)
 
     def augment(sample: Any, rng: np.random.Generator) -> dict[str, Any]:
         image = sample["images"]
@@ -159,15 +170,11 @@ def training_batches(
             image = np.rot90(image, int(rng.integers(4)))
         return sample | {"images": np.ascontiguousarray(image)}
 
-    return iter(
-        grain.MapDataset.source(folder)
-        .seed(config.seed)
-        .shuffle()
-        .repeat()
-        .random_map(augment)
-        .to_iter_dataset(_THREADS)
-        .batch(config.batch_size, drop_remainder=True)
-    )
+    stream = grain.MapDataset.source(folder).seed(config.seed).shuffle().repeat()
+    wanted = range(config.batch_size) if rows is None else rows
+    some = _Rows(stream.random_map(augment), wanted, config.batch_size, start)
+    batches = grain.MapDataset.source(some).to_iter_dataset(_THREADS)
+    return iter(batches.batch(len(wanted), drop_remainder=True))
 
 
 def validation_batches(
@@ -176,15 +183,30 @@ def validation_batches(
     """Every photograph once, in order, scaled to the training size; the last batch may be smaller.
 
     Args:
-        files: The photographs.
+        files: The photographs, `usable` ones.
         config: Of it: batch and image size.
     """
-    folder = ImageFolder(files, size=config.image_size, brightness=_wanted(config))
+    folder = ImageFolder(files, size=config.image_size)
     return iter(
         grain.MapDataset.source(folder)
         .to_iter_dataset(_THREADS)
         .batch(config.batch_size, drop_remainder=False)
     )
+
+
+class _Rows:
+    """Some rows of every batch of an endless stream of samples, as one long row."""
+
+    def __init__(self, stream: Any, rows: Sequence[int], batch_size: int, start: int) -> None:
+        self._stream, self._rows = stream, rows
+        self._batch_size, self._start = batch_size, start
+
+    def __len__(self) -> int:
+        return (len(self._stream) // self._batch_size - self._start) * len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        batch, row = divmod(int(index), len(self._rows))
+        return self._stream[(self._start + batch) * self._batch_size + self._rows[row]]
 
 
 def random_crop(
@@ -198,8 +220,8 @@ def random_crop(
     return image[top : top + size, left : left + size]
 
 
-def _wanted(config: TrainConfig) -> tuple[float, float] | None:
-    return WELL_EXPOSED if config.darken else None
+def _side(config: TrainConfig) -> int | None:
+    return None if config.crop else config.image_size
 
 
 def _name_once(file: Path, error: Exception) -> None:

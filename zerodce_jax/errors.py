@@ -21,6 +21,10 @@ class UsageError(InputError):
     """What was asked for makes no sense: a value out of range, names that clash. Exit status 2."""
 
 
+class HostLostError(InputError):
+    """Another process of a run of several has ended. Exit status 1."""
+
+
 def one_line(error: object) -> str:
     """What an error says, on one line that a terminal can show, whatever the names in it hold."""
     text = str(error)

@@ -25,7 +25,26 @@ Watch = Callable[[int, int, dict[str, float]], None]
 """Told the step, the length of the run, and what is known of the step, by name."""
 
 
-class Journal:
+class Silent:
+    """What the other processes of a run have in place of a `Journal`, which process 0 keeps."""
+
+    def train(self, step: int, terms: dict[str, float]) -> None:
+        """Say nothing."""
+
+    def validation(self, step: int, losses: dict[str, float]) -> None:
+        """Say nothing."""
+
+    def samples(self, step: int, grid: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Say nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+
+class Journal(Silent):
     """Keeps the records of a run; a context manager.
 
     Args:

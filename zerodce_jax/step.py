@@ -1,17 +1,15 @@
 """The training step: state in, batch in, next state and losses out."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Shaped
 
-from zerodce_jax import darkening
+from zerodce_jax import darkening, hosts
 from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.curves import apply_curves
 from zerodce_jax.losses import Images, weighted_losses
@@ -42,7 +40,7 @@ def optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
 
 
 def init_state(params: dict, config: TrainConfig, steps: int) -> State:
-    """The state before the first step, the same on all local devices."""
+    """The state before the first step, the same on all devices."""
     params = jax.tree.map(jnp.asarray, params)
     state = {
         "params": params,
@@ -51,7 +49,7 @@ def init_state(params: dict, config: TrainConfig, steps: int) -> State:
     }
     if config.ema:
         state["ema"] = jax.tree.map(jnp.copy, params)
-    return jax.device_put(state, _on_all_devices())
+    return hosts.everywhere(state)
 
 
 def result(state: State) -> dict:
@@ -102,7 +100,7 @@ def make_step(
 
     Returns:
         A jitted function of the state, which it uses up, and a batch of pixels (as
-        `shard_batch` lays them over the devices), to the next state and the losses of this one,
+        `hosts.shared` lays them over the devices), to the next state and the losses of this one,
         with ``grad_norm`` (before clipping) and ``lr``.
     """
     losses = make_losses(network, config)
@@ -126,20 +124,4 @@ def make_step(
             new["ema"] = optax.incremental_update(params, state["ema"], 1 - decay)
         return new, terms | {"grad_norm": optax.tree.norm(grads), "lr": schedule(state["step"])}
 
-    return jax.jit(step, donate_argnums=0, out_shardings=_on_all_devices())
-
-
-def shard_batch(pixels: Shaped[np.ndarray, "b h w 3"]) -> Shaped[Array, "b h w 3"]:
-    """Lay a batch over the local devices, an equal share for each."""
-    return jax.device_put(pixels, jax.NamedSharding(_mesh(), jax.P("data")))
-
-
-@functools.cache
-def _mesh() -> jax.sharding.Mesh:
-    return jax.make_mesh(
-        (jax.local_device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
-    )
-
-
-def _on_all_devices() -> jax.NamedSharding:
-    return jax.NamedSharding(_mesh(), jax.P())
+    return jax.jit(step, donate_argnums=0, out_shardings=jax.NamedSharding(hosts.mesh(), jax.P()))

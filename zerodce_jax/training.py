@@ -1,7 +1,9 @@
 """Training without references: the loop around the step, from first to last or from the middle."""
 
 import dataclasses
+import json
 import math
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,17 +14,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, Int, Shaped
 
 from zerodce_jax import data as pipeline
+from zerodce_jax import hosts
 from zerodce_jax.checkpoint import TrainingCheckpoints, is_checkpoint, read_config, write_config
-from zerodce_jax.config import EnhanceSettings, NetworkConfig, TrainConfig
+from zerodce_jax.config import WELL_EXPOSED, EnhanceSettings, NetworkConfig, TrainConfig
 from zerodce_jax.convert import Network
 from zerodce_jax.curves import apply_curves
-from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.journal import Journal, Watch
+from zerodce_jax.errors import HostLostError, InputError
+from zerodce_jax.journal import Journal, Silent, Watch
 from zerodce_jax.network import graphdef, init_params, to_float
-from zerodce_jax.step import Terms, init_state, make_losses, make_step, result, shard_batch
+from zerodce_jax.step import Terms, init_state, make_losses, make_step, result
 
 # What may change between two parts of one run: its length, and what it leaves behind.
 _FREE_TO_CHANGE = frozenset(
@@ -53,6 +56,9 @@ def fit(
 ) -> Outcome:
     """Train a network, or go on with a run that was interrupted.
 
+    Where `hosts.join` made this one of several processes, all of them call this alike; the result
+    is that of one process, to rounding.
+
     Args:
         config: The recipe.
         data: Folder of photographs.
@@ -62,88 +68,135 @@ def fit(
         resume: ``auto`` goes on from the newest checkpoint in `workdir`; ``never`` refuses a
             folder that has one.
         watch: Called with the step, the length of the run and what is known of the step, after
-            every step and every validation.
+            every step and every validation; by process 0 alone.
 
     Returns:
-        Where the run ended. After SIGTERM or Ctrl-C that is before the last step, with a
-        checkpoint to go on from.
+        Where the run ended. After SIGTERM or Ctrl-C, to any of the processes, that is before the
+        last step, with a checkpoint to go on from.
 
     Raises:
         InputError: There are no photographs, the checkpoints in `workdir` are of another run, or a
             loss is not finite.
+        HostLostError: Another process has ended.
         UsageError: The batch cannot be split over the devices.
     """
-    files, val_files = _files(data, val_data, config)
-    devices = jax.local_device_count()
-    if config.batch_size % devices:
-        raise UsageError(f"a batch of {config.batch_size} cannot be split over {devices} devices")
-    if len(files) < config.batch_size:
-        raise InputError(f"{data}: {len(files)} photographs are fewer than a batch")
-    network = init.config if init else config.network
-    steps = config.steps or config.epochs * (len(files) // config.batch_size)
-    _prepare(workdir, network, config, len(files), resume)
+    with _noticing_losses():
+        rows = hosts.rows(config.batch_size)
+        network = init.config if init else config.network
+        files, val_files = _files(data, val_data, config)
+        _prepare(workdir, network, config, (files, val_files), resume)
+        if config.darken:
+            files = _usable(files, config)
+        if val_files:
+            val_files = _usable(val_files, config)
+        if len(files) < config.batch_size:
+            raise InputError(f"{data}: {len(files)} photographs are fewer than a batch")
+        steps = config.steps or config.epochs * (len(files) // config.batch_size)
 
-    batches = pipeline.training_batches(files, config)
-    params = init.params if init else init_params(network, seed=config.seed)
-    state = init_state(params, config, steps)
-    train_step = make_step(network, config, steps)
-    validate = jax.jit(make_losses(network, config))
-    with TrainingCheckpoints(workdir, keep=config.keep) as checkpoints, stop_signal() as stopped:
-        if checkpoints.latest is not None:
-            state = checkpoints.restore(state, batches)
-        start = int(state["step"])
-        samples = _Samples(network, (val_files or files)[:_SAMPLES], config)
-        with Journal(workdir, start=start, steps=steps, config=config, watch=watch) as journal:
-            running: tuple[int, Terms, list[Path]] | None = None
-            for step in range(start + 1, steps + 1):
-                batch = next(batches)
-                state, terms = train_step(state, shard_batch(batch["images"]))
-                # While this step runs, the one before it is looked at.
-                if running:
-                    journal.train(running[0], _finite(*running))
-                running = (step, terms, [files[i] for i in batch["files"]])
-                signum = stopped()
-                due = step % config.checkpoint_every == 0 or step == steps
-                sampling = step % config.sample_every == 0 or step == steps
-                if not (due or signum or sampling):
-                    continue
-                journal.train(step, _finite(*running))
-                running = None
-                if sampling:
-                    journal.samples(step, samples(result(state)))
-                metrics = None
-                if due and val_files and not signum:
-                    metrics = validation_losses(validate, result(state), val_files, config)
-                    journal.validation(step, metrics)
-                if due or signum:
-                    checkpoints.save(state, batches, metrics=metrics)
-                if signum:
-                    return Outcome(step, signum)
+        params = init.params if init else init_params(network, seed=config.seed)
+        state = init_state(params, config, steps)
+        train_step = make_step(network, config, steps)
+        validate = jax.jit(make_losses(network, config))
+        with TrainingCheckpoints(workdir, keep=config.keep) as checkpoints, stop_signal() as came:
+            if checkpoints.latest is not None:
+                state = checkpoints.restore(state)
+            start = int(state["step"])
+            batches = pipeline.training_batches(files, config, rows=rows, start=start)
+            samples, journal = None, Silent()
+            if hosts.is_first():
+                samples = _Samples(network, (val_files or files)[:_SAMPLES], config)
+                journal = Journal(workdir, start=start, steps=steps, config=config, watch=watch)
+            with journal:
+                running: _Running | None = None
+                for step in range(start + 1, steps + 1):
+                    batch = next(batches)
+                    state, terms = train_step(state, hosts.shared(batch["images"]))
+                    signum = 0
+                    # While this step runs, the one before it is looked at.
+                    if running:
+                        signum = running.look(journal)
+                    names = [files[i] for i in batch["files"]]
+                    running = _Running(step, terms, names, hosts.largest(came() or 0))
+                    due = step % config.checkpoint_every == 0 or step == steps
+                    sampling = step % config.sample_every == 0 or step == steps
+                    if not (due or signum or sampling):
+                        continue
+                    signum = running.look(journal) or signum
+                    running = None
+                    if sampling and samples:
+                        journal.samples(step, samples(hosts.here(result(state))))
+                    metrics = None
+                    if due and val_files and not signum:
+                        params = hosts.here(result(state))
+                        metrics = validation_losses(validate, params, val_files, config)
+                        journal.validation(step, metrics)
+                    if due or signum:
+                        checkpoints.save(state, metrics=metrics)
+                    if signum:
+                        return Outcome(step, signal.Signals(signum))
     return Outcome(max(start, steps))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Running:
+    """A step that was sent off to the devices."""
+
+    step: int
+    terms: Terms
+    files: list[Path]
+    signum: Int[Array, ""]
+    """The signal that came to any of the processes before it, or 0; all learn of it alike."""
+
+    def look(self, journal: Silent) -> int:
+        """Wait for it, record it, and return the signal."""
+        journal.train(self.step, _finite(self.step, self.terms, self.files))
+        return int(self.signum)
 
 
 def validation_losses(
     losses: Callable[..., Terms], params: dict, files: list[Path], config: TrainConfig
 ) -> dict[str, float]:
-    """Average the losses over photographs.
+    """Average the losses over photographs; each process looks at some of the batches.
 
     Args:
         losses: What `make_losses` made, jitted.
         params: The parameters to judge.
-        files: The photographs.
+        files: The photographs, `data.usable` ones.
         config: Of it: batch and image size.
 
     Returns:
         The mean of each loss.
     """
-    sums: dict[str, float] = {}
-    count = 0
-    for batch in pipeline.validation_batches(files, config):
-        size = len(batch["images"])
-        for name, value in losses(params, batch["images"]).items():
-            sums[name] = sums.get(name, 0.0) + float(value) * size
-        count += size
-    return {name: value / count for name, value in sums.items()}
+    size = config.batch_size
+    count = -(-len(files) // size)
+    mine = range(jax.process_index(), count, jax.process_count())
+    some = [file for i in mine for file in files[i * size : (i + 1) * size]]
+    pixels = jax.ShapeDtypeStruct((size, config.image_size, config.image_size, 3), jnp.uint8)
+    names = sorted(jax.eval_shape(losses, params, pixels))
+    # A row a batch, so that the sum is the same however many processes there are.
+    table = np.zeros((count, len(names)), np.float32)
+    if some:
+        for i, batch in zip(mine, pipeline.validation_batches(some, config), strict=True):
+            terms = losses(params, batch["images"])
+            table[i] = [len(batch["images"]) * float(terms[name]) for name in names]
+    sums = hosts.summed(table).sum(0, dtype=np.float64)
+    return {name: float(value) / len(files) for name, value in zip(names, sums, strict=True)}
+
+
+@contextmanager
+def _noticing_losses() -> Iterator[None]:
+    """Tell errors that come of the end of another process from those of this one."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        # Under these names collectives fail whose other ends are gone.
+        if jax.process_count() > 1 and re.search(
+            "Gloo|NCCL|connection|heartbeat", str(error), re.I
+        ):
+            raise HostLostError("another process of this run has ended") from error
+        raise
 
 
 @contextmanager
@@ -199,21 +252,38 @@ def _files(data: Path, val_data: Path | None, config: TrainConfig) -> tuple[list
     return pipeline.split(files, config.val_fraction)
 
 
+def _usable(files: list[Path], config: TrainConfig) -> list[Path]:
+    """The photographs of use; each process looks at some of them."""
+    mine = slice(jax.process_index(), None, jax.process_count())
+    found = np.zeros(len(files), np.int32)
+    found[mine] = pipeline.usable(files[mine], config)
+    chosen = [file for file, use in zip(files, hosts.summed(found), strict=True) if use]
+    if not chosen:
+        wanted = " and has a mean brightness of {} to {}".format(*WELL_EXPOSED)
+        raise InputError(
+            f"none of the {len(files)} photographs can be read{wanted if config.darken else ''}"
+        )
+    return chosen
+
+
 def _prepare(
     workdir: Path,
     network: NetworkConfig,
     config: TrainConfig,
-    images: int,
+    files: tuple[list[Path], list[Path]],
     resume: Literal["auto", "never"],
 ) -> None:
     """Make the run's folder, or make sure that the run in it is this one."""
-    workdir.mkdir(parents=True, exist_ok=True)
     values = {
         "network": network.to_dict(),
         "train": dataclasses.asdict(config),
-        "images": images,
+        "images": len(files[0]),
         "settings": EnhanceSettings.adaptive().to_dict(),
     }
+    # Hosts may have the photographs in other folders, but under the same names.
+    names = [[file.name for file in part] for part in files]
+    hosts.check_alike(json.dumps([values, names, resume]))
+    workdir.mkdir(parents=True, exist_ok=True)
     with TrainingCheckpoints(workdir, keep=config.keep) as checkpoints:
         begun = checkpoints.latest is not None
     if begun:
@@ -224,7 +294,9 @@ def _prepare(
         changed = _differences(read_config(workdir), values)
         if changed:
             raise InputError(f"{workdir}: the run there differs in {', '.join(changed)}")
-    write_config(workdir, values)
+    hosts.wait("looked at")
+    if hosts.is_first():
+        write_config(workdir, values)
 
 
 def _differences(before: dict, now: dict) -> list[str]:

@@ -3,11 +3,15 @@
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, arg
 
+from zerodce_jax.cli.several import Several, joined
 from zerodce_jax.config import TrainConfig
+
+if TYPE_CHECKING:
+    from zerodce_jax.training import Outcome
 
 
 def train(
@@ -18,6 +22,7 @@ def train(
     init: Annotated[str | None, arg(metavar="NET")] = None,
     resume: Literal["auto", "never"] = "auto",
     config: OmitArgPrefixes[TrainConfig] = TrainConfig(),  # noqa: B008 (frozen)
+    several: OmitArgPrefixes[Several] = Several(),  # noqa: B008
 ) -> int:
     """Train a network on a folder of photographs, without references.
 
@@ -28,7 +33,27 @@ def train(
         init: Network to start from, as for enhance --model; its architecture then counts.
         resume: Go on with the run in the working folder (auto), or refuse to (never).
         config: The recipe.
+        several: Other processes to train together with.
     """
+    with joined(several, workdir) as speaks:
+        outcome = _trained(data, workdir, val_data, init, resume, config)
+        signum = outcome.stopped_by
+        if signum is not None and speaks:
+            stopped = f"stopped after step {outcome.step} by {signum.name}"
+            print(f"zerodce: {stopped}; the same command goes on from there", file=sys.stderr)
+        elif speaks:
+            print(f"{workdir}: trained to step {outcome.step}")
+    return 0 if signum is None else 128 + signum
+
+
+def _trained(
+    data: Path,
+    workdir: Path,
+    val_data: Path | None,
+    init: str | None,
+    resume: Literal["auto", "never"],
+    config: TrainConfig,
+) -> "Outcome":
     from tqdm import tqdm
 
     from zerodce_jax import convert, training
@@ -55,7 +80,7 @@ def train(
             bar.set_postfix(shown, refresh=False)
             bar.update(step - bar.n)
 
-        outcome = training.fit(
+        return training.fit(
             config,
             data=data,
             workdir=workdir,
@@ -64,12 +89,3 @@ def train(
             resume=resume,
             watch=watch,
         )
-    if outcome.stopped_by:
-        print(
-            f"zerodce: stopped after step {outcome.step} by {outcome.stopped_by.name};"
-            " the same command goes on from there",
-            file=sys.stderr,
-        )
-        return 128 + outcome.stopped_by
-    print(f"{workdir}: trained to step {outcome.step}")
-    return 0
