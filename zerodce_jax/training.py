@@ -190,12 +190,14 @@ def _noticing_losses() -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (jax.errors.JaxRuntimeError, ValueError) as error:
-        # Under these names collectives fail whose other ends are gone.
-        if jax.process_count() > 1 and re.search(
-            "Gloo|NCCL|connection|heartbeat", str(error), re.I
-        ):
-            raise HostLostError("another process of this run has ended") from error
+    except Exception as error:
+        # By these words collectives and barriers fail whose other ends are gone.
+        told = re.search("gloo|nccl|connection|coordination|heartbeat", str(error), re.IGNORECASE)
+        if jax.process_count() > 1 and (told or isinstance(error, TimeoutError)):
+            raise HostLostError(
+                "another process of this run has ended;"
+                " the same commands go on from the last checkpoint"
+            ) from error
         raise
 
 

@@ -1,6 +1,7 @@
 """``zerodce train`` as one of several processes: joining them, and a word when they are lost."""
 
 import contextlib
+import logging
 import os
 import socket
 import sys
@@ -68,8 +69,8 @@ def joined(several: Several, workdir: Path) -> Iterator[bool]:
     name = f"{socket.gethostname()}-{os.getpid()}" if place == "auto" else place[2]
     log = workdir / f"process-{name}.log"
     farewell = _watched(
-        f"zerodce: lost the other processes of this run, or never found them (JAX's log is {log});"
-        " the same commands go on from the last checkpoint"
+        "zerodce: this process was killed, or lost the others of its run, or never found them"
+        f" (JAX says more in {log}); the same commands go on from the last checkpoint"
     )
     _redirect_libraries(log)
     try:
@@ -122,3 +123,8 @@ def _redirect_libraries(log: Path) -> None:
     for number in (1, 2):
         os.dup2(file, number)
     os.close(file)
+    # What goes wrong is raised as well.
+    for name in ("absl", "jax", "orbax"):
+        logger = logging.getLogger(name)
+        logger.addHandler(logging.FileHandler(log))
+        logger.propagate = False
