@@ -205,6 +205,35 @@ def test_less_than_half_of_the_flicker_is_left(name: str, exposure: str) -> None
     assert np.mean(together) == pytest.approx(np.mean(alone), rel=0.03)
 
 
+@pytest.mark.parametrize("lit", [0.05, 0.22], ids=["dark", "nearly-bright-enough"])
+@pytest.mark.parametrize("amplitude", [0.1, 0.2, 0.3])
+@pytest.mark.parametrize("name", ["fast", "reduced"])
+def test_strong_flicker_goes_too(name: str, amplitude: float, lit: float) -> None:
+    """Of what a camera delivers, in code values: alone, exposure makes each frame level already."""
+    enhancer = Enhancer.load(name)
+    rng = np.random.default_rng(3)
+    scene = frame(still(light=lit)).astype(float)
+    gains = 1 + amplitude * (np.sin(2.1 * np.arange(30)) + rng.normal(0, 1 / 3, 30))
+    frames = [
+        np.clip(np.rint(scene * gain + rng.normal(0, 5, scene.shape)), 0, 255).astype(np.uint8)
+        for gain in gains
+    ]
+    alone = changes([enhancer(each) for each in frames])
+    together = changes(list(enhancer.clip(timed(frames))))
+    assert together < max(0.5 * alone, 0.3)
+    assert together < alone
+
+
+@pytest.mark.parametrize("name", ["fast", "reduced"])
+def test_a_lamp_that_is_switched_on_dazzles_nobody(name: str) -> None:
+    enhancer = Enhancer.load(name)
+    scene = frame(still(light=0.3)).astype(float)
+    lights = [0.15] * 10 + [0.9] * 20
+    frames = [np.rint(scene * each).astype(np.uint8) for each in lights]
+    reached = [each.mean() for each in enhancer.clip(timed(frames))]
+    assert max(reached[10:]) < 1.05 * enhancer(frames[-1]).mean()
+
+
 @pytest.mark.parametrize("name", ["fast", "reduced"])
 def test_after_a_cut_there_is_no_ghost(name: str) -> None:
     enhancer = Enhancer.load(name)

@@ -3,8 +3,8 @@
 Of a frame alone come its curve maps, how strong they are, and how far highlights are protected. In
 a video each is an exponential mean over time instead. So is the brightness that frames reach, and
 the strength of a frame is what brings that very frame there: that takes out the flicker of lamps
-and of a camera's own exposure too. But the strength stays near its own mean, so that a fade to
-black remains one.
+and of a camera's own exposure too. But where frames only get darker, they do so in the mean light:
+a fade to black remains one.
 """
 
 import math
@@ -23,9 +23,15 @@ SECONDS = 0.5
 SAMPLES = 256
 """Longer side of the small copy that brightness is measured on, in pixels: noise in fewer of them
 would show as flicker."""
-_FOLLOWING = 1.2
-"""How far the strength of a frame may be from its mean over time, as a factor."""
-_STEPS = 2
+_EVENED = 0.15
+"""Logarithm of how much brighter or darker than in the mean light a frame is made, without any
+flicker before it."""
+_DOUBT = 0.3
+"""What a scene is taken to have flickered before it began, as a logarithm of brightness."""
+_STRONGER = 1.5
+"""Factor on the mean strength beyond which only a frame alone would go."""
+_STEPS, _EXACT = 8, 1 / 4000
+"""At most so many of a search, and the brightness that ends it."""
 _CELLS = 16
 """Longer side of what two frames are compared by, to tell a cut."""
 _CUT = 0.65
@@ -65,6 +71,11 @@ class _State:
     scene: np.ndarray
     light: Light
     brightness: float
+    logarithm: float
+    """Of how bright the frame was before."""
+    rises: float
+    falls: float
+    """How far that went up and down of late."""
 
 
 class Smoothing:
@@ -101,13 +112,17 @@ class Smoothing:
         cells = _cells(frame)
         # Relative to the whole frame: where all flickers, nothing moves.
         luma = frame.mean(-1, keepdims=True)
-        scene = luma / max(float(luma.mean()), _DARK)
+        whole = float(luma.mean())
+        scene, logarithm = luma / max(whole, _DARK), math.log(whole + _DARK)
         last = self._state
         if last is None or last.scene.shape != scene.shape or _is_cut(last.cells, cells):
             brightness = respond(light)(light.strength)
-            self._state = _State(time, cells, scene, light, brightness)
+            self._state = _State(
+                time, cells, scene, light, brightness, logarithm, rises=_DOUBT, falls=_DOUBT
+            )
             return light
-        share = 1 - math.exp(-max(time - last.time, 0) / self._seconds)
+        kept = math.exp(-max(time - last.time, 0) / self._seconds)
+        share = 1 - kept
         maps = light.maps
         if self._maps:
             # Where something moves, its maps go with it.
@@ -121,25 +136,49 @@ class Smoothing:
             last.light.protection + share * (light.protection - last.light.protection),
         )
         response = respond(mean)
-        brightness = last.brightness + share * (response(light.strength) - last.brightness)
-        self._state = _State(time, cells, scene, mean, brightness)
-        return Light(maps, _near(mean.strength, response, brightness), mean.protection)
+        alone, evenly = respond(light)(light.strength), response(mean.strength)
+        brightness = last.brightness + share * (alone - last.brightness)
+        # Flicker goes both ways, a fade or a lamp that is switched on but one.
+        change = logarithm - last.logarithm
+        rises = last.rises * kept + max(change, 0)
+        falls = last.falls * kept + max(-change, 0)
+        leeway = math.exp(_EVENED + min(rises, falls))
+        self._state = _State(time, cells, scene, mean, brightness, logarithm, rises, falls)
+        # No frame need be brighter than it would be alone.
+        level = min(max(brightness, min(evenly / leeway, alone)), evenly * leeway)
+        most = max(light.strength, _STRONGER * mean.strength)
+        strength = _reaching(level, response, (0.0, mean.strength, most))
+        return Light(maps, strength, mean.protection)
 
 
-def _near(strength: float, response: Response, level: float) -> float:
-    """The strength near a given one that brings a frame to a level, by false position."""
-    low, high = strength / _FOLLOWING, strength * _FOLLOWING
-    below, above = response(low) - level, response(high) - level
-    if below >= 0 or above <= 0:
-        return low if below >= 0 else high
+def _reaching(level: float, response: Response, strengths: tuple[float, ...]) -> float:
+    """The strength that brings a frame to a level, by false position between given ones.
+
+    Args:
+        level: The brightness to reach.
+        response: Of the frame.
+        strengths: In ascending order.
+
+    Returns:
+        The first or the last of them where the level lies beyond.
+    """
+    known = [(each, response(each)) for each in strengths]
+    if known[0][1] >= level:
+        return strengths[0]
+    if known[-1][1] <= level:
+        return strengths[-1]
+    low, below = [each for each in known if each[1] < level][-1]
+    high, above = next(each for each in known if each[1] >= level)
     for _ in range(_STEPS):
-        middle = low - below * (high - low) / (above - below)
-        error = response(middle) - level
-        if error < 0:
-            low, below = middle, error
+        middle = low + (level - below) * (high - low) / (above - below)
+        reached = response(middle)
+        if abs(reached - level) < _EXACT:
+            return middle
+        if reached < level:
+            low, below = middle, reached
         else:
-            high, above = middle, error
-    return low - below * (high - low) / (above - below)
+            high, above = middle, reached
+    return low + (level - below) * (high - low) / (above - below)
 
 
 def _cells(frame: Float[np.ndarray, "y x 3"]) -> Float[np.ndarray, "rows columns 1"]:
