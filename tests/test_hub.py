@@ -64,6 +64,13 @@ def assert_same(file: Path, network: convert.Network) -> None:
         np.testing.assert_array_equal(flatten(found.params)[name], array)
 
 
+def assert_one_line(result: subprocess.CompletedProcess, address: str, cause: str) -> None:
+    assert result.stderr.startswith(f"zerodce: {address}: ")
+    assert cause in result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.slow
 def test_what_is_pushed_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Path) -> None:
     result = zerodce("push", "fast", "tester/net", "--license", "cc0-1.0", "--private")
@@ -111,7 +118,9 @@ def test_the_cache_and_being_offline(hub: Hub, zerodce: Zerodce, tmp_path: Path)
     assert result.stderr.count("\n") == 1
     # A download that breaks off leaves nothing that would be taken for the file.
     hub.cut_off = 10_000
-    assert zerodce("convert", "hf://tester/net", out).returncode == 1
+    result = zerodce("convert", "hf://tester/net", out)
+    assert result.returncode == 1
+    assert_one_line(result, "hf://tester/net", "10000 bytes")
     assert not out.exists()
     hub.cut_off = None
     assert zerodce("convert", "hf://tester/net", out).returncode == 0
@@ -124,8 +133,15 @@ def test_the_cache_and_being_offline(hub: Hub, zerodce: Zerodce, tmp_path: Path)
     assert hub.requests == []
     # A hub that is gone is as good as none.
     gone = {"HF_ENDPOINT": "http://127.0.0.1:9"}
-    assert zerodce("convert", "hf://tester/net", out, "--overwrite", **gone).returncode == 0
+    result = zerodce("convert", "hf://tester/net", out, "--overwrite", **gone)
+    assert (result.returncode, result.stderr) == (0, "")
     assert_same(out, network)
+    result = zerodce("push", "fast", "tester/net", **gone)
+    assert result.returncode == 1
+    assert_one_line(result, "hf://tester/net", "Connection refused")
+    result = zerodce("convert", "hf://tester/other", out, "--overwrite", **gone)
+    assert result.returncode == 1
+    assert_one_line(result, "hf://tester/other", "the hub cannot be reached")
 
 
 @pytest.mark.slow
@@ -155,8 +171,7 @@ def test_pushing_needs_a_token_with_rights(hub: Hub, zerodce: Zerodce) -> None:
     for repo, token in (("tester/net", False), ("somebody/net", True)):
         result = zerodce("push", "fast", repo, token=token)
         assert result.returncode == 1
-        assert result.stderr.startswith(f"zerodce: hf://{repo}: ")
-        assert result.stderr.count("\n") == 1
+        assert_one_line(result, f"hf://{repo}", "")
         assert hub.repos == {}
 
 
@@ -166,6 +181,12 @@ def test_malformed_addresses(
 ) -> None:
     assert run("convert", address, tmp_path / "net.safetensors") == 2
     assert "should be hf://OWNER/NAME[@REVISION][/FILE.safetensors]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("repo", ["net", "a/b/c", "https://huggingface.co/a/b", ""])
+def test_malformed_names(repo: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("push", "fast", repo) == 2
+    assert capsys.readouterr().err == f"zerodce: {repo}: should be OWNER/NAME\n"
 
 
 def test_a_missing_client_is_named(

@@ -1,5 +1,6 @@
 """Networks on the Hugging Face hub, through its own client: one file down, a commit up."""
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +12,9 @@ from zerodce_jax.errors import InputError, UsageError, one_line
 SCHEME = "hf://"
 NETWORK_FILE = "model.safetensors"
 """What a network is called where an address does not say it."""
+_REPO = r"[\w.-]+/[\w.-]+"
 _ADDRESS = re.compile(
-    r"hf://(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.-]+))?(/(?P<file>.+\.safetensors))?"
+    rf"hf://(?P<repo>{_REPO})(@(?P<revision>[\w.-]+))?(/(?P<file>.+\.safetensors))?"
 )
 
 
@@ -59,8 +61,10 @@ def upload(
 
     Raises:
         InputError: The hub refuses, or cannot be reached.
-        UsageError: The client is not installed.
+        UsageError: The name is malformed, or the client is not installed.
     """
+    if not re.fullmatch(_REPO, repo):
+        raise UsageError(f"{repo}: should be OWNER/NAME")
     _require_client()
     from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -92,6 +96,11 @@ def _require_client() -> None:
 def _one_line_errors(address: str, file: str) -> Iterator[None]:
     from huggingface_hub import errors
 
+    # Which tells of each of its attempts, and then raises what comes of the last one.
+    client = logging.getLogger("huggingface_hub")
+    quiet = client.getEffectiveLevel() == logging.WARNING
+    if quiet:
+        client.setLevel(logging.ERROR)
     try:
         yield
     except errors.HFValidationError as error:
@@ -116,5 +125,9 @@ def _one_line_errors(address: str, file: str) -> Iterator[None]:
         if error.response.status_code in (401, 403):
             raise InputError(f"{address}: not allowed with this token; hf auth login") from error
         raise InputError(f"{address}: {one_line(error)}") from error
-    except (OSError, ValueError) as error:
+    # Errors of the connection itself are no OSErrors.
+    except (errors.HTTPError, OSError, ValueError) as error:
         raise InputError(f"{address}: {one_line(error)}") from error
+    finally:
+        if quiet:
+            client.setLevel(logging.WARNING)

@@ -28,7 +28,7 @@ def push(
 
     Raises:
         InputError: The hub refuses, or cannot be reached.
-        UsageError: The client is not installed.
+        UsageError: The name is malformed, or the client is not installed.
     """
     files = {
         hub.NETWORK_FILE: convert.to_safetensors(network),
