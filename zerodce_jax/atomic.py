@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
         A path that does not exist yet, in a private folder beside `path` and with the same name
         (so that the suffix still tells the format).
     """
-    with _workplace(path.parent) as workplace:
+    with working_folder(path.parent) as workplace:
         temporary = workplace / path.name
         yield temporary
         if temporary.is_dir() and path.is_dir():
@@ -42,10 +42,10 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, prefix: str = TEMPORARY_PREFIX) -> None:
     """Remove what killed processes left behind in a folder; what a live one works on stays."""
     try:
-        leftovers = list(folder.glob(f"{TEMPORARY_PREFIX}*"))
+        leftovers = list(folder.glob(f"{prefix}*"))
     except OSError:  # where nothing can be looked for
         return
     for left in leftovers:
@@ -56,10 +56,10 @@ def sweep(folder: Path) -> None:
 
 
 @contextmanager
-def _workplace(parent: Path) -> Iterator[Path]:
+def working_folder(parent: Path, prefix: str = TEMPORARY_PREFIX) -> Iterator[Path]:
     """A new private folder, locked for as long as this process lives and works in it."""
     while True:
-        workplace = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=parent))
+        workplace = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         # Another process may be sweeping it away before it is locked: wait for that, and make
         # another one.
         lock = _lock(workplace, wait=True)

@@ -24,20 +24,23 @@ def app(
     """
     from importlib.util import find_spec
 
+    from zerodce_jax.atomic import sweep, working_folder
     from zerodce_jax.errors import UsageError
 
     if find_spec("gradio") is None:
         raise UsageError("the page needs a package: pip install 'zerodce-jax[app]'")
     # A service manager stops programs in this way: as good as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory(prefix="zerodce-app-") as place:
+    temporary, prefix = Path(tempfile.gettempdir()), "zerodce-app-"
+    sweep(temporary, prefix)
+    with working_folder(temporary, prefix) as place:
         # Read when the page is made; nothing is sent anywhere.
-        os.environ |= {"GRADIO_TEMP_DIR": place, "GRADIO_ANALYTICS_ENABLED": "False"}
+        os.environ |= {"GRADIO_TEMP_DIR": str(place), "GRADIO_ANALYTICS_ENABLED": "False"}
 
         from zerodce_jax import webapp
         from zerodce_jax.cli.enhancing import make_ready
 
-        page = webapp.build(Path(place), engine=make_ready(engine), max_pixels=max_pixels)
+        page = webapp.build(place, engine=make_ready(engine), max_pixels=max_pixels)
         print(webapp.launch(page, host, port), flush=True)
         try:
             page.block_thread()
