@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,11 +106,13 @@ class Server:
         return found
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("temporary")
+@contextmanager
+def serving(folder: Path, setup: str = "") -> Iterator[Server]:
+    """The page, in a process that keeps what it keeps in a folder."""
+    arguments = ["app", "--port", "0", "--max-pixels", "2000000"]
+    code = f"from zerodce_jax import webapp\nfrom zerodce_jax.cli import main\n{setup}\n"
     process = subprocess.Popen(
-        [sys.executable, "-m", "zerodce_jax", "app", "--port", "0", "--max-pixels", "2000000"],
+        [sys.executable, "-c", f"{code}main({arguments})"],
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"TMPDIR": str(folder)},
@@ -122,6 +124,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
         process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("temporary")
+    with serving(folder) as server:
+        yield server
     # Whatever visitors left behind has gone with the page.
     assert list(folder.glob("zerodce-*")) == []
 
@@ -243,6 +252,100 @@ def test_two_visitors_and_what_they_leave(root: Path, server: Server, drivers: t
     one.wait(lambda: content not in server.files().values())
 
 
+@pytest.mark.slow
+@browser.NEEDED
+def test_names_that_are_taken_and_names_that_are_markup(
+    root: Path, server: Server, drivers: tuple, tmp_path: Path
+) -> None:
+    visit = Visit(drivers[0], server.address)
+    visit.open()
+    other, odd = tmp_path / "coffee.jpg", tmp_path / "_a_ b.jpg"
+    other.write_bytes((root / "examples" / "camera.jpg").read_bytes())
+    odd.write_text("no picture")
+    visit.upload(root / "examples" / "coffee.jpg", other, odd)
+    visit.wait(visit.shown)
+    visit.all("#make")[0].click()
+    results = visit.results()
+    assert sorted(results) == ["coffee-2.jpg", "coffee.jpg", "enhanced.zip"]
+    with Image.open(io.BytesIO(results["coffee-2.jpg"])) as made, Image.open(other) as brought:
+        assert made.size == brought.size
+    with zipfile.ZipFile(io.BytesIO(results["enhanced.zip"])) as archive:
+        assert sorted(archive.namelist()) == ["coffee-2.jpg", "coffee.jpg"]
+    (line,) = visit.wait(lambda: visit.all("#problem p"))
+    assert line.text.startswith("_a_ b.jpg: ")
+
+    # What was made with other settings is no result any more.
+    visit.set("strength", 0.5)
+    visit.wait(lambda: not visit.all("#results a"))
+
+
+@pytest.mark.slow
+@browser.NEEDED
+def test_settings_without_a_number_and_no_photographs(
+    root: Path, server: Server, drivers: tuple
+) -> None:
+    visit = Visit(drivers[0], server.address)
+    visit.open()
+    visit.all("#make")[0].click()
+    visit.wait(lambda: visit.all("#problem")[0].text == "no photographs yet")
+    visit.upload(root / "examples" / "coffee.jpg")
+    visit.wait(visit.shown)
+    field = visit.all("#gamma input[type=number]")[0]
+    field.send_keys(Keys.CONTROL, "a")
+    field.send_keys(Keys.DELETE, Keys.ENTER)
+    visit.wait(lambda: visit.all("#problem")[0].text == "a setting has no number")
+    visit.set("gamma", 1)
+    visit.wait(visit.shown)
+    visit.wait(lambda: visit.all("#problem")[0].text == "")
+    visit.all("#where button")[0].click()
+    buttons = visit.wait(lambda: visit.all("#gain button"))
+    assert [each for each in buttons if each.get_attribute("title") == "Share"] == []
+
+
+@pytest.mark.slow
+@browser.NEEDED
+def test_large_files_are_not_taken(root: Path, drivers: tuple, tmp_path: Path) -> None:
+    visit = Visit(drivers[0], "")
+    with serving(tmp_path, "webapp.LARGEST_FILE = '20kb'") as server:
+        visit.address = server.address
+        visit.open()
+        large = root / "examples" / "coffee.jpg"
+        visit.upload(large)
+        said = visit.wait(lambda: visit.all(".toast-body")[0].text)
+        assert "exceed the maximum allowed size of 20.0 Kb" in said
+        # Nor without the page's own check.
+        body = b"--x\r\nContent-Disposition: form-data; name=files; filename=a.jpg\r\n\r\n"
+        request = urllib.request.Request(
+            f"{server.address}/gradio_api/upload",
+            body + large.read_bytes() + b"\r\n--x--\r\n",
+            {"Content-Type": "multipart/form-data; boundary=x"},
+        )
+        with pytest.raises(urllib.error.HTTPError, match="413"):
+            urllib.request.urlopen(request)
+        assert [len(content) for content in server.files().values() if len(content) > 20000] == []
+        visit.driver.get("about:blank")
+
+
+def test_whoever_computes_waits_for_one_another(python: Callable, tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path\nfrom zerodce_jax import webapp\n"
+        f"page = webapp.build(Path({str(tmp_path)!r}))\n"
+        "events = [each for each in page.fns.values() if each.name in {'show', 'make'}]\n"
+        "print(len(events), {(each.concurrency_id, each.concurrency_limit) for each in events})"
+    )
+    assert python("-c", code).stdout == "10 {('enhancing', 1)}\n"
+
+
+def test_what_a_killed_page_left_is_swept_away(tmp_path: Path) -> None:
+    with serving(tmp_path) as alive:
+        with serving(tmp_path) as server:
+            server.process.kill()
+        assert len(list(tmp_path.glob("zerodce-app-*"))) == 2
+        with serving(tmp_path):
+            assert len(list(tmp_path.glob("zerodce-app-*"))) == 2
+        assert fetched(alive.address)
+
+
 def test_a_missing_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,5 +361,18 @@ def test_an_address_that_is_taken_is_named(python: Callable) -> None:
         port = taken.getsockname()[1]
         result = python("-m", "zerodce_jax", "app", "--port", port)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith(f"zerodce: 127.0.0.1:{port}: ")
-    assert "Traceback" not in result.stderr
+    assert result.stderr == f"zerodce: 127.0.0.1:{port}: Address already in use\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("--port", 99999), 2, "--port must be from 0 to 65535, not 99999"),
+        (("--host", "192.0.2.1"), 1, "192.0.2.1:7860: Cannot assign requested address"),
+    ],
+)
+def test_addresses_that_cannot_be(
+    arguments: tuple, status: int, message: str, python: Callable
+) -> None:
+    result = python("-m", "zerodce_jax", "app", *arguments)
+    assert (result.returncode, result.stderr) == (status, f"zerodce: {message}\n")

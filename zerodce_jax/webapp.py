@@ -8,13 +8,15 @@ pixels. All that a visitor brings and makes lies in a folder of their own, which
 # pyright: reportArgumentType=false, reportPrivateImportUsage=false
 # pyright: reportAttributeAccessIssue=false
 
+import html
 import re
 import secrets
 import shutil
 import socket
 import threading
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,15 @@ SHOWN = 1024
 LARGEST_FILE = "500mb"
 NETWORKS = ("reduced", "fast")
 _TITLE = "Light up dark photographs"
+_STYLE = """
+#page {display: grid; grid-template: auto 1fr / minmax(280px, 1fr) 3fr}
+#preview {grid-area: 1 / 2 / span 2 / auto}
+@media (max-width: 700px) {
+  #page {grid-template: none / 100%}
+  #preview {grid-area: auto}
+}
+"""
+"""On narrow screens one below the other: what is brought, what is shown, and the controls."""
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
@@ -54,8 +65,9 @@ def build(
     visitors = _Visitors(place)
 
     def bring(request: gr.Request, files: list[str] | None) -> Any:
-        visitors.brought(request, files or [])
-        names = [(Path(file).name, file) for file in files or []]
+        files = files or []
+        visitors.brought(request, files)
+        names = list(zip(_distinct(Path(file).name for file in files), files, strict=True))
         return gr.Dropdown(names, value=names[0][1] if names else None, visible=len(names) > 1)
 
     def show(request: gr.Request, file: str | None, network: str, *values: Any) -> tuple[Any, ...]:
@@ -65,7 +77,7 @@ def build(
             before = _shown(Path(file), max_pixels)
             after = enhancer_of(network)(before, **_settings(*values).to_dict())
         except (InputError, UsageError, OSError) as error:
-            return None, None, _without(place, error)
+            return None, None, _lines(place, [error])
         images = (before, after, _gain_map(before, after))
         first, second, third = visitors.keep(request, images)
         visitors.tidy(request)
@@ -77,10 +89,14 @@ def build(
         own = visitors.folder(request) / "enhanced"
         shutil.rmtree(own, ignore_errors=True)
         try:
-            items = plan.plan(files or [], own)
+            if not files:
+                raise UsageError("no photographs yet")
+            items = [item for file in files for item in plan.plan([file], own)]
             settings = _settings(*values)
         except (InputError, UsageError, OSError) as error:
-            return gr.Files(visible=False), _without(place, error)
+            return gr.Files(visible=False), _lines(place, [error])
+        names = _distinct(item.target.name for item in items)
+        items = [replace(item, target=own / name) for item, name in zip(items, names, strict=True)]
         results = list(
             folder.enhance_all(items, enhancer_of(network), settings, max_pixels=max_pixels)
         )
@@ -93,23 +109,17 @@ def build(
                     together.write(file, file.name)
             made.append(archive)
         visitors.tidy(request)
-        problems = [_without(place, result.message) for result in results if result.message]
-        return gr.Files([str(file) for file in made], visible=bool(made)), "\n\n".join(problems)
+        problems = [result.message for result in results if result.message]
+        return gr.Files([str(file) for file in made], visible=bool(made)), _lines(place, problems)
 
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(60, 3600)) as page:
         gr.Markdown(f"# {_TITLE}")
-        with gr.Row():
-            with gr.Column(scale=1, min_width=280):
+        with gr.Row(elem_id="page"):
+            with gr.Column():
                 files = gr.Files(label="Photographs", type="filepath", elem_id="files", height=130)
                 which = gr.Dropdown([], label="Shown", visible=False, elem_id="which")
-                network = gr.Dropdown(
-                    NETWORKS, label="Network", elem_id="network", interactive=True
-                )
-                controls = _controls(enhancer_of(NETWORKS[0]).network.settings)
-                button = gr.Button("Enhance at full size", variant="primary", elem_id="make")
-                results = gr.Files(label="Results", visible=False, elem_id="results")
-            with gr.Column(scale=3):
-                problem = gr.Markdown(elem_id="problem")
+            with gr.Column(elem_id="preview"):
+                problem = gr.HTML(elem_id="problem", padding=False)
                 slider = gr.ImageSlider(
                     label="Before and after", format="png", elem_id="slider", max_height=700
                 )
@@ -117,16 +127,33 @@ def build(
                     gain = gr.Image(
                         label="Brightened 1 (black) to 16 (white) times",
                         format="png",
+                        buttons=["download", "fullscreen"],
                         elem_id="gain",
                     )
-        shown = {"inputs": [which, network, *controls], "outputs": [slider, gain, problem]}
+            with gr.Column():
+                network = gr.Dropdown(
+                    NETWORKS, label="Network", elem_id="network", interactive=True
+                )
+                controls = _controls(enhancer_of(NETWORKS[0]).network.settings)
+                button = gr.Button("Enhance at full size", variant="primary", elem_id="make")
+                results = gr.Files(label="Results", visible=False, elem_id="results")
+        # Whatever computes waits for one another, whoever asked for it.
+        one = {"concurrency_id": "enhancing", "concurrency_limit": 1}
+        shown = {
+            "inputs": [which, network, *controls],
+            "outputs": [slider, gain, problem],
+            **one,
+        }
         files.change(bring, files, which).then(show, **shown)
         network.change(
             lambda name: _values(enhancer_of(name).network.settings), network, controls
         ).then(show, **shown)
         for control in (which, *controls):
             control.input(show, **shown, trigger_mode="always_last", show_progress="hidden")
-        button.click(make, [files, network, *controls], [results, problem])
+        for cause in (files, network, *controls):
+            # What was made otherwise is no result of these.
+            cause.change(lambda: gr.Files(visible=False), None, results, queue=False)
+        button.click(make, [files, network, *controls], [results, problem], **one)
         page.unload(visitors.left)
     return page.queue(default_concurrency_limit=1)
 
@@ -144,11 +171,20 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
 
     Raises:
         InputError: The address cannot be listened on.
+        UsageError: There is no such port.
     """
-    if port == 0:
-        with socket.socket() as free:
-            free.bind((host, 0))
-            port = free.getsockname()[1]
+    if not 0 <= port <= 65535:
+        raise UsageError(f"--port must be from 0 to 65535, not {port}")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        # Gradio does not tell why it could not.
+        with socket.socket(family) as found:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind((host, port))
+            port = found.getsockname()[1]
+    except OSError as error:
+        raise InputError(f"{host}:{port}: {one_line(error)}") from error
+    host = f"[{host}]" if ":" in host else host
     try:
         page.launch(
             server_name=host,
@@ -159,6 +195,7 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
             max_file_size=LARGEST_FILE,
             ssr_mode=False,
             footer_links=[],
+            css=_STYLE,
             # The default ones come from elsewhere.
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         )
@@ -234,12 +271,20 @@ def _controls(settings: EnhanceSettings) -> list[gr.components.Component]:
     exposure, level, strength, gamma, protection, denoise = _values(settings)
     return [
         gr.Radio(["auto", "level", "off"], value=exposure, label="Exposure", elem_id="exposure"),
-        gr.Slider(0.05, 0.95, level, step=0.05, label="Level", elem_id="level"),
-        gr.Slider(0, 2, strength, step=0.05, label="Strength", elem_id="strength"),
-        gr.Slider(0.2, 3, gamma, step=0.05, label="Gamma", elem_id="gamma"),
-        gr.Slider(0, 1, protection, step=0.05, label="Protect highlights", elem_id="protection"),
-        gr.Slider(0, 1, denoise, step=0.05, label="Denoise", elem_id="denoise"),
+        _number(0.05, 0.95, level, label="Level", elem_id="level"),
+        _number(0, 2, strength, label="Strength", elem_id="strength"),
+        _number(0.2, 3, gamma, label="Gamma", elem_id="gamma"),
+        _number(0, 1, protection, label="Protect highlights", elem_id="protection"),
+        _number(0, 1, denoise, label="Denoise", elem_id="denoise"),
     ]
+
+
+def _number(least: float, most: float, value: float, **how: Any) -> gr.Slider:
+    """A number to slide or to type; None where the field is emptied, which Gradio fails at."""
+    slider = gr.Slider(least, most, value, step=0.05, **how)
+    checked = slider.preprocess
+    slider.preprocess = lambda payload: None if payload is None else checked(payload)
+    return slider
 
 
 def _values(settings: EnhanceSettings) -> list[Any]:
@@ -255,9 +300,10 @@ def _values(settings: EnhanceSettings) -> list[Any]:
     ]
 
 
-def _settings(
-    exposure: Any, level: float, strength: float, gamma: float, protection: float, denoise: float
-) -> EnhanceSettings:
+def _settings(exposure: Any, *numbers: float | None) -> EnhanceSettings:
+    level, strength, gamma, protection, denoise = numbers
+    if None in numbers:
+        raise UsageError("a setting has no number")
     return EnhanceSettings(
         exposure=level if exposure == "level" else exposure,
         strength=strength,
@@ -285,6 +331,20 @@ def _gain_map(before: Picture, after: Picture) -> Picture:
     return np.rint(255 * large[:, :, None].repeat(3, -1)).astype(np.uint8)
 
 
-def _without(place: Path, problem: Exception | str) -> str:
-    """A problem in one line, without the folders that files lie in here."""
-    return re.sub(rf"{re.escape(str(place))}/([^/]+/)*", "", one_line(problem))
+def _distinct(names: Iterable[str]) -> list[str]:
+    """Names of which no two are the same: a.jpg, a-2.jpg."""
+    taken: dict[str, None] = {}
+    for name in names:
+        number, other = 1, name
+        while other in taken:
+            number += 1
+            other = f"{Path(name).stem}-{number}{Path(name).suffix}"
+        taken[other] = None
+    return list(taken)
+
+
+def _lines(place: Path, problems: Sequence[Exception | str]) -> str:
+    """Problems, a line each, without the folders that files lie in here."""
+    folders = rf"{re.escape(str(place))}/([^/\s]+/)*"
+    lines = [html.escape(re.sub(folders, "", one_line(problem))) for problem in problems]
+    return "".join(f"<p>{line}</p>" for line in lines)
