@@ -62,7 +62,8 @@ class Follower:
         summary += f", {counts['left']} left" if counts["left"] else ""
         pixels = sum(each.width * each.height * each.frames for each in self._seen)
         rates = f"{pixels / 1e6 / seconds:.2f} megapixels/s"
-        frames = sum(each.frames for each in self._seen if each.item.is_video)
+        done = [each for each in self._seen if each.status == "done"]
+        frames = sum(each.frames for each in done if each.item.is_video)
         if self._video is not None:
             rates += f", {frames} frames"
         if report is not None:
