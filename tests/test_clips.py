@@ -140,6 +140,15 @@ def test_frames_follow_one_another(tmp_path: Path) -> None:
     assert seen == [("a.mp4", n, 5) for n in range(1, 6)] + [("b.mp4", n, 3) for n in range(1, 4)]
 
 
+def test_a_file_that_cannot_be_read_on_is_named_once(tmp_path: Path) -> None:
+    small = write(tmp_path / "a.ts", frames(9))
+    large = write(tmp_path / "b.ts", frames(9, height=120))
+    both = tmp_path / "both.ts"
+    both.write_bytes(small.read_bytes() + large.read_bytes())
+    (result,) = enhanced(both, out=tmp_path / "out")
+    assert result.message == f"{both}: frames of several sizes are not handled"
+
+
 def test_without_the_package_it_is_named(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,7 +182,9 @@ def test_an_interruption_leaves_no_file(
     assert run("enhance", film.parent, "-o", tmp_path / "out", "--report", report) == 130
     assert list((tmp_path / "out").iterdir()) == []
     assert rows_of(report) == [("film.mp4", "left"), ("later.mp4", "left")]
-    assert "0 done, 0 skipped, 0 failed, 2 left" in capsys.readouterr().out
+    summary = capsys.readouterr().out
+    assert "0 done, 0 skipped, 0 failed, 2 left" in summary
+    assert ", 0 frames)" in summary
 
 
 def test_raw_frames() -> None:

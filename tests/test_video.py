@@ -261,6 +261,11 @@ def test_odd_sides(tmp_path: Path) -> None:
     copied(source, tmp_path / "b.webm", Encoding())
     copied(source, tmp_path / "c.mp4", Encoding("h264"))
     assert told(tmp_path / "b.webm")["size"] == told(tmp_path / "c.mp4")["size"] == (161, 91)
+    for codec, wanted in (("h264", "yuv420p"), ("hevc", "yuv422p10le")):
+        message = rf"{codec} holds no odd sides \(161\) as {wanted}"
+        with pytest.raises(InputError, match=message):
+            copied(source, tmp_path / "d.mkv", Encoding(codec, pixel_format=wanted))
+    copied(source, tmp_path / "d.mkv", Encoding("vp9", pixel_format="yuv420p"))
 
 
 def test_transparency_is_told_of(tmp_path: Path) -> None:
@@ -335,6 +340,73 @@ def test_damage_on_the_way_is_told_of(tmp_path: Path) -> None:
     left = len(told(tmp_path / "c.mkv")["times"])
     assert left in {8, 9}
     assert notes == ([] if left == 9 else ["1 of its packets could not be decoded"])
+
+
+def test_a_file_that_ends_too_early_is_told_of(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.mp4", frames(75), audio=None)
+    # Which puts the table of frames first.
+    assert copied(source, tmp_path / "whole.mp4") == []
+    data = (tmp_path / "whole.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])
+    (note,) = copied(tmp_path / "cut.mp4", tmp_path / "b.mp4")
+    left = len(told(tmp_path / "b.mp4")["times"])
+    assert 25 < left < 70
+    assert note == f"ends after {left / 25:.1f} s of the 3.0 s that it promises"
+    with av.open(str(tmp_path / "b.mp4")) as file:
+        (stream,) = file.streams.video
+        # The last frame does not stand for all that is missing.
+        assert stream.duration * stream.time_base == pytest.approx(left / 25, abs=0.05)
+
+
+def test_a_long_last_frame_is_no_early_end(tmp_path: Path) -> None:
+    times = [*range(0, 36_000, 3600), 360_000]
+    source = write(tmp_path / "a.mp4", frames(11), times=times, audio=None)
+    assert copied(source, tmp_path / "b.mp4") == []
+    assert copied(tmp_path / "b.mp4", tmp_path / "c.mp4") == []
+    assert told(tmp_path / "c.mp4")["times"] == told(source)["times"]
+
+
+def test_what_an_edit_list_leaves_out_is_not_counted(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.mp4", frames(75), audio=None, options={"bf": "0", "g": "50"})
+    with (
+        av.open(str(source)) as before,
+        av.open(
+            str(tmp_path / "b.mp4"), "w", container_options={"avoid_negative_ts": "disabled"}
+        ) as after,
+    ):
+        made = after.add_stream_from_template(before.streams.video[0], opaque=True)
+        for packet in before.demux():
+            if packet.size:
+                packet.pts, packet.dts = packet.pts - 99_000, packet.dts - 99_000
+                packet.stream = made
+                after.mux(packet)
+    with Reader(tmp_path / "b.mp4", max_pixels=MAX_PIXELS) as reader:
+        assert reader.stream.frames == 75
+        assert reader.count in {47, 48}
+        assert len(list(reader.frames())) == 47
+        assert reader.notes == []
+
+
+def test_further_videos_are_told_of(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.mp4", frames(3), audio=None)
+    with av.open(str(source)) as before, av.open(str(tmp_path / "b.mkv"), "w") as after:
+        video = before.streams.video[0]
+        streams = [after.add_stream_from_template(video, opaque=True) for _ in range(2)]
+        for packet in [each for each in before.demux() if each.size]:
+            again = av.Packet(bytes(packet))
+            again.pts, again.dts, again.time_base = packet.pts, packet.dts, packet.time_base
+            again.is_keyframe = packet.is_keyframe
+            for stream, each in zip(streams, (packet, again), strict=True):
+                each.stream = stream
+                after.mux(each)
+    notes = copied(tmp_path / "b.mkv", tmp_path / "c.mkv")
+    assert notes == ["its further video stream is copied as it is"]
+
+
+def test_rgb_that_does_not_stay_rgb_is_told_of(tmp_path: Path) -> None:
+    kind = {"codec": "libx264rgb", "pixel_format": "rgb24", "color": {"colorspace": 0}}
+    source = write(tmp_path / "a.mkv", frames(3), audio=None, **kind)
+    assert copied(source, tmp_path / "b.mkv") == ["its RGB becomes yuv444p"]
 
 
 def test_names_of_every_kind(tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ _LIMITED, _FULL = 1, 2
 _HD = 720
 _NEVER_REORDERED = 2
 """Frames so few that no encoder shows them in another order than it writes them."""
+_SHORT = 0.5
+"""Seconds that a file may lack of the length that it states."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Reader:
             raise InputError(f"{path}: not a file")
         self.copied: deque[Packet] = deque()
         self.notes: list[str] = []
-        self._damaged = 0
+        self._damaged = self._end = 0
         with naming(path):
             self.container = av.open(
                 f"file:{path}",
@@ -176,10 +178,11 @@ class Reader:
     @property
     def count(self) -> int | None:
         """How many frames there are, by what the file says; None where it says nothing."""
-        if self.stream.frames:
-            return self.stream.frames
+        # Not by their number, which counts those that an edit list leaves out.
         if self.stream.duration:
             return round(self.stream.duration * self.time_base * self.rate)
+        if self.stream.frames:
+            return self.stream.frames
         return round(self.container.duration / 1e6 * self.rate) if self.container.duration else None
 
     def frames(self) -> Iterator[Frame]:
@@ -195,9 +198,14 @@ class Reader:
                 # What the file says of durations goes by the order of decoding.
                 yield replace(before, duration=after.pts - before.pts)
                 before = after
-            if self.stream.duration:
-                end = (self.stream.start_time or 0) + self.stream.duration
-                before = replace(before, duration=max(end - before.pts, 1))
+            start, stated = self.stream.start_time or 0, self.stream.duration or 0
+            missing = start + stated - max(self._end, before.pts + before.duration)
+            if missing * self.time_base > max(_SHORT, 2 / self.rate):
+                whole = float(stated * self.time_base)
+                there = whole - float(missing * self.time_base)
+                self.notes.append(f"ends after {there:.1f} s of the {whole:.1f} s that it promises")
+            elif stated:
+                before = replace(before, duration=max(start + stated - before.pts, 1))
             yield before
         if self._damaged:
             self.notes.append(f"{self._damaged} of its packets could not be decoded")
@@ -222,6 +230,9 @@ class Reader:
                 if packet.size:
                     self.copied.append(packet)
                 continue
+            if packet.pts is not None:
+                # Of packets: the long frame at the end may have lent its length to another.
+                self._end = max(self._end, packet.pts + (packet.duration or 0))
             try:
                 yield from self.stream.decode(packet if packet.size else None)
             except InvalidDataError:
@@ -441,7 +452,7 @@ class Writer:
     def _copy(self, stream: Any) -> None:
         """Make place for a stream whose packets are copied."""
         from av.error import FFmpegError
-        from av.stream import Discard
+        from av.stream import Discard, Disposition
 
         if stream.discard is Discard.all:
             # Such as the track that MP4 keeps chapters in, which is written from them.
@@ -455,6 +466,8 @@ class Writer:
             )
         else:
             self._streams[stream.index] = made
+            if stream.type == "video" and not stream.disposition & Disposition.attached_pic:
+                self.notes.append("its further video stream is copied as it is")
 
     def _pixel_format(self, codec: Codec, wanted: str | None) -> str:
         from av.codec.codec import Codec as AnyCodec
@@ -465,16 +478,24 @@ class Writer:
             for each in AnyCodec(_ENCODERS[codec].name, "w").video_formats or []
             if not each.name.startswith("yuvj") and not any(c.is_alpha for c in each.components)
         }
+        first = self._reader.first
+        # Which want even sides where they halve the chroma.
+        even = codec in {"h264", "hevc"}
         if wanted is not None:
             if wanted not in formats:
                 raise InputError(f"{codec} knows no pixel format {wanted}; {', '.join(formats)}")
+            chosen = formats[wanted]
+            for length, halved in (
+                (first.width, chosen.chroma_width(2) == 1),
+                (first.height, chosen.chroma_height(2) == 1),
+            ):
+                if even and halved and length % 2:
+                    raise InputError(f"{codec} holds no odd sides ({length}) as {wanted}")
             return wanted
-        first = self._reader.first
         if any(component.is_alpha for component in first.format.components):
             self.notes.append("its transparency is left out")
         name = first.format.name.replace("yuvj", "yuv").replace("yuva", "yuv")
-        if codec in {"h264", "hevc"} and (first.width % 2 or first.height % 2):
-            # Which want even sides where they halve the chroma.
+        if even and (first.width % 2 or first.height % 2):
             name = name.replace("420", "444").replace("422", "444")
         if name in formats:
             return name
@@ -485,6 +506,8 @@ class Writer:
             part.bits for part in first.format.components
         ):
             self.notes.append(f"{codec} keeps {best.components[0].bits} bits of its pixels")
+        if first.format.is_rgb and not best.is_rgb:
+            self.notes.append(f"its RGB becomes {best.name}")
         return best.name
 
 
@@ -496,17 +519,23 @@ def _av() -> Any:
     return av
 
 
+class _NamedError(InputError):
+    """One that names its file."""
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Turn what FFmpeg says into one line that names the file."""
+    """Turn what FFmpeg says into one line that names the file: the innermost, of several."""
     from av.error import FFmpegError
 
     try:
         yield
+    except _NamedError:
+        raise
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise _NamedError(f"{path}: {error}") from error
     except FFmpegError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
+        raise _NamedError(f"{path}: {error.strerror}") from error
 
 
 def _options(codec: Codec, quality: float | None) -> dict[str, str]:
