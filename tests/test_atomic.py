@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from zerodce_jax.atomic import TEMPORARY_PREFIX, replacing, sweep
+from zerodce_jax.errors import one_line
 
 WRITER = """
 import sys
@@ -265,3 +266,9 @@ def test_sweeping_and_writing_side_by_side_loses_nothing(
     expected = sorted(f"{i}-{j}-{k}" for i in range(2) for j in range(2) for k in range(150))
     assert names_in(folder) == expected
     assert [(folder / name).read_text() for name in expected] == expected
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "no/such/x.onnx"):
+        pass
+    assert one_line(caught.value) == f"{tmp_path}/no/such: No such file or directory"

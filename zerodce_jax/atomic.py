@@ -59,7 +59,12 @@ def sweep(folder: Path, prefix: str = TEMPORARY_PREFIX) -> None:
 def working_folder(parent: Path, prefix: str = TEMPORARY_PREFIX) -> Iterator[Path]:
     """A new private folder, locked for as long as this process lives and works in it."""
     while True:
-        workplace = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        try:
+            workplace = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        except OSError as error:
+            # It is not for the name that was made up that this cannot be.
+            error.filename = str(parent)
+            raise
         # Another process may be sweeping it away before it is locked: wait for that, and make
         # another one.
         lock = _lock(workplace, wait=True)

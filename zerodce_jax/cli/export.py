@@ -83,3 +83,4 @@ def _check_format(target: Path, size: tuple[int, int] | None) -> None:
             raise UsageError(f"{target.suffix} needs packages: pip install {command}")
     # LiteRT's libraries tell what they do.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
