@@ -125,8 +125,12 @@ def _one_line_errors(address: str, file: str) -> Iterator[None]:
         if error.response.status_code in (401, 403):
             raise InputError(f"{address}: not allowed with this token; hf auth login") from error
         raise InputError(f"{address}: {one_line(error)}") from error
-    # Errors of the connection itself are no OSErrors.
-    except (errors.HTTPError, OSError, ValueError) as error:
+    # Errors of the connection itself are no OSErrors, but of the library that this client is on.
+    except (
+        errors.HTTPError,  # pyright: ignore[reportPrivateImportUsage]
+        OSError,
+        ValueError,
+    ) as error:
         raise InputError(f"{address}: {one_line(error)}") from error
     finally:
         if quiet:
