@@ -202,7 +202,7 @@ class Reader:
             missing = start + stated - max(self._end, before.pts + before.duration)
             if missing * self.time_base > max(_SHORT, 2 / self.rate):
                 whole = float(stated * self.time_base)
-                there = whole - float(missing * self.time_base)
+                there = float((before.pts + before.duration - start) * self.time_base)
                 self.notes.append(f"ends after {there:.1f} s of the {whole:.1f} s that it promises")
             elif stated:
                 before = replace(before, duration=max(start + stated - before.pts, 1))
