@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Shaped
 
 from zerodce_jax import photo
-from zerodce_jax.atomic import replacing, sweep
+from zerodce_jax.atomic import replacing
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.errors import InputError, UsageError, one_line
 from zerodce_jax.photo import Photo
 from zerodce_jax.plan import Item, is_done
+from zerodce_jax.storage import Files
 
 if TYPE_CHECKING:
     from zerodce_jax.enhancer import Enhancer
@@ -55,6 +56,8 @@ def enhance_all(
     fail_fast: bool = False,
     strip: bool = False,
     max_pixels: int = photo.MAX_PIXELS,
+    source: Files = photo,
+    target: Files = photo,
 ) -> Generator[Result, None, None]:
     """Enhance files; one that fails does not keep the others from it.
 
@@ -71,6 +74,8 @@ def enhance_all(
         fail_fast: Whether to leave everything else once an item failed.
         strip: Whether to leave out EXIF, XMP, texts and resolution.
         max_pixels: Pixels of the largest picture that is decoded.
+        source: Where pictures are read.
+        target: Where results are written; `overwrite` is needed where that is elsewhere.
 
     Returns:
         An iterator over the results, in the order of the items, each once its file is written.
@@ -87,6 +92,8 @@ def enhance_all(
         enhancer,
         settings,
         _Limits(jobs, overwrite=overwrite, strip=strip, max_pixels=max_pixels),
+        source,
+        target,
         fail_fast=fail_fast,
     )
 
@@ -132,14 +139,16 @@ def _enhance_all(
     enhancer: "Enhancer",
     settings: EnhanceSettings,
     limits: _Limits,
+    source: Files,
+    target: Files,
     *,
     fail_fast: bool,
 ) -> Generator[Result, None, None]:
     for folder in {item.target.parent for item in items}:
-        sweep(folder)
+        target.sweep(folder)
     interrupted = False
     with ThreadPoolExecutor(limits.jobs) as pool:
-        line = _Line(items, enhancer, settings, limits, pool)
+        line = _Line(items, enhancer, settings, limits, pool, source, target)
         try:
             for result in line.results():
                 yield result
@@ -171,14 +180,14 @@ class _Job:
         seconds = time.perf_counter() - self.start
         return Result(self.item, "failed", seconds, message=one_line(error))
 
-    def write(self, opened: Photo) -> Result:
+    def write(self, opened: Photo, source: Files, target: Files) -> Result:
         try:
-            losses = photo.write(self.item.target, opened)
+            losses = target.write(self.item.target, opened)
         except (InputError, OSError) as error:
             return self.failed(error)
         height, width = opened.pixels.shape[:2]
         notes = "; ".join([*opened.notes, *losses])
-        message = one_line(f"{self.item.source}: {notes}") if notes else ""
+        message = one_line(f"{source.name(self.item.source)}: {notes}") if notes else ""
         seconds = time.perf_counter() - self.start
         return Result(self.item, "done", seconds, width, height, message)
 
@@ -193,10 +202,13 @@ class _Line:
         settings: EnhanceSettings,
         limits: _Limits,
         pool: ThreadPoolExecutor,
+        source: Files,
+        target: Files,
     ) -> None:
         self._items = deque(items)
         self._enhancer, self._settings = enhancer, settings
         self._limits, self._pool = limits, pool
+        self._source, self._target = source, target
         # Jobs that were begun and not reported; of these, the ones in the first two stages.
         self._begun: deque[_Job] = deque()
         self._reading: deque[_Job] = deque()
@@ -210,7 +222,7 @@ class _Line:
                 job = self._enhancing.popleft()
                 assert job.opened is not None
                 opened, job.opened = replace(job.opened, pixels=pixels), None
-                job.writing = self._pool.submit(job.write, opened)
+                job.writing = self._pool.submit(job.write, opened, self._source, self._target)
                 del opened, pixels
                 yield from self._finished(still_writing=self._limits.jobs)
             yield from self._finished(still_writing=0)
@@ -259,7 +271,7 @@ class _Line:
             self._held = None
             self._in_hand += job.pixels
             job.reading = self._pool.submit(
-                photo.read, job.item.source, max_pixels=self._limits.max_pixels
+                self._source.read, job.item.source, max_pixels=self._limits.max_pixels
             )
             self._reading.append(job)
 
@@ -275,7 +287,9 @@ class _Line:
                 job.result = Result(item, "skipped")
             else:
                 try:
-                    width, height = photo.size(item.source, max_pixels=self._limits.max_pixels)
+                    width, height = self._source.size(
+                        item.source, max_pixels=self._limits.max_pixels
+                    )
                 except (InputError, OSError) as error:
                     job.result = job.failed(error)
                 else:

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont, JpegImagePlugin, UnidentifiedImageE
 
 from zerodce_jax import metadata, png, tiff
 from zerodce_jax.atomic import replacing
+from zerodce_jax.atomic import sweep as sweep  # part of what `storage.Files` asks for
 from zerodce_jax.errors import InputError, one_line
 from zerodce_jax.metadata import Metadata
 
@@ -119,6 +120,21 @@ def largest_file(max_pixels: int) -> int:
     return 16 * max_pixels + (1 << 28)
 
 
+def check_file(size: int, max_pixels: int) -> None:
+    """Refuse a file of so many bytes that it cannot be a picture of that many pixels.
+
+    Raises:
+        InputError: It is larger than `largest_file`.
+    """
+    if size > largest_file(max_pixels):
+        raise InputError(f"{size:,} bytes are too large for a picture")
+
+
+def name(path: Path) -> str:
+    """What a file is called in messages."""
+    return str(path)
+
+
 def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height that a file promises, in pixels, before it is turned upright.
 
@@ -127,6 +143,18 @@ def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         OSError: The file cannot be read.
     """
     with _opened(path, max_pixels) as file:
+        return measure(file, max_pixels=max_pixels)
+
+
+def measure(
+    file: io.BytesIO | io.BufferedReader, *, max_pixels: int = MAX_PIXELS
+) -> tuple[int, int]:
+    """Width and height that the content of an image file promises; see `size`.
+
+    Raises:
+        InputError: As for `size`, without the name of a file.
+    """
+    with _refusing():
         if file.read(4) in tiff.SIGNATURES:
             file.seek(0)
             return _tiff_directory(file.read(), max_pixels).size
@@ -206,11 +234,8 @@ def write(path: Path, photo: Photo) -> tuple[str, ...]:
         InputError: The format cannot hold this picture at all, or is not written.
         OSError: The file cannot be written.
     """
-    kind = format_of(path)
-    if kind is None:
-        raise InputError(f"{path}: no image format goes by the suffix {path.suffix!r}")
-    with _named(path):
-        data, losses = encode(photo, kind)
+    with named(path):
+        data, losses = encode_as(path, photo)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with replacing(path) as temporary:
@@ -220,6 +245,18 @@ def write(path: Path, photo: Photo) -> tuple[str, ...]:
         error.filename = str(path)
         raise
     return losses
+
+
+def encode_as(path: Path, photo: Photo) -> tuple[bytes, tuple[str, ...]]:
+    """Encode a photograph in the format that a file's name stands for; see `encode`.
+
+    Raises:
+        InputError: No format goes by that name, or as for `encode`.
+    """
+    kind = format_of(path)
+    if kind is None:
+        raise InputError(f"no image format goes by the suffix {path.suffix!r}")
+    return encode(photo, kind)
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -557,27 +594,27 @@ def _register_heif() -> None:
 
 
 @contextmanager
+def named(file: object) -> Iterator[None]:
+    """Put a file before what goes wrong with it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+
+
+@contextmanager
 def _opened(path: Path, max_pixels: int) -> Iterator[io.BufferedReader]:
     """Open an image file for reading; what goes wrong with it names it."""
-    with _named(path), _refusing():
+    with named(path), _refusing():
         # Told from its status: opening a pipe waits for ever.
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise InputError("is a folder, not an image")
         if not stat.S_ISREG(status.st_mode):
             raise InputError("is no regular file; '-' reads from standard input")
-        if status.st_size > largest_file(max_pixels):
-            raise InputError(f"{status.st_size:,} bytes are too large for a picture")
+        check_file(status.st_size, max_pixels)
         with path.open("rb") as file:
             yield file
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class Item:
     @property
     def is_video(self) -> bool:
         """Whether the name of the source is that of a video."""
-        return _is_video(self.source)
+        return is_video(self.source)
 
 
 def plan(
@@ -61,16 +61,16 @@ def plan(
             the place of its source, or a video would become a picture.
     """
     inputs = [Path(name) for name in inputs]
-    found = [pair for given in inputs for pair in _find(given, output)]
+    found = [pair for given in inputs for pair in find(given, output)]
     one = len(found) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112
-    if one and (photo.format_of(output) or _is_video(output)):
+    if one and (photo.format_of(output) or is_video(output)):
         items = [Item(found[0].source, output)]
         _refuse_other_kind(items[0])
     else:
         if output.is_file():
             raise UsageError(f"{output}: is a file; several results need a folder")
         items = [
-            replace(item, target=output / _renamed(item.target, suffix, format)) for item in found
+            replace(item, target=output / renamed(item.target, suffix, format)) for item in found
         ]
         made = {os.path.realpath(item.target) for item in items}
         items = [item for item in items if os.path.realpath(item.source) not in made or not suffix]
@@ -111,11 +111,16 @@ def is_done(item: Item) -> bool:
     return os.path.lexists(item.target)
 
 
-def _find(given: Path, output: Path) -> Iterator[Item]:
-    """Yield what an input stands for, each with its path below the output."""
+def find(given: Path, output: Path | None) -> Iterator[Item]:
+    """Yield what an input stands for, each with its path below the output.
+
+    Args:
+        given: A file, a folder or a glob pattern.
+        output: A folder that is not searched, where it lies below `given`.
+    """
     if os.path.isdir(given):  # noqa: PTH112 (which says no where it may not look)
         problems: list[OSError] = []
-        below_output = os.path.realpath(output)
+        below_output = os.path.realpath(output) if output is not None else None
         for folder, folders, files in os.walk(given, onerror=problems.append):
             yield from _problems(problems)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -125,7 +130,7 @@ def _find(given: Path, output: Path) -> Iterator[Item]:
                 continue
             for name in sorted(files):
                 path = Path(folder, name)
-                known = photo.format_of(path) or _is_video(path)
+                known = photo.format_of(path) or is_video(path)
                 if known and not name.startswith("."):
                     yield Item(path, path.relative_to(given))
         yield from _problems(problems)
@@ -150,8 +155,9 @@ def _name(path: Path) -> Path:
     return Path(os.path.basename(os.path.abspath(path)) or "_")  # noqa: PTH100, PTH119
 
 
-def _renamed(relative: Path, suffix: str, kind: Literal["keep"] | photo.Format) -> Path:
-    if _is_video(relative):
+def renamed(relative: Path, suffix: str, kind: Literal["keep"] | photo.Format) -> Path:
+    """What the result of a picture or a video is called; see `plan`."""
+    if is_video(relative):
         ending = relative.suffix if relative.suffix.lower() in _VIDEOS_WRITTEN else ".mkv"
         return relative.with_name(f"{relative.stem}{suffix}{ending}")
     known = photo.format_of(relative)
@@ -160,14 +166,15 @@ def _renamed(relative: Path, suffix: str, kind: Literal["keep"] | photo.Format) 
     return relative.with_name(f"{relative.stem}{suffix}{ending}")
 
 
-def _is_video(path: Path) -> bool:
+def is_video(path: Path) -> bool:
+    """Whether a name is that of a video."""
     return path.suffix.lower() in _VIDEOS_READ
 
 
 def _refuse_other_kind(item: Item) -> None:
     if item.is_video and item.target.suffix.lower() not in _VIDEOS_WRITTEN:
         raise UsageError(f"{item.target}: a video becomes one of {', '.join(_VIDEOS_WRITTEN)}")
-    if photo.format_of(item.source) and _is_video(item.target):
+    if photo.format_of(item.source) and is_video(item.target):
         raise UsageError(f"{item.target}: a picture does not become a video")
 
 

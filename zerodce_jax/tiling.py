@@ -16,6 +16,9 @@ from jaxtyping import Shaped
 from zerodce_jax.config import NetworkConfig
 from zerodce_jax.errors import UsageError
 
+MOST_CORES = 16
+"""Tiles in hand at one time; each takes some 60 MB, and beyond that memory is what limits them."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -86,10 +89,15 @@ def tile_side(tile: int, config: NetworkConfig) -> int:
 
 
 def cores() -> int:
-    """How many tiles a CPU should work on at one time: one for each core, and no more than 16."""
-    # Each takes some 60 MB, and beyond that memory is what limits them.
+    """How many tiles a CPU should work on at one time: one for each core, up to `MOST_CORES`.
+
+    Fewer where OMP_NUM_THREADS says so, by which several processes share a machine.
+    """
+    told = os.environ.get("OMP_NUM_THREADS", "")
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(16, usable or 1)
+    if told.isdecimal() and int(told):
+        usable = min(int(told), usable or 1)
+    return min(MOST_CORES, usable or 1)
 
 
 def tiles(height: int, width: int, *, size: int, halo: int) -> Iterator[Tile]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import tyro
 
 from zerodce_jax.cli.app import app
+from zerodce_jax.cli.cluster import cluster
 from zerodce_jax.cli.convert import convert
 from zerodce_jax.cli.enhance import enhance
 from zerodce_jax.cli.evaluate import evaluate
@@ -22,6 +23,7 @@ from zerodce_jax.errors import InputError, UsageError, one_line
 
 COMMANDS = {
     "enhance": enhance,
+    "cluster": cluster,
     "convert": convert,
     "train": train,
     "evaluate": evaluate,

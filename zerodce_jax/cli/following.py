@@ -56,21 +56,18 @@ class Follower:
         Raises:
             KeyboardInterrupt: One had struck.
         """
-        seconds = time.perf_counter() - self._start
         counts = Counter(result.status for result in self._seen)
-        summary = ", ".join(f"{counts[each]} {each}" for each in ("done", "skipped", "failed"))
-        summary += f", {counts['left']} left" if counts["left"] else ""
         pixels = sum(each.width * each.height * each.frames for each in self._seen)
-        rates = f"{pixels / 1e6 / seconds:.2f} megapixels/s"
+        rates = ""
         done = [each for each in self._seen if each.status == "done"]
         frames = sum(each.frames for each in done if each.item.is_video)
         if self._video is not None:
-            rates += f", {frames} frames"
+            rates = f", {frames} frames"
         if report is not None:
             from zerodce_jax import folder
 
             folder.write_report(report, self._seen)
-        print(f"{summary} in {seconds:.1f} s ({rates})")
+        print(summary(counts, pixels, time.perf_counter() - self._start, rates))
         if self._interrupted:
             raise KeyboardInterrupt
         return 1 if counts["failed"] else 0
@@ -113,6 +110,20 @@ class Follower:
         note = "" if result.status == "failed" else "note: "
         with tqdm.external_write_mode(file=sys.stderr):
             say(f"{note}{result.message}")
+
+
+def summary(counts: "Counter[str]", pixels: int, seconds: float, rates: str = "") -> str:
+    """One line on a whole run.
+
+    Args:
+        counts: How many items there are of each status.
+        pixels: That were written.
+        seconds: That it took.
+        rates: What else there is to say of its speed.
+    """
+    said = ", ".join(f"{counts[each]} {each}" for each in ("done", "skipped", "failed"))
+    said += f", {counts['left']} left" if counts["left"] else ""
+    return f"{said} in {seconds:.1f} s ({pixels / 1e6 / seconds:.2f} megapixels/s{rates})"
 
 
 def say(line: str) -> None:

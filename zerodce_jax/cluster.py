@@ -1,0 +1,417 @@
+"""Many photographs on many machines: Ray deals batches of names to actors with a network each.
+
+Scheduling, and doing again what a lost actor or machine had in hand, is Ray's. A batch that is done
+again leaves alone what its lost attempt had written: a result that is no longer what it was when
+the work was planned.
+"""
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from zerodce_jax import folder, photo, plan
+from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.convert import Network
+from zerodce_jax.enhancer import EngineName, Enhancer, choose_engine
+from zerodce_jax.errors import InputError, UsageError, one_line
+from zerodce_jax.folder import Result
+from zerodce_jax.plan import Item
+from zerodce_jax.storage import Folder
+from zerodce_jax.tiling import MOST_CORES, cores
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ATTEMPTS = 3
+"""Times that a batch is done again whose actor was lost."""
+_GAVE_UP = "each worker process that took it was lost (out of memory?); Ray's logs may tell"
+
+
+@dataclass
+class Work:
+    """What there is to do: names alone, since there may be millions."""
+
+    source: Folder
+    target: Folder
+    names: list[bytes] = field(default_factory=list)
+    """Of the pictures to enhance, below the source."""
+    targets: list[bytes] = field(default_factory=list)
+    """Of their results, below the target."""
+    stamps: list[int | None] = field(default_factory=list)
+    """Of results that are there already, and are to be made anew."""
+    skipped: list[bytes] = field(default_factory=list)
+    """Results that are there already."""
+    problems: list[Item] = field(default_factory=list)
+    """What could not be searched."""
+    videos: int = 0
+    """How many were left out."""
+
+    def __len__(self) -> int:
+        return len(self.names) + len(self.skipped) + len(self.problems)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How pictures are enhanced, on which actors."""
+
+    settings: EnhanceSettings
+    engine: EngineName = "auto"
+    actors: int | None = None
+    """None is one for each machine (or 16 of its cores), or as many as the GPUs are enough for."""
+    gpus: float = 0
+    """Of each actor."""
+    batch: int = 16
+    """Pictures that an actor takes at one time."""
+    strip: bool = False
+    max_pixels: int = photo.MAX_PIXELS
+
+
+def plan_work(
+    source: Folder,
+    target: Folder,
+    *,
+    format: Literal["keep"] | photo.Format = "keep",  # noqa: A002
+    overwrite: bool = False,
+) -> Work:
+    """Find out what there is to do, listing both folders once.
+
+    Args:
+        source: Searched for pictures, as by `plan.plan`.
+        target: The folder for the results; what lies there is left out of the search.
+        format: The format of the results, as for `plan.plan`.
+        overwrite: Whether to make results anew that exist already.
+
+    Raises:
+        UsageError: There are no pictures, or two results would have one name, or both folders are
+            one.
+        InputError: A folder cannot be listed.
+    """
+    if source == target:
+        raise UsageError(f"{source.files.name(source.root)}: results need a folder of their own")
+    work, stamps, taken = Work(source, target), target.stamps(), set()
+    for item in source.find(target):
+        if item.problem:
+            work.problems.append(item)
+            continue
+        if item.is_video:
+            work.videos += 1
+            continue
+        result = plan.renamed(item.target, "", format)
+        name, made = os.fsencode(item.target), os.fsencode(result)
+        if made in taken:
+            address = target.files.name(target.root / result)
+            raise UsageError(f"{address}: two pictures would be written there")
+        taken.add(made)
+        stamp = stamps.get(str(result))
+        if stamp is not None and not overwrite:
+            work.skipped.append(made)
+            continue
+        work.names.append(name)
+        # Most names are the same on both sides: one object for both.
+        work.targets.append(name if name == made else made)
+        work.stamps.append(stamp)
+    if not work:
+        raise UsageError(f"no pictures in {source.files.name(source.root)}")
+    return work
+
+
+@contextmanager
+def session(address: str | None) -> Iterator[None]:
+    """Join a Ray cluster, or start Ray on this machine alone, without a word of its own.
+
+    Args:
+        address: ``HOST:PORT``, ``auto`` for a cluster of which this machine is a part, or None.
+
+    Raises:
+        InputError: No cluster answers there.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # What its processes written in C++ tell.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # As ever: an actor without a GPU sees none.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    import ray
+
+    quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
+    try:
+        if address is None:
+            # Not a cluster that happens to run here or to be named by RAY_ADDRESS.
+            ray.init("local", include_dashboard=False, **quiet)
+        else:
+            ray.init(address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+        raise InputError(f"Ray: {address or 'this machine'}: {_first_line(error)}") from error
+    _quiet()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def enhance_all(work: Work, network: Network, options: Options) -> Generator[Result, None, None]:
+    """Enhance pictures on a Ray cluster, within a `session`; one that fails stops no other.
+
+    Args:
+        work: What to do.
+        network: Sent to every actor.
+        options: How.
+
+    Yields:
+        The results as they come: problems and what is skipped first. Where a KeyboardInterrupt
+        strikes, the rest is given as left before it is raised.
+
+    Raises:
+        UsageError: An option is out of range.
+        InputError: Ray gives up.
+    """
+    left = bytearray(b"\1") * len(work.names)
+    interrupted = False
+    try:
+        for problem in work.problems:
+            yield Result(problem, "failed", message=problem.problem)
+        for name in work.skipped:
+            path = work.target.root / os.fsdecode(name)
+            yield Result(Item(path, path), "skipped")
+        # What takes its worker process along takes no other picture along the second time.
+        for size in (options.batch, 1):
+            rows = [i for i, is_left in enumerate(left) if is_left]
+            for row, result in _enhanced(work, rows, network, options, size) if rows else ():
+                if left[row]:
+                    left[row] = 0
+                    yield result
+    except KeyboardInterrupt:
+        interrupted = True
+    for row, is_left in enumerate(left):
+        if is_left:
+            item = _item(work, row)
+            gave_up = f"{work.source.files.name(item.source)}: {_GAVE_UP}"
+            yield Result(item, "left") if interrupted else Result(item, "failed", message=gave_up)
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def report(target: Folder, path: Path, work: Work) -> Iterator[Any]:
+    """Collect what becomes of each file, and write it as Parquet at the end.
+
+    Args:
+        target: Where the report goes.
+        path: Of the report.
+        work: What the results are about.
+
+    Yields:
+        A function that takes one result; memory does not grow by it.
+
+    Raises:
+        InputError: The report cannot be written.
+        OSError: As before.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    texts = ("source", "target", "status", "message")
+    schema = pa.schema(
+        [(name, pa.string()) for name in texts]
+        + [("seconds", pa.float32()), ("width", pa.int32()), ("height", pa.int32())]
+    )
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryFile() as file:
+        with pq.ParquetWriter(file, schema) as writer:
+
+            def add(result: Result) -> None:
+                names = (work.source.files.name, work.target.files.name)
+                rows.append(
+                    {
+                        "source": _text(names[0](result.item.source)),
+                        "target": _text(names[1](result.item.target)),
+                        "status": result.status,
+                        "seconds": result.seconds,
+                        "width": result.width,
+                        "height": result.height,
+                        "message": result.message,
+                    }
+                )
+                if len(rows) == 4096:
+                    flush()
+
+            def flush() -> None:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+                rows.clear()
+
+            yield add
+            flush()
+        file.seek(0)
+        target.put(path, file)
+
+
+class _Actor:
+    """Holds one network, and enhances batches of pictures with it."""
+
+    def __init__(self, work: Work, network: Network, options: Options) -> None:
+        photo.quiet_decoders()
+        if choose_engine(options.engine) == "xla":
+            from zerodce_jax.engine import use_compilation_cache
+
+            use_compilation_cache()
+        self._enhancer = Enhancer(network, engine=options.engine)
+        self._source, self._target, self._options = work.source, work.target, options
+
+    def __call__(self, batch: "pa.Table") -> "pa.Table":
+        import pyarrow as pa
+
+        rows, results = [], []
+        items: dict[Item, int] = {}
+        for row in batch.to_pylist():
+            item = Item(
+                self._source.root / os.fsdecode(row["name"]),
+                self._target.root / os.fsdecode(row["target"]),
+            )
+            finished = self._finished(item, row["stamp"])
+            if finished is None:
+                items[item] = row["row"]
+            else:
+                rows.append(row["row"])
+                results.append(finished)
+        for result in folder.enhance_all(
+            list(items),
+            self._enhancer,
+            self._options.settings,
+            jobs=max(2, cores()),
+            overwrite=True,
+            strip=self._options.strip,
+            max_pixels=self._options.max_pixels,
+            source=self._source.files,
+            target=self._target.files,
+        ):
+            rows.append(items[result.item])
+            results.append(result)
+        return pa.table(
+            {
+                "row": rows,
+                "status": [result.status for result in results],
+                "seconds": [result.seconds for result in results],
+                "width": [result.width for result in results],
+                "height": [result.height for result in results],
+                "message": [result.message for result in results],
+            }
+        )
+
+    def _finished(self, item: Item, before: int | None) -> Result | None:
+        """What an earlier attempt has made of an item, which nobody heard of."""
+        try:
+            if self._target.stamp(item.target) == before:
+                return None
+            width, height = self._target.files.size(
+                item.target, max_pixels=self._options.max_pixels
+            )
+        except (InputError, OSError):
+            return None
+        return Result(item, "done", 0.0, width, height)
+
+
+def _enhanced(
+    work: Work, rows: Sequence[int], network: Network, options: Options, size: int
+) -> Iterator[tuple[int, Result]]:
+    """Enhance some of the pictures, so many in a batch; what comes to nothing is not given."""
+    import ray
+    from ray.data import ActorPoolStrategy
+    from ray.exceptions import RayError
+
+    actors, cpus = _shares(options)
+    shell = Work(work.source, work.target)
+    dataset = ray.data.from_arrow(list(_batches(work, rows, size)))
+    with warnings.catch_warnings():
+        # The number of attempts has no parameter of its own yet; without it there is no end to them.
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+        dataset = dataset.map_batches(
+            _Actor,
+            fn_constructor_args=(shell, network, options),
+            batch_size=size,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(
+                size=min(actors, -(-len(rows) // size)), max_tasks_in_flight_per_actor=2
+            ),
+            num_cpus=cpus,
+            num_gpus=options.gpus or None,
+            max_task_retries=_ATTEMPTS,
+        )
+    try:
+        tables: Any = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+        for table in tables:
+            for row in table.to_pylist():
+                number = row.pop("row")
+                yield number, Result(_item(work, number), **row)
+    except (RayError, RuntimeError) as error:
+        raise InputError(f"Ray: {_first_line(error)}") from error
+
+
+def _batches(work: Work, rows: Sequence[int], size: int) -> "Iterator[pa.Table]":
+    import pyarrow as pa
+
+    for start in range(0, len(rows), size):
+        some = rows[start : start + size]
+        yield pa.table(
+            {
+                "row": pa.array(some, pa.int64()),
+                "name": pa.array([work.names[i] for i in some], pa.binary()),
+                "target": pa.array([work.targets[i] for i in some], pa.binary()),
+                "stamp": pa.array([work.stamps[i] for i in some], pa.int64()),
+            }
+        )
+
+
+def _shares(options: Options) -> tuple[int, float]:
+    """How many actors there are to be, and how many cores each has to itself."""
+    import ray
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if options.gpus:
+        machines = [each for each in machines if each.get("GPU", 0) >= options.gpus]
+        many = [int(each["GPU"] / options.gpus) for each in machines]
+        if not many:
+            raise UsageError(f"--gpus-per-actor {options.gpus:g}: no machine of Ray's has as many")
+    else:
+        machines = [each for each in machines if each.get("CPU", 0)]
+        many = [-(-int(each["CPU"]) // MOST_CORES) for each in machines]
+    actors = options.actors or sum(many) or 1
+    if not machines:
+        return actors, 1
+    # So that they fit on machines that are alike, without more threads than cores.
+    on_each = -(-actors // len(machines))
+    cpus = min(each.get("CPU", 0) for each in machines) / on_each
+    return actors, min(MOST_CORES, int(cpus)) if cpus >= 1 else cpus
+
+
+def _item(work: Work, row: int) -> Item:
+    return Item(
+        work.source.root / os.fsdecode(work.names[row]),
+        work.target.root / os.fsdecode(work.targets[row]),
+    )
+
+
+def _quiet() -> None:
+    """Keep Ray from writing of its progress amidst other lines; what is wrong is raised."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Pictures whose batch comes to nothing are told by their absence.
+    context.max_errored_blocks = -1
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL)
+
+
+def _first_line(error: BaseException) -> str:
+    return one_line(next(iter(str(error).strip().splitlines()), type(error).__name__))
+
+
+def _text(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
