@@ -7,6 +7,7 @@ the work was planned.
 
 import logging
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -45,8 +46,8 @@ class Work:
     """Of their results, below the target."""
     stamps: list[int | None] = field(default_factory=list)
     """Of results that are there already, and are to be made anew."""
-    skipped: list[bytes] = field(default_factory=list)
-    """Results that are there already."""
+    skipped: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """The same of those whose results are there already."""
     problems: list[Item] = field(default_factory=list)
     """What could not be searched."""
     videos: int = 0
@@ -54,6 +55,11 @@ class Work:
 
     def __len__(self) -> int:
         return len(self.names) + len(self.skipped) + len(self.problems)
+
+    def item(self, name: bytes, made: bytes) -> Item:
+        """A picture and its result, by their names below both folders."""
+        source, target = self.source.root, self.target.root
+        return Item(source / os.fsdecode(name), target / os.fsdecode(made))
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ def plan_work(
         taken.add(made)
         stamp = stamps.get(str(result))
         if stamp is not None and not overwrite:
-            work.skipped.append(made)
+            work.skipped.append((name, made))
             continue
         work.names.append(name)
         # Most names are the same on both sides: one object for both.
@@ -132,7 +138,7 @@ def session(address: str | None) -> Iterator[None]:
         InputError: No cluster answers there.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # What its processes written in C++ tell.
+    # Of what is written in C++, which would tell of actors that start and end.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # As ever: an actor without a GPU sees none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
@@ -140,11 +146,12 @@ def session(address: str | None) -> Iterator[None]:
 
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     try:
-        if address is None:
-            # Not a cluster that happens to run here or to be named by RAY_ADDRESS.
-            ray.init("local", include_dashboard=False, **quiet)
-        else:
-            ray.init(address, **quiet)
+        with _mute():
+            if address is None:
+                # Not a cluster that happens to run here or to be named by RAY_ADDRESS.
+                ray.init("local", include_dashboard=False, **quiet)
+            else:
+                ray.init(address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
         raise InputError(f"Ray: {address or 'this machine'}: {_first_line(error)}") from error
     _quiet()
@@ -175,9 +182,8 @@ def enhance_all(work: Work, network: Network, options: Options) -> Generator[Res
     try:
         for problem in work.problems:
             yield Result(problem, "failed", message=problem.problem)
-        for name in work.skipped:
-            path = work.target.root / os.fsdecode(name)
-            yield Result(Item(path, path), "skipped")
+        for names in work.skipped:
+            yield Result(work.item(*names), "skipped")
         # What takes its worker process along takes no other picture along the second time.
         for size in (options.batch, 1):
             rows = [i for i, is_left in enumerate(left) if is_left]
@@ -189,7 +195,7 @@ def enhance_all(work: Work, network: Network, options: Options) -> Generator[Res
         interrupted = True
     for row, is_left in enumerate(left):
         if is_left:
-            item = _item(work, row)
+            item = work.item(work.names[row], work.targets[row])
             gave_up = f"{work.source.files.name(item.source)}: {_GAVE_UP}"
             yield Result(item, "left") if interrupted else Result(item, "failed", message=gave_up)
     if interrupted:
@@ -260,7 +266,7 @@ class _Actor:
 
             use_compilation_cache()
         self._enhancer = Enhancer(network, engine=options.engine)
-        self._source, self._target, self._options = work.source, work.target, options
+        self._work, self._options = work, options
 
     def __call__(self, batch: "pa.Table") -> "pa.Table":
         import pyarrow as pa
@@ -268,10 +274,7 @@ class _Actor:
         rows, results = [], []
         items: dict[Item, int] = {}
         for row in batch.to_pylist():
-            item = Item(
-                self._source.root / os.fsdecode(row["name"]),
-                self._target.root / os.fsdecode(row["target"]),
-            )
+            item = self._work.item(row["name"], row["target"])
             finished = self._finished(item, row["stamp"])
             if finished is None:
                 items[item] = row["row"]
@@ -286,8 +289,8 @@ class _Actor:
             overwrite=True,
             strip=self._options.strip,
             max_pixels=self._options.max_pixels,
-            source=self._source.files,
-            target=self._target.files,
+            source=self._work.source.files,
+            target=self._work.target.files,
         ):
             rows.append(items[result.item])
             results.append(result)
@@ -305,9 +308,9 @@ class _Actor:
     def _finished(self, item: Item, before: int | None) -> Result | None:
         """What an earlier attempt has made of an item, which nobody heard of."""
         try:
-            if self._target.stamp(item.target) == before:
+            if self._work.target.stamp(item.target) == before:
                 return None
-            width, height = self._target.files.size(
+            width, height = self._work.target.files.size(
                 item.target, max_pixels=self._options.max_pixels
             )
         except (InputError, OSError):
@@ -327,7 +330,7 @@ def _enhanced(
     shell = Work(work.source, work.target)
     dataset = ray.data.from_arrow(list(_batches(work, rows, size)))
     with warnings.catch_warnings():
-        # The number of attempts has no parameter of its own yet; without it there is no end to them.
+        # What limits the attempts has no parameter of its own yet.
         warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
         dataset = dataset.map_batches(
             _Actor,
@@ -346,7 +349,7 @@ def _enhanced(
         for table in tables:
             for row in table.to_pylist():
                 number = row.pop("row")
-                yield number, Result(_item(work, number), **row)
+                yield number, Result(work.item(work.names[number], work.targets[number]), **row)
     except (RayError, RuntimeError) as error:
         raise InputError(f"Ray: {_first_line(error)}") from error
 
@@ -388,13 +391,6 @@ def _shares(options: Options) -> tuple[int, float]:
     return actors, min(MOST_CORES, int(cpus)) if cpus >= 1 else cpus
 
 
-def _item(work: Work, row: int) -> Item:
-    return Item(
-        work.source.root / os.fsdecode(work.names[row]),
-        work.target.root / os.fsdecode(work.targets[row]),
-    )
-
-
 def _quiet() -> None:
     """Keep Ray from writing of its progress amidst other lines; what is wrong is raised."""
     from ray.data import DataContext
@@ -407,6 +403,20 @@ def _quiet() -> None:
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def _mute() -> Iterator[None]:
+    """Drop what is written to standard error by its number: that a log level was set."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _first_line(error: BaseException) -> str:

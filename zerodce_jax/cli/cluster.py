@@ -98,10 +98,15 @@ def cluster(
         max_pixels=max_pixels,
     )
     follower = _Follower(len(work))
-    with reporting(place, path, work) as add, contextlib.ExitStack() as stack:
-        if work.names:
-            stack.enter_context(session(address))
-        follower.follow(enhance_all(work, network, options), add)
+    results = enhance_all(work, network, options)
+    if not work.names and not work.problems and report is None:
+        # Nothing to do: neither Ray nor a report that would take the place of the last one.
+        follower.follow(results, lambda result: None)
+    else:
+        with reporting(place, path, work) as add, contextlib.ExitStack() as stack:
+            if work.names:
+                stack.enter_context(session(address))
+            follower.follow(results, add)
     return follower.end(time.perf_counter() - start)
 
 
