@@ -5,13 +5,15 @@ again leaves alone what its lost attempt had written: a result that is no longer
 the work was planned.
 """
 
+import io
 import logging
 import os
+import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -128,11 +130,13 @@ def plan_work(
 
 
 @contextmanager
-def session(address: str | None) -> Iterator[None]:
-    """Join a Ray cluster, or start Ray on this machine alone, without a word of its own.
+def session(address: str | None, tell: Callable[[str], object]) -> Iterator[None]:
+    """Join a Ray cluster, or start Ray on this machine alone.
 
     Args:
         address: ``HOST:PORT``, ``auto`` for a cluster of which this machine is a part, or None.
+        tell: Takes what Ray says on standard output meanwhile, a line at a time: what was lost,
+            what cannot be had.
 
     Raises:
         InputError: No cluster answers there.
@@ -152,13 +156,17 @@ def session(address: str | None) -> Iterator[None]:
                 ray.init("local", include_dashboard=False, **quiet)
             else:
                 ray.init(address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        raise InputError(f"Ray: {address or 'this machine'}: {_first_line(error)}") from error
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+        said = _first_line(error)
+        if "InvalidAuthToken" in f"{error}{error.__cause__}":
+            said = "asks for a token (RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or its file)"
+        raise InputError(f"{address or 'Ray on this machine'}: {said}") from error
     _quiet()
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with redirect_stdout(_Told(tell)):
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def enhance_all(work: Work, network: Network, options: Options) -> Generator[Result, None, None]:
@@ -403,6 +411,22 @@ def _quiet() -> None:
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setLevel(logging.CRITICAL)
+
+
+class _Told(io.TextIOBase):
+    """Takes what is printed, and tells the first sentence of each of Ray's messages."""
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def write(self, text: str, /) -> int:
+        for line in text.splitlines():
+            # In colour, and who it comes from; what follows is that process's log.
+            found = re.match(r"(?:\x1b\[\d*m)*\(\w+\)(?:\x1b\[\d*m)* (.+)", line)
+            if found:
+                self._tell(f"Ray: {one_line(found[1].partition('. ')[0])}")
+        return len(text)
 
 
 @contextmanager

@@ -6,13 +6,14 @@ beside its own and then moved; a process that is killed meanwhile leaves that be
 
 import io
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from zerodce_jax import photo, plan
 from zerodce_jax.atomic import TEMPORARY_PREFIX, replacing
@@ -93,7 +94,7 @@ class Local:
         except OSError:
             return None
 
-    def put(self, path: Path, content: BinaryIO) -> None:
+    def put(self, path: Path, content: io.BufferedIOBase) -> None:
         """Write a file, whole or not at all.
 
         Raises:
@@ -129,10 +130,11 @@ class Remote:
             InputError: There is no such folder, or it cannot be listed.
         """
         here = isinstance(leave_out, Remote) and leave_out.filesystem == self.filesystem
+        inside = here and self.root in leave_out.root.parents
         for path, _ in sorted(self._listed(missing_ok=False)):
             relative = path.relative_to(self.root)
             hidden = any(part.startswith(".") for part in relative.parts)
-            below = here and self.root != leave_out.root and path.is_relative_to(leave_out.root)
+            below = inside and path.is_relative_to(leave_out.root)
             known = photo.format_of(relative) or plan.is_video(relative)
             if known and not hidden and not below:
                 yield Item(path, relative)
@@ -158,7 +160,7 @@ class Remote:
             info = self.filesystem.get_file_info(path.as_posix())
         return (info.mtime_ns or 0) if info.type == FileType.File else None
 
-    def put(self, path: Path, content: BinaryIO) -> None:
+    def put(self, path: Path, content: io.BufferedIOBase) -> None:
         """As `Local.put`.
 
         Raises:
@@ -238,7 +240,7 @@ class Remote:
             photo.check_file(file.size(), max_pixels)
             return file.read(most if most >= 0 else None)
 
-    def _copy(self, content: BinaryIO, path: Path) -> None:
+    def _copy(self, content: io.BufferedIOBase, path: Path) -> None:
         with self.filesystem.open_output_stream(path.as_posix()) as file:
             shutil.copyfileobj(content, file, 1 << 23)
 
@@ -265,9 +267,11 @@ def folder_at(address: str) -> Folder:
     scheme, _, rest = address.partition("://")
     if scheme == "s3":
         # One request for a small file instead of three.
-        address += ("&" if "?" in rest else "?") + "allow_delayed_open=true"
+        whole = f"{address}{'&' if '?' in rest else '?'}allow_delayed_open=true"
+    else:
+        whole = address
     try:
-        filesystem, path = FileSystem.from_uri(address)
+        filesystem, path = FileSystem.from_uri(whole)
     except ArrowInvalid as unknown:
         if "Unrecognized filesystem" not in str(unknown):
             raise UsageError(f"{address}: {_cause(unknown)}") from unknown
@@ -282,11 +286,13 @@ def folder_at(address: str) -> Folder:
         filesystem = PyFileSystem(FSSpecHandler(spec))
     except OSError as error:
         raise InputError(f"{address}: {_cause(error)}") from error
+    if not path.strip("/") and scheme in _OBJECT_STORES:
+        raise UsageError(f"{address}: names no bucket")
     if isinstance(filesystem, LocalFileSystem):
         return Local(Path(path))
-    # Where a path does not begin with the host, the address does.
-    host = "" if not path.startswith("/") else rest.partition("/")[0]
-    return Remote(filesystem, Path(path), f"{scheme}://{host}")
+    head = f"{scheme}://{rest.partition('?')[0]}".removesuffix("/").removesuffix(path)
+    # Messages and reports are no place for a password.
+    return Remote(filesystem, Path(path), re.sub("//[^/]*@", "//", head))
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def cluster(
     else:
         with reporting(place, path, work) as add, contextlib.ExitStack() as stack:
             if work.names:
-                stack.enter_context(session(address))
+                stack.enter_context(session(address, lambda line: say(f"note: {line}")))
             follower.follow(results, add)
     return follower.end(time.perf_counter() - start)
 
