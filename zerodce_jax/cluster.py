@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import re
+import socket
 import sys
 import tempfile
 import warnings
@@ -146,6 +147,13 @@ def session(address: str | None, tell: Callable[[str], object]) -> Iterator[None
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # As ever: an actor without a GPU sees none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    if address is not None and ":" in address and "://" not in address:
+        host, _, port = address.rpartition(":")
+        try:
+            # Ray itself tries for minutes.
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except (OSError, ValueError, OverflowError) as error:
+            raise InputError(f"{address}: no Ray cluster answers ({one_line(error)})") from error
     import ray
 
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
