@@ -18,6 +18,7 @@ from folder import make_pictures
 from zerodce_jax import cluster, convert, folder, plan
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.storage import Local
+from zerodce_jax.work import Work, plan_work
 
 
 @dataclass
@@ -61,7 +62,7 @@ def main(
         for turn in range(turns):
             runs["enhance --jobs 2"].append(alone(base / "in", base / f"{turn}-0", network))
             for actors in (1, 2):
-                work = cluster.plan_work(Local(base / "in"), Local(base / f"{turn}-{actors}"))
+                work = plan_work(Local(base / "in"), Local(base / f"{turn}-{actors}"))
                 name = "1 actor" if actors == 1 else "2 actors"
                 runs[name].append(together(work, network, actors, batch))
     for name, some in runs.items():
@@ -93,7 +94,7 @@ def alone(source: Path, target: Path, network: convert.Network) -> Run:
     return run
 
 
-def together(work: cluster.Work, network: convert.Network, actors: int, batch: int) -> Run:
+def together(work: Work, network: convert.Network, actors: int, batch: int) -> Run:
     """A whole run on Ray, which is started and ended."""
     options = cluster.Options(network.settings, actors=actors, batch=batch)
     start, run, times = time.perf_counter(), Run(), []

@@ -6,12 +6,14 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +27,14 @@ from inverters import PIXELS, touch
 from PIL import Image
 
 from zerodce_jax import cluster, convert, photo
-from zerodce_jax.cluster import Options, Work, plan_work
+from zerodce_jax.cluster import Options
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.errors import UsageError
+from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.folder import Result
 from zerodce_jax.photo import Photo
 from zerodce_jax.plan import Item
 from zerodce_jax.storage import Local
+from zerodce_jax.work import Work, plan_work, report
 
 
 def work_of(tmp_path: Path, **options: object) -> Work:
@@ -95,7 +98,7 @@ def test_the_report_has_a_row_for_each_file_whatever_its_name(tmp_path: Path) ->
     work = work_of(tmp_path)
     assert sorted(work.names) == sorted(names)
     path = tmp_path / "new/report.parquet"
-    with cluster.report(Local(path), path, work) as add:
+    with report(Local(path), path, work) as add:
         for name in sorted(names):
             add(Result(work.item(name, name), "failed", message="no image"))
         for i in range(5000):
@@ -116,6 +119,20 @@ def test_the_report_has_a_row_for_each_file_whatever_its_name(tmp_path: Path) ->
         "height": 20,
     }
     assert [each.name for each in path.parent.iterdir()] == ["report.parquet"]
+
+
+def test_what_is_known_is_reported_whatever_ends_the_work(tmp_path: Path) -> None:
+    touch(tmp_path / "in/a.png")
+    work, path = work_of(tmp_path), tmp_path / "report.parquet"
+
+    def fail() -> None:
+        with report(Local(tmp_path), path, work) as add:
+            add(Result(work.item(b"a.png", b"a.png"), "done"))
+            raise InputError("Ray gives up")
+
+    with pytest.raises(InputError, match="Ray gives up"):
+        fail()
+    assert pq.read_table(path)["status"].to_pylist() == ["done"]
 
 
 @pytest.mark.parametrize(
@@ -364,6 +381,64 @@ def test_a_picture_that_takes_its_worker_along_takes_no_other(ray: Ray, tmp_path
     assert summary_of(printed) == (11, 0, 1)
     told = [line for line in errors.splitlines() if "note: " not in line]
     assert told == [f"zerodce: {deadly}: {cluster._GAVE_UP}"]
+
+
+# Until a cluster has two machines.
+WAITING = """
+import sys, time
+import ray
+
+for _ in range(100):
+    try:
+        ray.init(sys.argv[1], log_to_driver=False)
+        break
+    except ConnectionError:
+        time.sleep(1)
+while sum(node["Alive"] for node in ray.nodes()) < 2:
+    time.sleep(0.2)
+"""
+
+
+@contextmanager
+def machine(ray: Ray, *how: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A machine of a cluster: all of it ends when it ends."""
+    command = [Path(sys.executable).parent / "ray", "start", *how, "--num-cpus=1", "--block"]
+    started = subprocess.Popen(
+        command,
+        env=ray.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield started
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+
+
+@pytest.mark.slow
+def test_a_machine_of_a_cluster_is_lost(ray: Ray, python: Callable, tmp_path: Path) -> None:
+    source, out = many_pictures(tmp_path / "in", 156), tmp_path / "out"
+    expected = locally(python, ray, source, tmp_path / "expected")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    head = ("--head", f"--port={address.rpartition(':')[2]}", "--include-dashboard=false")
+    report = tmp_path / "report.parquet"
+    with machine(ray, *head) as first, machine(ray, f"--address={address}") as second:
+        command = (source, out, "--actors", 2, "--batch", 4, "--report", report)
+        assert python("-c", WAITING, address, **ray.environment).returncode == 0
+        with ray.start(*command, "--address", address) as process:
+            wait_for(process, lambda: len(files_in(out)) if out.exists() else 0, 40)
+            os.killpg(second.pid, signal.SIGKILL)
+            printed, errors = process.communicate(timeout=300)
+        assert first.poll() is None
+    assert process.returncode == 1, errors
+    assert summary_of(printed) == (160, 0, 1)
+    assert files_in(out) == expected
+    assert Counter(pq.read_table(report)["status"].to_pylist()) == {"done": 160, "failed": 1}
 
 
 @pytest.mark.slow

@@ -11,23 +11,21 @@ import os
 import re
 import socket
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from zerodce_jax import folder, photo, plan
+from zerodce_jax import folder, photo
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.convert import Network
 from zerodce_jax.enhancer import EngineName, Enhancer, choose_engine
 from zerodce_jax.errors import InputError, UsageError, one_line
 from zerodce_jax.folder import Result
 from zerodce_jax.plan import Item
-from zerodce_jax.storage import Folder
 from zerodce_jax.tiling import MOST_CORES, cores
+from zerodce_jax.work import Work
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,34 +33,6 @@ if TYPE_CHECKING:
 _ATTEMPTS = 3
 """Times that a batch is done again whose actor was lost."""
 _GAVE_UP = "each worker process that took it was lost (out of memory?); Ray's logs may tell"
-
-
-@dataclass
-class Work:
-    """What there is to do: names alone, since there may be millions."""
-
-    source: Folder
-    target: Folder
-    names: list[bytes] = field(default_factory=list)
-    """Of the pictures to enhance, below the source."""
-    targets: list[bytes] = field(default_factory=list)
-    """Of their results, below the target."""
-    stamps: list[int | None] = field(default_factory=list)
-    """Of results that are there already, and are to be made anew."""
-    skipped: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """The same of those whose results are there already."""
-    problems: list[Item] = field(default_factory=list)
-    """What could not be searched."""
-    videos: int = 0
-    """How many were left out."""
-
-    def __len__(self) -> int:
-        return len(self.names) + len(self.skipped) + len(self.problems)
-
-    def item(self, name: bytes, made: bytes) -> Item:
-        """A picture and its result, by their names below both folders."""
-        source, target = self.source.root, self.target.root
-        return Item(source / os.fsdecode(name), target / os.fsdecode(made))
 
 
 @dataclass(frozen=True)
@@ -79,55 +49,6 @@ class Options:
     """Pictures that an actor takes at one time."""
     strip: bool = False
     max_pixels: int = photo.MAX_PIXELS
-
-
-def plan_work(
-    source: Folder,
-    target: Folder,
-    *,
-    format: Literal["keep"] | photo.Format = "keep",  # noqa: A002
-    overwrite: bool = False,
-) -> Work:
-    """Find out what there is to do, listing both folders once.
-
-    Args:
-        source: Searched for pictures, as by `plan.plan`.
-        target: The folder for the results; what lies there is left out of the search.
-        format: The format of the results, as for `plan.plan`.
-        overwrite: Whether to make results anew that exist already.
-
-    Raises:
-        UsageError: There are no pictures, or two results would have one name, or both folders are
-            one.
-        InputError: A folder cannot be listed.
-    """
-    if source == target:
-        raise UsageError(f"{source.files.name(source.root)}: results need a folder of their own")
-    work, stamps, taken = Work(source, target), target.stamps(), set()
-    for item in source.find(target):
-        if item.problem:
-            work.problems.append(item)
-            continue
-        if item.is_video:
-            work.videos += 1
-            continue
-        result = plan.renamed(item.target, "", format)
-        name, made = os.fsencode(item.target), os.fsencode(result)
-        if made in taken:
-            address = target.files.name(target.root / result)
-            raise UsageError(f"{address}: two pictures would be written there")
-        taken.add(made)
-        stamp = stamps.get(str(result))
-        if stamp is not None and not overwrite:
-            work.skipped.append((name, made))
-            continue
-        work.names.append(name)
-        # Most names are the same on both sides: one object for both.
-        work.targets.append(name if name == made else made)
-        work.stamps.append(stamp)
-    if not work:
-        raise UsageError(f"no pictures in {source.files.name(source.root)}")
-    return work
 
 
 @contextmanager
@@ -216,60 +137,6 @@ def enhance_all(work: Work, network: Network, options: Options) -> Generator[Res
             yield Result(item, "left") if interrupted else Result(item, "failed", message=gave_up)
     if interrupted:
         raise KeyboardInterrupt
-
-
-@contextmanager
-def report(target: Folder, path: Path, work: Work) -> Iterator[Any]:
-    """Collect what becomes of each file, and write it as Parquet at the end.
-
-    Args:
-        target: Where the report goes.
-        path: Of the report.
-        work: What the results are about.
-
-    Yields:
-        A function that takes one result; memory does not grow by it.
-
-    Raises:
-        InputError: The report cannot be written.
-        OSError: As before.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    texts = ("source", "target", "status", "message")
-    schema = pa.schema(
-        [(name, pa.string()) for name in texts]
-        + [("seconds", pa.float32()), ("width", pa.int32()), ("height", pa.int32())]
-    )
-    rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryFile() as file:
-        with pq.ParquetWriter(file, schema) as writer:
-
-            def add(result: Result) -> None:
-                names = (work.source.files.name, work.target.files.name)
-                rows.append(
-                    {
-                        "source": _text(names[0](result.item.source)),
-                        "target": _text(names[1](result.item.target)),
-                        "status": result.status,
-                        "seconds": result.seconds,
-                        "width": result.width,
-                        "height": result.height,
-                        "message": result.message,
-                    }
-                )
-                if len(rows) == 4096:
-                    flush()
-
-            def flush() -> None:
-                writer.write_table(pa.Table.from_pylist(rows, schema))
-                rows.clear()
-
-            yield add
-            flush()
-        file.seek(0)
-        target.put(path, file)
 
 
 class _Actor:
@@ -453,7 +320,3 @@ def _mute() -> Iterator[None]:
 
 def _first_line(error: BaseException) -> str:
     return one_line(next(iter(str(error).strip().splitlines()), type(error).__name__))
-
-
-def _text(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -78,8 +78,9 @@ def cluster(
     for note in network.notes:
         say(f"note: {note}")
 
-    from zerodce_jax.cluster import Options, enhance_all, plan_work, session
-    from zerodce_jax.cluster import report as reporting
+    from zerodce_jax.cluster import Options, enhance_all, session
+    from zerodce_jax.work import plan_work
+    from zerodce_jax.work import report as reporting
 
     start = time.perf_counter()
     src, dst = folder_at(source), folder_at(target)
