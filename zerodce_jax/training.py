@@ -44,6 +44,25 @@ class Outcome:
     """The signal that ended it early."""
 
 
+@contextmanager
+def _noticing_losses() -> Iterator[None]:
+    """Tell errors that come of the end of another process from those of this one."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        # By these words collectives and barriers fail whose other ends are gone.
+        told = re.search("gloo|nccl|connection|coordination|heartbeat", str(error), re.IGNORECASE)
+        if jax.process_count() > 1 and (told or isinstance(error, TimeoutError)):
+            raise HostLostError(
+                "another process of this run has ended;"
+                " the same commands go on from the last checkpoint"
+            ) from error
+        raise
+
+
+@_noticing_losses()
 def fit(
     config: TrainConfig,
     *,
@@ -80,60 +99,59 @@ def fit(
         HostLostError: Another process has ended.
         UsageError: The batch cannot be split over the devices.
     """
-    with _noticing_losses():
-        rows = hosts.rows(config.batch_size)
-        network = init.config if init else config.network
-        files, val_files = _files(data, val_data, config)
-        _prepare(workdir, network, config, (files, val_files), resume)
-        if config.darken:
-            files = _usable(files, config)
-        if val_files:
-            val_files = _usable(val_files, config)
-        if len(files) < config.batch_size:
-            raise InputError(f"{data}: {len(files)} photographs are fewer than a batch")
-        steps = config.steps or config.epochs * (len(files) // config.batch_size)
+    rows = hosts.rows(config.batch_size)
+    network = init.config if init else config.network
+    files, val_files = _files(data, val_data, config)
+    _prepare(workdir, network, config, (files, val_files), resume)
+    if config.darken:
+        files = _usable(files, config)
+    if val_files:
+        val_files = _usable(val_files, config)
+    if len(files) < config.batch_size:
+        raise InputError(f"{data}: {len(files)} photographs are fewer than a batch")
+    steps = config.steps or config.epochs * (len(files) // config.batch_size)
 
-        params = init.params if init else init_params(network, seed=config.seed)
-        state = init_state(params, config, steps)
-        train_step = make_step(network, config, steps)
-        validate = jax.jit(make_losses(network, config))
-        with TrainingCheckpoints(workdir, keep=config.keep) as checkpoints, stop_signal() as came:
-            if checkpoints.latest is not None:
-                state = checkpoints.restore(state)
-            start = int(state["step"])
-            batches = pipeline.training_batches(files, config, rows=rows, start=start)
-            samples, journal = None, Silent()
-            if hosts.is_first():
-                samples = _Samples(network, (val_files or files)[:_SAMPLES], config)
-                journal = Journal(workdir, start=start, steps=steps, config=config, watch=watch)
-            with journal:
-                running: _Running | None = None
-                for step in range(start + 1, steps + 1):
-                    batch = next(batches)
-                    state, terms = train_step(state, hosts.shared(batch["images"]))
-                    signum = 0
-                    # While this step runs, the one before it is looked at.
-                    if running:
-                        signum = running.look(journal)
-                    names = [files[i] for i in batch["files"]]
-                    running = _Running(step, terms, names, hosts.largest(came() or 0))
-                    due = step % config.checkpoint_every == 0 or step == steps
-                    sampling = step % config.sample_every == 0 or step == steps
-                    if not (due or signum or sampling):
-                        continue
-                    signum = running.look(journal) or signum
-                    running = None
-                    if sampling and samples:
-                        journal.samples(step, samples(hosts.here(result(state))))
-                    metrics = None
-                    if due and val_files and not signum:
-                        params = hosts.here(result(state))
-                        metrics = validation_losses(validate, params, val_files, config)
-                        journal.validation(step, metrics)
-                    if due or signum:
-                        checkpoints.save(state, metrics=metrics)
-                    if signum:
-                        return Outcome(step, signal.Signals(signum))
+    params = init.params if init else init_params(network, seed=config.seed)
+    state = init_state(params, config, steps)
+    train_step = make_step(network, config, steps)
+    validate = jax.jit(make_losses(network, config))
+    with TrainingCheckpoints(workdir, keep=config.keep) as checkpoints, stop_signal() as came:
+        if checkpoints.latest is not None:
+            state = checkpoints.restore(state)
+        start = int(state["step"])
+        batches = pipeline.training_batches(files, config, rows=rows, start=start)
+        samples, journal = None, Silent()
+        if hosts.is_first():
+            samples = _Samples(network, (val_files or files)[:_SAMPLES], config)
+            journal = Journal(workdir, start=start, steps=steps, config=config, watch=watch)
+        with journal:
+            running: _Running | None = None
+            for step in range(start + 1, steps + 1):
+                batch = next(batches)
+                state, terms = train_step(state, hosts.shared(batch["images"]))
+                signum = 0
+                # While this step runs, the one before it is looked at.
+                if running:
+                    signum = running.look(journal)
+                names = [files[i] for i in batch["files"]]
+                running = _Running(step, terms, names, hosts.largest(came() or 0))
+                due = step % config.checkpoint_every == 0 or step == steps
+                sampling = step % config.sample_every == 0 or step == steps
+                if not (due or signum or sampling):
+                    continue
+                signum = running.look(journal) or signum
+                running = None
+                if sampling and samples:
+                    journal.samples(step, samples(hosts.here(result(state))))
+                metrics = None
+                if due and val_files and not signum:
+                    params = hosts.here(result(state))
+                    metrics = validation_losses(validate, params, val_files, config)
+                    journal.validation(step, metrics)
+                if due or signum:
+                    checkpoints.save(state, metrics=metrics)
+                if signum:
+                    return Outcome(step, signal.Signals(signum))
     return Outcome(max(start, steps))
 
 
@@ -181,24 +199,6 @@ def validation_losses(
             table[i] = [len(batch["images"]) * float(terms[name]) for name in names]
     sums = hosts.summed(table).sum(0, dtype=np.float64)
     return {name: float(value) / len(files) for name, value in zip(names, sums, strict=True)}
-
-
-@contextmanager
-def _noticing_losses() -> Iterator[None]:
-    """Tell errors that come of the end of another process from those of this one."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        # By these words collectives and barriers fail whose other ends are gone.
-        told = re.search("gloo|nccl|connection|coordination|heartbeat", str(error), re.IGNORECASE)
-        if jax.process_count() > 1 and (told or isinstance(error, TimeoutError)):
-            raise HostLostError(
-                "another process of this run has ended;"
-                " the same commands go on from the last checkpoint"
-            ) from error
-        raise
 
 
 @contextmanager
