@@ -28,8 +28,7 @@ def chromium() -> Iterator[webdriver.Chrome]:
     # The sandbox wants another user than root, and containers have a small /dev/shm.
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
         options.add_argument(argument)
-    # The pages of its own menus, made ready for nobody, have kept a core busy for minutes.
-    options.add_argument("--disable-features=PreloadTopChromeWebUI")
+    # It asks the makers' servers for news, else.
     options.add_argument("--disable-background-networking")
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER or "chromedriver"))
     try:

@@ -3,7 +3,6 @@
 import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -130,7 +129,6 @@ def python(environment: dict[str, str]) -> Callable[..., subprocess.CompletedPro
             capture_output=True,
             text=True,
             check=False,
-            timeout=900,
         )
 
     return run
@@ -144,20 +142,6 @@ def little_memory() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-@pytest.fixture
-def patience() -> Iterator[None]:
-    """What hangs fails."""
-
-    def give_up(*_: object) -> None:
-        pytest.fail("hangs")
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

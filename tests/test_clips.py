@@ -23,7 +23,7 @@ from zerodce_jax.errors import InputError
 from zerodce_jax.folder import Result
 from zerodce_jax.plan import plan
 
-pytestmark = pytest.mark.usefixtures("no_compilation_cache", "patience")
+pytestmark = [pytest.mark.usefixtures("no_compilation_cache"), pytest.mark.timeout(60)]
 
 
 def frames(count: int = 12, *, height: int = 90, width: int = 160) -> list[np.ndarray]:

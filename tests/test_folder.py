@@ -21,7 +21,7 @@ from zerodce_jax.plan import Item, plan
 SETTINGS = EnhanceSettings()
 ESCAPE = "\x1b[31m"
 BROKEN = os.fsdecode(b"\xff.png")
-pytestmark = pytest.mark.usefixtures("patience", "nothing_stays")
+pytestmark = [pytest.mark.usefixtures("nothing_stays"), pytest.mark.timeout(60)]
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 8])

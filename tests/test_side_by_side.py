@@ -26,7 +26,7 @@ from zerodce_jax.photo import Photo
 from zerodce_jax.plan import Item, plan
 
 SETTINGS = EnhanceSettings()
-pytestmark = pytest.mark.usefixtures("patience", "nothing_stays")
+pytestmark = [pytest.mark.usefixtures("nothing_stays"), pytest.mark.timeout(60)]
 
 
 def pictures_of(base: Path, sizes: list[tuple[int, int]]) -> list[Item]:

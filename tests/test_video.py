@@ -1,6 +1,8 @@
 """video.py: what comes back of a video file, stream by stream, and what is refused."""
 
+import os
 import shutil
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -86,6 +88,19 @@ def test_clips_shorter_than_an_encoder_looks_ahead(codec: Any, count: int, tmp_p
     for _ in range(3):
         copied(source, target, Encoding(codec))
         assert told(target)["times"] == told(source)["times"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it does not do that")
+def test_no_thread_becomes_a_real_time_one(tmp_path: Path) -> None:
+    """As root SVT-AV1 takes all cores from everybody else."""
+    source = write(tmp_path / "a.mkv", frames(3), codec="libsvtav1")
+    with Reader(source, max_pixels=MAX_PIXELS) as reader:
+        with Writer(tmp_path / "b.mkv", reader, BEST, strip=False) as writer:
+            for each in reader.frames():
+                writer.write(each, each.pixels)
+            threads = os.listdir("/proc/self/task")
+            assert {os.sched_getscheduler(int(each)) for each in threads} == {os.SCHED_OTHER}
+    assert told(tmp_path / "b.mkv")["codec"] == "av1"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import Any
 import av
 import numpy as np
 
+from zerodce_jax.video import _priority_kept
+
 TICKS = 90_000
 # Of uneven lengths, and not beginning at nought.
 UNEVEN = (9000, 12600, 16200, 21600, 23400, 27000, 36000, 39600, 41400, 45000, 46800, 50400)
@@ -62,6 +64,8 @@ def write(
         context.time_base = time_base
         for name, value in color.items():
             setattr(context, name, value)
+        with _priority_kept():
+            context.open()
         if rotation:
             video.set_display_rotation(rotation)
         file.metadata.update(metadata or {})

@@ -7,6 +7,7 @@ further streams, chapters and metadata.
 
 import math
 import os
+import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -447,6 +448,8 @@ class Writer:
             stream.set_display_matrix(np.frombuffer(bytes(matrix), np.int32).tolist())
         if first.interlaced_frame:
             self.notes.append("its interlaced frames are written as whole ones")
+        with _priority_kept():
+            context.open()
         return stream
 
     def _copy(self, stream: Any) -> None:
@@ -536,6 +539,25 @@ def naming(path: Path) -> Iterator[None]:
         raise _NamedError(f"{path}: {error}") from error
     except FFmpegError as error:
         raise _NamedError(f"{path}: {error.strerror}") from error
+
+
+@contextmanager
+def _priority_kept() -> Iterator[None]:
+    """Undo that SVT-AV1, where it may (as root), makes its threads and the caller real-time ones.
+
+    They would take every core from all other programs, and children would inherit it.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    before = set(os.listdir("/proc/self/task"))
+    try:
+        yield
+    finally:
+        for thread in {*os.listdir("/proc/self/task")} - before | {"0"}:
+            with suppress(ProcessLookupError):
+                os.sched_setscheduler(int(thread), policy, parameters)
 
 
 def _options(codec: Codec, quality: float | None) -> dict[str, str]:
