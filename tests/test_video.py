@@ -94,12 +94,14 @@ def test_clips_shorter_than_an_encoder_looks_ahead(codec: Any, count: int, tmp_p
 def test_no_thread_becomes_a_real_time_one(tmp_path: Path) -> None:
     """As root SVT-AV1 takes all cores from everybody else."""
     source = write(tmp_path / "a.mkv", frames(3), codec="libsvtav1")
-    with Reader(source, max_pixels=MAX_PIXELS) as reader:
-        with Writer(tmp_path / "b.mkv", reader, BEST, strip=False) as writer:
-            for each in reader.frames():
-                writer.write(each, each.pixels)
-            threads = os.listdir("/proc/self/task")
-            assert {os.sched_getscheduler(int(each)) for each in threads} == {os.SCHED_OTHER}
+    with (
+        Reader(source, max_pixels=MAX_PIXELS) as reader,
+        Writer(tmp_path / "b.mkv", reader, BEST, strip=False) as writer,
+    ):
+        for each in reader.frames():
+            writer.write(each, each.pixels)
+        threads = [int(each.name) for each in Path("/proc/self/task").iterdir()]
+        assert {os.sched_getscheduler(each) for each in threads} == {os.SCHED_OTHER}
     assert told(tmp_path / "b.mkv")["codec"] == "av1"
 
 

@@ -173,23 +173,27 @@ class _Job:
     pixels: int = 0
     reading: "Future[Photo] | None" = None
     opened: Photo | None = None
-    writing: "Future[Result] | None" = None
+    writing: "Future[None] | None" = None
+    written: Result | None = None
+    """What became of it, as the thread that wrote it knows."""
     result: Result | None = None
+    """What became of it, in its turn."""
 
     def failed(self, error: InputError | OSError) -> Result:
         seconds = time.perf_counter() - self.start
         return Result(self.item, "failed", seconds, message=one_line(error))
 
-    def write(self, opened: Photo, source: Files, target: Files) -> Result:
+    def write(self, opened: Photo, source: Files, target: Files) -> None:
         try:
             losses = target.write(self.item.target, opened)
         except (InputError, OSError) as error:
-            return self.failed(error)
+            self.written = self.failed(error)
+            return
         height, width = opened.pixels.shape[:2]
         notes = "; ".join([*opened.notes, *losses])
         message = one_line(f"{source.name(self.item.source)}: {notes}") if notes else ""
         seconds = time.perf_counter() - self.start
-        return Result(self.item, "done", seconds, width, height, message)
+        self.written = Result(self.item, "done", seconds, width, height, message)
 
 
 class _Line:
@@ -233,9 +237,7 @@ class _Line:
     def rest(self) -> Iterator[Result]:
         """Once the pool is shut down: what is complete all the same, and what is left."""
         for job in self._begun:
-            if job.writing is not None and not job.writing.cancelled():
-                job.result = job.writing.result()
-            yield job.result or Result(job.item, "left")
+            yield job.result or job.written or Result(job.item, "left")
         for item in self._items:
             yield Result(item, "left")
 
@@ -309,7 +311,9 @@ class _Line:
                 )
                 if not job.writing.done() and writing <= still_writing:
                     return
-                self._finish(job, job.writing.result())
+                job.writing.result()
+                assert job.written is not None
+                self._finish(job, job.written)
             assert job.result is not None
             self._begun.popleft()
             yield job.result

@@ -551,13 +551,15 @@ def _priority_kept() -> Iterator[None]:
         yield
         return
     policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
-    before = set(os.listdir("/proc/self/task"))
+    threads = Path("/proc/self/task")
+    before = set(threads.iterdir())
     try:
         yield
     finally:
-        for thread in {*os.listdir("/proc/self/task")} - before | {"0"}:
+        os.sched_setscheduler(0, policy, parameters)
+        for thread in set(threads.iterdir()) - before:
             with suppress(ProcessLookupError):
-                os.sched_setscheduler(int(thread), policy, parameters)
+                os.sched_setscheduler(int(thread.name), policy, parameters)
 
 
 def _options(codec: Codec, quality: float | None) -> dict[str, str]:
