@@ -1,7 +1,7 @@
 """A folder of JPEGs through `zerodce cluster` with 1 and 2 actors, beside `enhance.py --jobs 2`.
 
-All do the same pictures in turns. Actors are there, with the network loaded, before the clock of
-the cluster starts; how long that takes is printed apart. Memory is read along the way.
+All do the same pictures in turns. The clock runs from the first results to the last; how long it
+takes to the first is printed apart. Memory is read along the way.
 """
 
 import statistics
@@ -15,8 +15,7 @@ import psutil
 import tyro
 from folder import make_pictures
 
-from zerodce_jax import cluster, convert, folder, plan
-from zerodce_jax.enhancer import Enhancer
+from zerodce_jax import cluster, convert
 from zerodce_jax.storage import Local
 from zerodce_jax.work import Work, plan_work
 
@@ -60,7 +59,7 @@ def main(
         base = Path(place)
         make_pictures(base / "in", pictures, width, height)
         for turn in range(turns):
-            runs["enhance --jobs 2"].append(alone(base / "in", base / f"{turn}-0", network))
+            runs["enhance --jobs 2"].append(alone(base / "in", base / f"{turn}-0", model))
             for actors in (1, 2):
                 work = plan_work(Local(base / "in"), Local(base / f"{turn}-{actors}"))
                 name = "1 actor" if actors == 1 else "2 actors"
@@ -77,20 +76,22 @@ def main(
             print(f"  {process}: {early:.1f} MiB after picture 100, {late:.1f} MiB after the last")
 
 
-def alone(source: Path, target: Path, network: convert.Network) -> Run:
-    """What `enhance.py --jobs 2` does, in this process."""
-    start = time.perf_counter()
-    enhancer = Enhancer(network)
-    items = plan.plan([source], target)
-    first, run = time.perf_counter(), Run()
-    for number, result in enumerate(
-        folder.enhance_all(items, enhancer, network.settings, jobs=2), start=1
-    ):
-        assert result.status == "done"
-        if number in (min(100, len(items)), len(items)):
-            run.memory.setdefault("process", []).append(mebibytes(psutil.Process()))
-    end = time.perf_counter()
-    run.starting, run.rate, run.whole = first - start, len(items) / (end - first), end - start
+def alone(source: Path, target: Path, model: str) -> Run:
+    """The command itself."""
+    enhance = Path(__file__).parent.parent / "enhance.py"
+    start, run, times = time.perf_counter(), Run(), []
+    memory = run.memory.setdefault("process", [0.0, 0.0])
+    arguments = [str(source), "-o", str(target), "-m", model, "--jobs", "2"]
+    process = psutil.Popen([sys.executable, str(enhance), *arguments])
+    while process.poll() is None:
+        done = len(list(target.glob("*"))) if target.exists() else 0
+        times += [time.perf_counter()] * (done - len(times))
+        # Nothing is left of it to be asked once it has ended.
+        memory[done > 100] = mebibytes(process) or memory[done > 100]
+        time.sleep(0.01)
+    assert process.returncode == 0
+    run.whole = time.perf_counter() - start
+    run.starting, run.rate = times[0] - start, (len(times) - 1) / (times[-1] - times[0])
     return run
 
 
@@ -128,8 +129,11 @@ def is_actor(process: psutil.Process) -> bool:
 
 
 def mebibytes(process: psutil.Process) -> float:
-    """Memory of a process."""
-    return process.memory_info().rss / 2**20
+    """Memory of a process; none once it has ended."""
+    try:
+        return process.memory_info().rss / 2**20
+    except psutil.Error:
+        return 0.0
 
 
 def spread(values: list[float]) -> str:

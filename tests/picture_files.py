@@ -10,7 +10,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageCms
 
-from zerodce_jax import photo
+from zerodce_jax import formats, photo
 from zerodce_jax.photo import Photo
 
 pillow_heif.register_heif_opener()
@@ -202,7 +202,7 @@ def carrying(suffix: str, **options: Any) -> bytes:
 
 def encoded(given: Photo, suffix: str) -> tuple[bytes, tuple[str, ...]]:
     """A photograph as a file of that suffix, and what got lost."""
-    kind = photo.format_of(Path(f"x.{suffix}"))
+    kind = formats.format_of(Path(f"x.{suffix}"))
     assert kind is not None
     return photo.encode(given, kind)
 

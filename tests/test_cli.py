@@ -181,6 +181,7 @@ def test_interruption_is_no_traceback(
 # From here on: real processes.
 
 
+@pytest.mark.slow
 def test_enhance_in_a_process_of_its_own(
     pictures: Path, goldens: Path, tmp_path: Path, python: Callable
 ) -> None:

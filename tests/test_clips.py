@@ -256,6 +256,7 @@ def test_raw_frames_through_pipes(environment: dict[str, str], tmp_path: Path) -
     assert len(printed) == len(given) * 5 // 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strike", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_whatever_strikes_no_broken_file_stays(
     strike: signal.Signals, environment: dict[str, str], tmp_path: Path
@@ -283,6 +284,7 @@ def test_whatever_strikes_no_broken_file_stays(
     assert len(told(out / "film.mp4")["times"]) == 150
 
 
+@pytest.mark.slow
 def test_encoders_are_silent(environment: dict[str, str], film: Path, tmp_path: Path) -> None:
     for codec in ("h264", "hevc", "av1", "vp9"):
         target = tmp_path / f"{codec}.mkv"
@@ -302,6 +304,7 @@ def test_a_full_disk_leaves_nothing(film: Path, small_disk: Path) -> None:
     assert os.path.getsize(big) > 0  # noqa: PTH202
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(environment: dict[str, str], tmp_path: Path) -> None:
     peaks = []
     for count in (100, 300):

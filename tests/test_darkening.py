@@ -94,6 +94,7 @@ def test_losses_see_the_shape_of_curves_and_not_their_strength(
     assert consistency(flat * (0.2 + photographs(1))) < 0.8 * consistency(flat)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["reduced", "fast"])
 def test_steps_lower_the_loss_and_can_be_repeated(model: str) -> None:
     config = TrainConfig(model=model, scale=8 if model == "fast" else None, darken=True, lr=5e-3)
@@ -115,6 +116,7 @@ def test_steps_lower_the_loss_and_can_be_repeated(model: str) -> None:
     assert run() == totals
 
 
+@pytest.mark.slow
 def test_each_step_darkens_anew_and_validation_always_the_same_way() -> None:
     losses = make_losses(NetworkConfig(), TrainConfig(darken=True))
     params = init_params(NetworkConfig(), seed=0)

@@ -84,6 +84,7 @@ def test_one_seed_gives_one_sequence_whose_rest_begins_anywhere(folder: Path, ca
         np.testing.assert_array_equal(found["images"], expected["images"])
 
 
+@pytest.mark.slow
 @given(
     shares=st.integers(1, 4),
     each=st.integers(1, 3),

@@ -155,6 +155,7 @@ print(len(jax.devices()), enhancer._engine.batch)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reduced", pytest.param("plusplus", marks=pytest.mark.slow)])
 def test_four_devices_give_what_one_gives(name: str, tmp_path: Path, python: Callable) -> None:
     scale = 1 if name == "reduced" else 12

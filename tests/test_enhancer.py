@@ -301,6 +301,7 @@ def expected_of(network: Network, image: np.ndarray, how: EnhanceSettings) -> np
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tile", "batch"), TILES)
 @pytest.mark.parametrize(("name", "scale"), KINDS)
 @pytest.mark.parametrize(
@@ -360,6 +361,7 @@ def test_every_option_gives_what_the_whole_image_gives_thoroughly(
         np.testing.assert_allclose(result, expected, rtol=0, atol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [0, 2])
 @pytest.mark.parametrize(("name", "scale"), KINDS)
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -375,6 +377,7 @@ def test_every_option_on_integers_is_rounded_once(
     assert np.abs(result - exact).max() <= 0.5 + top * 5e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "scale"), KINDS)
 def test_tiles_of_every_size_give_the_same(name: str, scale: int) -> None:
     images = [dark(75, 70, 3), dark(75, 70, 3, dtype="uint8")]
@@ -401,6 +404,7 @@ def test_each_picture_has_a_strength_of_its_own(name: str, scale: int, batch: in
     assert len({round(level, 2) for level in levels}) == len(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [0, 2])
 @pytest.mark.parametrize(("name", "scale"), KINDS)
 @pytest.mark.parametrize("shape", [(50, 40, 3), (300, 200, 3), (40, 50)])
@@ -418,6 +422,7 @@ def test_exposure_is_a_strength(name: str, scale: int, batch: int, shape: tuple[
         np.testing.assert_allclose(half, other, rtol=0, atol=5e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [0, 2])
 @pytest.mark.parametrize(("name", "scale"), KINDS)
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
@@ -474,6 +479,7 @@ def test_pictures_that_are_bright_enough_come_back_as_they_were(
     np.testing.assert_array_equal(brightener_of(name, scale, 16, batch)(image), image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reduced", "fast"])
 @pytest.mark.parametrize("engine", ["xla", "onnx"])
 def test_the_shipped_networks_bring_the_examples_to_the_level(

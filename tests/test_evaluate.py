@@ -15,7 +15,7 @@ from command import opened, run
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
-from zerodce_jax import evaluate, metrics, photo
+from zerodce_jax import evaluate, metrics, photo, pillow
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError, UsageError
 
@@ -355,7 +355,7 @@ def test_a_sheet_holds_the_first_few_pictures(tmp_path: Path) -> None:
 
 def test_long_and_strange_pictures_have_a_thumbnail(tmp_path: Path) -> None:
     line = np.full((1, 2000, 3), 7, np.uint8)
-    small = photo.thumbnail(line, (240, 160))
+    small = pillow.thumbnail(line, (240, 160))
     assert small.shape == (160, 240, 3)
     assert (small == 7).all(axis=2).sum() == 240
 

@@ -63,6 +63,7 @@ def photograph(*shape: int, seed: int = 0) -> np.ndarray:
     return noisy.clip(0, 1).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize(("name", "scale"), KINDS)
 @pytest.mark.parametrize("settings", [EVERYTHING, SEED], ids=["everything", "seed"])
@@ -103,6 +104,7 @@ def test_exports_give_what_the_whole_image_gives(
         np.testing.assert_allclose(result[i], expected, rtol=0, atol=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_says_what_it_is(suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"net{suffix}"
@@ -142,6 +144,7 @@ def test_a_file_says_what_it_is(suffix: str, tmp_path: Path) -> None:
     assert found["inputs"] == "image, strength, protection, gamma"
 
 
+@pytest.mark.slow
 def test_exports_that_are_wrong_are_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +157,7 @@ def test_exports_that_are_wrong_are_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "fast.onnx"
     assert run("export", file, "-m", "fast") == 0
@@ -234,6 +238,7 @@ def test_litert_is_named_where_it_is_missing(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @LITERT
 @pytest.mark.parametrize(("name", "scale"), KINDS)
 @pytest.mark.parametrize("settings", [EVERYTHING, SEED], ids=["everything", "seed"])
@@ -285,6 +290,7 @@ def code_of(page: Path) -> str:
     return "\n".join(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
 
 
+@pytest.mark.slow
 def test_the_page_of_onnx_runtime(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +309,7 @@ def test_the_page_of_onnx_runtime(
         assert result.mean() > 2 * np.asarray(image).mean()
 
 
+@pytest.mark.slow
 def test_the_page_of_stablehlo(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert run("export", "reduced.stablehlo", "-m", "reduced") == 0

@@ -97,6 +97,7 @@ def test_samples_are_enough(size: tuple[int, int]) -> None:
     assert result(smooth.astype(np.float32), same) == pytest.approx(0.4, abs=0.005)
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(seed=seeds, brightness=st.floats(0.01, 0.6), factor=st.floats(0.1, 0.999))
 def test_darker_pictures_need_no_less_and_never_pass_the_level(
@@ -130,6 +131,7 @@ def test_black_pictures_and_networks_without_curves_get_the_strongest() -> None:
     assert found(black + np.float32(0.1), np.zeros((4, 4, 3), np.float32)) == 4
 
 
+@pytest.mark.slow
 @given(seed=seeds, brightness=st.floats(0.05, 0.45))
 def test_pictures_that_hardly_differ_get_strengths_that_hardly_differ(
     seed: int, brightness: float
@@ -156,6 +158,7 @@ def test_the_level_is_that_of_the_finished_picture(gamma: float, protection: flo
         assert abs(found(image, maps, how) - found(image, maps)) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gamma", [0.8, 1.0, 1.15])
 def test_there_is_no_jump_at_the_level(gamma: float) -> None:
     how, maps = replace(AUTO, gamma=gamma), np.full((5, 6, 3), -0.3, np.float32)

@@ -52,6 +52,7 @@ def test_weighted_terms_add_up(golden: dict[str, jax.Array]) -> None:
     assert relative(terms["total"], sum(expected.values(), jnp.zeros(()))) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("color", [(0, 0, 0), (0.5, 0.5, 0.5), (1, 1, 1), (0.2, 0.4, 0.6)])
 def test_constant_images_have_finite_losses_and_gradients(color: tuple[float, ...]) -> None:
     image = jnp.broadcast_to(jnp.array(color, jnp.float32), (2, 32, 32, 3))

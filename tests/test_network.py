@@ -98,6 +98,7 @@ def test_mask_puts_the_image_edge_inside_a_window(
     np.testing.assert_allclose(inside, model.at_size(odd_input), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_initial_weights_depend_on_the_seed_alone() -> None:
     # Of few shapes, each of which takes XLA seconds to compile a random generator for.
     config = NetworkConfig(features=3, shared_curve=True)
@@ -115,6 +116,7 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
     assert not np.array_equal(one["conv2.kernel"], one["conv3.kernel"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["reduced", "original", "plusplus", "fast"])
 @pytest.mark.parametrize("size", [(9, 14), (9, 15)])
 def test_the_form_for_inference_differs_by_rounding_alone(name: str, size: tuple[int, int]) -> None:

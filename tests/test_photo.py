@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from picture_files import CARRYING, PICTURE, again, carrying, content, encoded, opened, smooth
 from PIL import Image, ImageOps, JpegImagePlugin
 
-from zerodce_jax import photo
+from zerodce_jax import formats, photo
 from zerodce_jax.errors import InputError
 from zerodce_jax.metadata import Metadata
 from zerodce_jax.photo import Photo
@@ -44,13 +44,13 @@ def assert_same(read: Photo, expected: Photo, *, within: float = 0) -> None:
 
 def test_formats_and_their_suffixes() -> None:
     for name in ("a.jpg", "a.JPEG", "a.png", "a.PNG", "a.webp", "a.tif", "a.tiff", "a.bmp"):
-        assert photo.format_of(Path(name)) is not None
+        assert formats.format_of(Path(name)) is not None
     for name in ("a.avif", "a.heic", "a.HEIC", "a.heif", "a.hif", "a.gif", "a.b/c.gif"):
-        assert photo.format_of(Path(name)) is not None
+        assert formats.format_of(Path(name)) is not None
     for name in ("a.txt", "a", "a.svg", "a.dng", ".png", "jpg", "a.png/b"):
-        assert photo.format_of(Path(name)) is None
+        assert formats.format_of(Path(name)) is None
     for kind in ("png", "jpeg", "webp", "tiff", "bmp", "avif", "heif", "gif"):
-        assert photo.format_of(Path(f"a{photo.suffix_of(kind)}")) == kind
+        assert formats.format_of(Path(f"a{formats.suffix_of(kind)}")) == kind
 
 
 def test_formats_are_told_by_content_and_are_few(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_every_mode_is_read_and_written_again(suffix: str, name: str) -> None:
     np.testing.assert_array_equal(got, wanted)
     assert (read.alpha is not None) == (" " in name or name.endswith("A"))
     assert read.pixels.dtype == np.uint8
-    assert read.kind == photo.format_of(Path(f"x.{suffix}"))
+    assert read.kind == formats.format_of(Path(f"x.{suffix}"))
     for other in {suffix, "png", "tif"} - {"gif"}:
         exact = other in LOSSLESS
         assert_same(again(read, other), read, within=0 if exact else 4)
@@ -237,7 +237,7 @@ def test_bmp_holds_but_the_resolution(source: str) -> None:
 @pytest.mark.parametrize("suffix", ["jpg", "bmp"])
 @pytest.mark.parametrize("shape", [(20, 30, 3), (20, 30)])
 def test_what_has_no_transparency_says_so(suffix: str, shape: tuple[int, ...]) -> None:
-    kind = photo.format_of(Path(f"x.{suffix}"))
+    kind = formats.format_of(Path(f"x.{suffix}"))
     data, losses = encoded(Photo(smooth(*shape), ALPHA), suffix)
     assert losses == (f"{kind} has no transparency, which is left out",)
     assert photo.decode(data).alpha is None
@@ -422,7 +422,7 @@ def test_files_there_and_back(suffix: str, tmp_path: Path) -> None:
     losses = photo.write(path, Photo(smooth(20, 30, 3), ALPHA))
     assert len(losses) == (suffix in {"jpg", "jpeg", "bmp"})
     read = photo.read(path)
-    assert read.kind == photo.format_of(path)
+    assert read.kind == formats.format_of(path)
     assert (read.alpha is None) == bool(losses)
     assert_same(Photo(read.pixels), Photo(smooth(20, 30, 3)), within=4)
     assert list(path.parent.iterdir()) == [path]

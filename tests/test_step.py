@@ -45,6 +45,7 @@ def test_five_steps_are_those_of_the_original(goldens: Path) -> None:
         np.testing.assert_allclose(array, after[name], rtol=0, atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_two_devices_take_the_same_five_steps_as_one(
     goldens: Path, tmp_path: Path, python: Callable
 ) -> None:
@@ -78,6 +79,7 @@ def test_learning_rate_rises_and_falls() -> None:
     assert learning_rate(TrainConfig(lr=0.3), 110)(100) == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_moving_average_follows_the_parameters() -> None:
     config = TrainConfig(ema=0.9)
     state = init_state(init_params(config.network, seed=0), config, 6)
@@ -96,6 +98,7 @@ def test_moving_average_follows_the_parameters() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_bfloat16_keeps_float32_parameters_and_nearly_the_losses() -> None:
     pixels = np.random.default_rng(0).integers(0, 90, (2, 32, 32, 3), dtype=np.uint8)
     params = jax.tree.map(lambda x: 3 * x, init_params(NetworkConfig(), seed=0))

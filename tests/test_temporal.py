@@ -194,6 +194,7 @@ def timed(frames: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
     return [(number / RATE, each) for number, each in enumerate(frames)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exposure", ["auto", "off"])
 @pytest.mark.parametrize("name", ["fast", "reduced"])
 def test_less_than_half_of_the_flicker_is_left(name: str, exposure: str) -> None:
@@ -205,6 +206,7 @@ def test_less_than_half_of_the_flicker_is_left(name: str, exposure: str) -> None
     assert np.mean(together) == pytest.approx(np.mean(alone), rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lit", [0.05, 0.22], ids=["dark", "nearly-bright-enough"])
 @pytest.mark.parametrize("amplitude", [0.1, 0.2, 0.3])
 @pytest.mark.parametrize("name", ["fast", "reduced"])

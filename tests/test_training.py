@@ -115,6 +115,7 @@ def test_a_run_in_parts_ends_like_one_in_one_piece(photographs: Path, tmp_path: 
     assert trained[0] == trained[1]
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_as_it_is(photographs: Path, tmp_path: Path) -> None:
     training.fit(replace(), data=photographs, workdir=tmp_path)
     before = log_of(tmp_path)
@@ -134,6 +135,7 @@ def test_another_recipe_or_folder_does_not_go_on_with_a_run(
         training.fit(replace(), data=photographs, workdir=tmp_path, resume="never")
 
 
+@pytest.mark.slow
 def test_starting_from_a_network_takes_its_weights_and_architecture(
     photographs: Path, tmp_path: Path, goldens: Path
 ) -> None:
@@ -204,6 +206,7 @@ def test_lines_of_steps_to_be_taken_again_are_dropped_from_the_log(
     assert log_of(tmp_path) == expected
 
 
+@pytest.mark.slow
 def test_unreadable_photographs_do_not_stop_a_run(
     photographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

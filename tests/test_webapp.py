@@ -326,6 +326,7 @@ def test_large_files_are_not_taken(root: Path, drivers: tuple, tmp_path: Path) -
         visit.driver.get("about:blank")
 
 
+@pytest.mark.slow
 def test_whoever_computes_waits_for_one_another(python: Callable, tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\nfrom zerodce_jax import webapp\n"
@@ -336,6 +337,7 @@ def test_whoever_computes_waits_for_one_another(python: Callable, tmp_path: Path
     assert python("-c", code).stdout == "10 {('enhancing', 1)}\n"
 
 
+@pytest.mark.slow
 def test_what_a_killed_page_left_is_swept_away(tmp_path: Path) -> None:
     with serving(tmp_path) as alive:
         with serving(tmp_path) as server:
@@ -354,6 +356,7 @@ def test_a_missing_extra_is_named(
     assert "pip install 'zerodce-jax[app]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_address_that_is_taken_is_named(python: Callable) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -364,6 +367,7 @@ def test_an_address_that_is_taken_is_named(python: Callable) -> None:
     assert result.stderr == f"zerodce: 127.0.0.1:{port}: Address already in use\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -8,7 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
-from zerodce_jax.video import _priority_kept
+from zerodce_jax.video.writing import priority_kept
 
 TICKS = 90_000
 # Of uneven lengths, and not beginning at nought.
@@ -64,7 +64,7 @@ def write(
         context.time_base = time_base
         for name, value in color.items():
             setattr(context, name, value)
-        with _priority_kept():
+        with priority_kept():
             context.open()
         if rotation:
             video.set_display_rotation(rotation)

@@ -17,7 +17,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zerodce_jax import folder, photo
+from zerodce_jax import folder, photo, pillow
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.convert import Network
 from zerodce_jax.enhancer import EngineName, Enhancer, choose_engine
@@ -143,7 +143,7 @@ class _Actor:
     """Holds one network, and enhances batches of pictures with it."""
 
     def __init__(self, work: Work, network: Network, options: Options) -> None:
-        photo.quiet_decoders()
+        pillow.quiet_decoders()
         if choose_engine(options.engine) == "xla":
             from zerodce_jax.engine import use_compilation_cache
 

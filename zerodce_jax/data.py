@@ -19,7 +19,7 @@ import grain
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from zerodce_jax import photo
+from zerodce_jax import formats, photo
 from zerodce_jax.config import WELL_EXPOSED, TrainConfig
 from zerodce_jax.errors import InputError
 
@@ -49,7 +49,7 @@ def find_images(folder: Path) -> list[Path]:
         Path(parent, name)
         for parent, _, names in os.walk(folder)
         for name in names
-        if photo.format_of(Path(name))
+        if formats.format_of(Path(name))
     ]
     if not found:
         raise InputError(f"{folder}: no photographs in this folder")

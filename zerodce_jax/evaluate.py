@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from zerodce_jax import metrics, photo
+from zerodce_jax import formats, metrics, photo, pillow
 from zerodce_jax.atomic import replacing
 from zerodce_jax.errors import InputError, UsageError, one_line
 
@@ -66,7 +66,7 @@ def pictures_in(folder: Path) -> list[Path]:
     found = [
         path
         for path in folder.rglob("*")
-        if photo.format_of(path)
+        if formats.format_of(path)
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     if not found:
@@ -168,13 +168,13 @@ def _judge(
     before = _floats(dark)
     wanted = None if bright is None else _floats(bright)
     figures = {INPUT: _figures(before, before, wanted)}
-    cells = [photo.thumbnail(dark, _CELL)]
+    cells = [pillow.thumbnail(dark, _CELL)]
     for name, enhancer in networks.items():
         enhanced = enhancer(dark, **settings)
         figures[name] = _figures(before, _floats(enhanced), wanted)
-        cells.append(photo.thumbnail(enhanced, _CELL))
+        cells.append(pillow.thumbnail(enhanced, _CELL))
     if bright is not None:
-        cells.append(photo.thumbnail(bright, _CELL))
+        cells.append(pillow.thumbnail(bright, _CELL))
     return Judged(image, reference, figures, tuple(cells))
 
 
@@ -286,7 +286,7 @@ def write_sheet(path: Path, judged: Iterable[Judged]) -> None:
         raise InputError(f"{path}: there are no pictures to show")
     names = [Path(network).name for network in shown[0].figures]
     captions = [*names, "reference"][: len(shown[0].cells)]
-    rows = [[photo.lettering(text, (_CELL[0], 20)) for text in captions]]
+    rows = [[pillow.lettering(text, (_CELL[0], 20)) for text in captions]]
     rows += [picture.cells for picture in shown]
     framed = [np.hstack([_framed(cell) for cell in row]) for row in rows]
     photo.write(path, photo.Photo(np.vstack(framed)))

@@ -1,74 +1,34 @@
 """A photograph: a file on disk, or a Pillow image <-> its pixels and all else it carries.
 
 Pixels go in and out as they are encoded: what the numbers mean is said by the colour profile, which
-goes along. Pillow reads and writes most files; `png` and `tiff` hold what it cannot.
+goes along. `pillow` reads and writes most files, `png` and `tiff` what it cannot.
 """
 
-import ctypes
 import io
-import logging
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from PIL import Image, ImageDraw, ImageFont, JpegImagePlugin, UnidentifiedImageError
 
-from zerodce_jax import metadata, png, tiff
+from zerodce_jax import pillow, png, tiff
 from zerodce_jax.atomic import replacing
 from zerodce_jax.atomic import sweep as sweep  # part of what `storage.Files` asks for
 from zerodce_jax.errors import InputError, one_line
+from zerodce_jax.formats import Format, format_of
 from zerodce_jax.metadata import Metadata
 
-Format = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "heif", "gif"]
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-_SUFFIXES: dict[str, Format] = {
-    ".png": "png",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".webp": "webp",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".bmp": "bmp",
-    ".avif": "avif",
-    ".heic": "heif",
-    ".heif": "heif",
-    ".hif": "heif",
-    ".gif": "gif",
-}
-# Pillow's names; MPO is a JPEG with more pictures behind it.
-_KINDS: dict[str, Format] = {
-    "PNG": "png",
-    "JPEG": "jpeg",
-    "MPO": "jpeg",
-    "WEBP": "webp",
-    "TIFF": "tiff",
-    "BMP": "bmp",
-    "AVIF": "avif",
-    "HEIF": "heif",
-    "GIF": "gif",
-}
-# Where the source does not say how it was encoded.
-_OPTIONS: dict[Format, dict[str, Any]] = {
-    "jpeg": {"quality": 95},
-    "webp": {"quality": 95, "exact": True},
-    "avif": {"quality": 90},
-    "heif": {"quality": 90},
-    "bmp": {},
-}
-_WITHOUT_ALPHA: frozenset[Format] = frozenset({"jpeg", "bmp"})
-_JPEG_BLOCK = 65_000
-# The longest sides that the usual decoders take; others end at what TIFF or the memory holds.
-_LONGEST: dict[Format, int] = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768, "heif": 65_535}
 MAX_PIXELS = 300_000_000
 """Pixels of the largest picture that is decoded, unless told otherwise."""
-# Checked here instead; Pillow's own limit warns of pictures that a camera takes.
-Image.MAX_IMAGE_PIXELS = None
+_WITHOUT_ALPHA: frozenset[Format] = frozenset({"jpeg", "bmp"})
 
 
 @dataclass(frozen=True)
@@ -98,21 +58,6 @@ class Photo:
             native.pop(name, None)
         kept = Metadata(icc=self.metadata.icc, native=MappingProxyType(native))
         return replace(self, metadata=kept)
-
-
-def format_of(path: Path) -> Format | None:
-    """The image format that a file's name stands for, or None."""
-    return _SUFFIXES.get(path.suffix.lower())
-
-
-def written_as(kind: Format) -> Format:
-    """The format that a picture is written in where it is to keep its own: GIF becomes PNG."""
-    return "png" if kind == "gif" else kind
-
-
-def suffix_of(kind: Format) -> str:
-    """The usual suffix of a format, with its dot."""
-    return {"jpeg": ".jpg", "tiff": ".tif", "heif": ".heic"}.get(kind, f".{kind}")
 
 
 def largest_file(max_pixels: int) -> int:
@@ -159,7 +104,7 @@ def measure(
             file.seek(0)
             return _tiff_directory(file.read(), max_pixels).size
         file.seek(0)
-        return _open(file, max_pixels).size
+        return pillow.open_image(file, max_pixels).size
 
 
 def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -189,35 +134,7 @@ def read_rgb(path: Path, *, size: int | None = None) -> UInt8[np.ndarray, "h w 3
         InputError: The file is no image, is damaged, or holds pixels that cannot be handled.
         OSError: The file cannot be read.
     """
-    photo = read(path)
-    image = Image.fromarray(_as_type(photo.pixels, np.uint8)).convert("RGB")
-    if size is not None:
-        image = image.resize((size, size), Image.Resampling.LANCZOS)
-    return np.asarray(image)
-
-
-def thumbnail(
-    pixels: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
-) -> UInt8[np.ndarray, "height width 3"]:
-    """Scale an image (Lanczos) to fit into a width and a height, in the middle of white."""
-    image = Image.fromarray(pixels)
-    ratio = min(size[0] / image.width, size[1] / image.height)
-    image = image.resize(
-        (max(1, round(image.width * ratio)), max(1, round(image.height * ratio))),
-        Image.Resampling.LANCZOS,
-    )
-    cell = Image.new("RGB", size, "white")
-    cell.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
-    return np.asarray(cell)
-
-
-def lettering(text: str, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
-    """A line of black text in the middle of white of some width and height, in pixels."""
-    image = Image.new("RGB", size, "white")
-    font = ImageFont.load_default(size=0.7 * size[1])
-    place = (size[0] / 2, size[1] / 2)
-    ImageDraw.Draw(image).text(place, text, fill="black", font=font, anchor="mm")
-    return np.asarray(image)
+    return pillow.as_rgb(_as_type(read(path).pixels, np.uint8), size)
 
 
 def write(path: Path, photo: Photo) -> tuple[str, ...]:
@@ -268,23 +185,24 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     with _refusing():
         if data.startswith(tiff.SIGNATURES):
             return _decode_tiff(data, max_pixels)
-        image = _open(io.BytesIO(data), max_pixels)
-        kind = _KINDS[image.format or ""]
+        image = pillow.open_image(io.BytesIO(data), max_pixels)
+        kind = pillow.format_of(image)
         # Before anything is asked of it: some formats keep metadata behind the pixels.
         image.load()
         # HEIF may promise one size and hold another.
-        _check(*image.size, max_pixels)
-        pixels = png.decode(data) if kind == "png" and png.bits(data) > 8 else _samples(image)
-        carried, turn = _carried(image)
+        pillow.check_size(*image.size, max_pixels)
+        is_deep = kind == "png" and png.bits(data) > 8
+        pixels = png.decode(data) if is_deep else pillow.samples(image)
+        carried, turn = pillow.carried(image)
         native: dict[str, Any] = {}
         if kind == "jpeg":
-            native = _jpeg_options(image)
+            native = pillow.jpeg_options(image)
         elif kind == "png":
             native = {"chunks": png.own_chunks(data)}
-        elif kind == "webp" and b"VP8L" in (data[12:16], _webp_picture(data)):
+        elif kind == "webp" and pillow.is_lossless_webp(data):
             native = {"lossless": True, "exact": True}
         carried = replace(carried, native=MappingProxyType(native))
-        return _photo(pixels, turn, kind, carried, _notes(image))
+        return _photo(pixels, turn, kind, carried, pillow.notes(image))
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> Photo:
@@ -298,7 +216,7 @@ def _decode_tiff(data: bytes, max_pixels: int) -> Photo:
         pixels = tiff.decode(data, directory)
     else:
         # Which Pillow turns upright by itself.
-        pixels, turn = _samples(_open(io.BytesIO(data), max_pixels)), 1
+        pixels, turn = pillow.samples(pillow.open_image(io.BytesIO(data), max_pixels)), 1
     notes = ("only the first of its pictures is taken",) if directory.pages > 1 else ()
     return _photo(pixels, turn, "tiff", carried, notes)
 
@@ -337,49 +255,7 @@ def encode(photo: Photo, kind: Format) -> tuple[bytes, tuple[str, ...]]:
             return png.encode(pixels, carried), tuple(losses)
         if kind == "tiff":
             return tiff.encode(pixels, carried), tuple(losses)
-        return _encode_by_pillow(pixels, kind, carried, losses), tuple(losses)
-
-
-def _encode_by_pillow(
-    pixels: UInt8[np.ndarray, "h w *channels"], kind: Format, carried: Metadata, losses: list[str]
-) -> bytes:
-    if kind not in _OPTIONS:
-        raise InputError(f"{kind} is not written")
-    height, width = pixels.shape[:2]
-    too_long = max(height, width) > _LONGEST.get(kind, height + width)
-    if too_long or (kind == "avif" and height * width > 1 << 28):
-        raise InputError(f"{width}x{height} pixels are more than {kind} holds; write png or tiff")
-    if kind == "heif":
-        _register_heif()
-    image = Image.fromarray(pixels)
-    options = dict(carried.native or _OPTIONS[kind])
-    if kind != "bmp":
-        options |= {"icc_profile": carried.icc} if carried.icc else {}
-        for name, block in (("exif", carried.exif), ("xmp", carried.xmp)):
-            if block and kind == "jpeg" and len(block) > _JPEG_BLOCK:
-                losses.append(f"{name.upper()} is too large for jpeg and left out")
-            elif block:
-                options |= {name: (b"Exif\0\0" if name == "exif" else b"") + block}
-    elif carried.exif or carried.xmp or carried.icc:
-        losses.append("bmp holds no metadata, which is left out")
-    if carried.dpi:
-        options |= {"dpi": carried.dpi}
-    file = io.BytesIO()
-    image.save(file, format=kind, **options)
-    return file.getvalue()
-
-
-def quiet_decoders() -> None:
-    """Keep libraries from writing of damaged files on standard error, amidst other lines.
-
-    For programs; what is wrong is said by the error that is raised. Pillow has no switch for its
-    libtiff; where that cannot be found, it writes on.
-    """
-    for name in ("PIL", "imagecodecs"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with suppress(OSError, AttributeError):
-        for library in (Path(Image.__file__).parent.parent / "pillow.libs").glob("libtiff-*"):
-            ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
+        return pillow.encode(pixels, kind, carried, losses), tuple(losses)
 
 
 def from_pil(image: object) -> Photo:
@@ -391,18 +267,12 @@ def from_pil(image: object) -> Photo:
     Raises:
         InputError: The image has another mode.
     """
-    if not isinstance(image, Image.Image):
-        raise InputError(f"a {type(image).__name__} is no image")
     with _refusing("unusable image"):
-        image.load()
-        carried, turn = _carried(image)
-        # Which raises anything where EXIF is damaged.
-        with suppress(Exception):
-            turn = image.getexif().get(metadata.ORIENTATION, 1)
-        return _photo(_samples(image), turn, None, carried, ())
+        pixels, turn, carried = pillow.taken_apart(image)
+        return _photo(pixels, turn, None, carried, ())
 
 
-def to_pil(photo: Photo) -> Image.Image:
+def to_pil(photo: Photo) -> "Image":
     """Put a Pillow image together again, of mode RGB, L, RGBA, LA or I;16.
 
     Its `info` holds what Pillow's formats take from there by themselves, such as the profile.
@@ -412,16 +282,7 @@ def to_pil(photo: Photo) -> Image.Image:
     """
     alpha = photo.alpha
     samples = photo.pixels if alpha is None else np.dstack([photo.pixels, alpha])
-    if samples.dtype != np.uint8 and samples.ndim > 2:
-        raise InputError(f"Pillow has no images of {samples.dtype} with colour or alpha")
-    image = Image.fromarray(samples)
-    carried = photo.metadata
-    exif = b"Exif\0\0" + carried.exif if carried.exif else None
-    named = {"exif": exif, "xmp": carried.xmp, "icc_profile": carried.icc}
-    image.info |= {name: value for name, value in named.items() if value}
-    if carried.dpi:
-        image.info["dpi"] = carried.dpi
-    return image
+    return pillow.put_together(samples, photo.metadata)
 
 
 def _photo(
@@ -449,100 +310,6 @@ def _photo(
     return Photo(np.ascontiguousarray(pixels), alpha, kind, carried, notes)
 
 
-def _samples(image: Image.Image) -> Shaped[np.ndarray, "h w *channels"]:
-    """The samples of a Pillow image: gray, gray and alpha, RGB, or RGB and alpha."""
-    transparent = image.has_transparency_data
-    if image.mode in {"P", "PA", "RGBX", "RGBa"}:
-        image = image.convert("RGBA" if transparent else "RGB")
-    elif image.mode in {"1", "La"} or (image.mode == "L" and transparent):
-        image = image.convert("LA" if transparent else "L")
-    elif image.mode == "RGB" and transparent:
-        image = image.convert("RGBA")
-    if image.mode in {"RGB", "L", "RGBA", "LA"}:
-        return np.asarray(image)
-    if image.mode in {"I;16", "I;16B", "I;16L", "I;16N"}:
-        return np.asarray(image).astype(np.uint16)
-    raise InputError(f"images of mode {image.mode} are not handled; convert it to RGB")
-
-
-def _carried(image: Image.Image) -> tuple[Metadata, int]:
-    """What a Pillow image carries, set upright, and how its pixels are to be turned."""
-    info = image.info
-    exif = info.get("exif")
-    if exif is None and "Raw profile type exif" in info:
-        # What programs wrote into PNG before it had a chunk for EXIF.
-        with suppress(ValueError):
-            exif = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
-    exif = exif or b""
-    while exif.startswith(b"Exif\0\0"):
-        exif = exif[6:]
-    xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
-    xmp = xmp.encode() if isinstance(xmp, str) else xmp
-    turn = metadata.orientation(exif, xmp)
-    is_exif = exif.startswith(tiff.SIGNATURES[:2]) and len(exif) >= 8
-    dpi = None
-    if "dpi" in info:
-        dpi = metadata.plausible_dpi(*map(float, info["dpi"]))
-    return (
-        Metadata(
-            exif=metadata.upright_exif(exif) if is_exif else None,
-            xmp=metadata.upright_xmp(xmp) or None,
-            icc=info.get("icc_profile") or None,
-            dpi=dpi,
-        ),
-        turn,
-    )
-
-
-def _jpeg_options(image: Image.Image) -> dict[str, Any]:
-    """How a JPEG was encoded, and the segments of it that Pillow does not hold by name."""
-    assert isinstance(image, JpegImagePlugin.JpegImageFile)
-    # By component, the last one standing for all that follow; more than 255 is no baseline JPEG.
-    used = [layer[3] for layer in image.layer]
-    while len(used) > 1 and used[-1] == used[-2]:
-        used.pop()
-    tables = [[min(255, step) for step in image.quantization[name]] for name in used]
-    # Pillow's own names are 4:4:4, 4:2:2 and 4:2:0; nothing is lost where it is another.
-    options: dict[str, Any] = {
-        "qtables": tables,
-        "subsampling": max(0, JpegImagePlugin.get_sampling(image)),
-        "progressive": bool(image.info.get("progressive")),
-    }
-    if image.info.get("comment"):
-        options["comment"] = image.info["comment"]
-    extra = b""
-    for name, content in image.applist:
-        if name in {"COM", "APP0", "APP14"} or content.startswith(_JPEG_NAMED):
-            continue
-        length = (len(content) + 2).to_bytes(2, "big")
-        extra += bytes([0xFF, 0xE0 + int(name[3:])]) + length + content
-    return options | {"extra": extra}
-
-
-# Segments that `Metadata` holds, or that point to pictures behind the first one.
-_JPEG_NAMED = (b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"MPF\0")
-
-
-def _webp_picture(data: bytes) -> bytes:
-    """The name of the chunk that holds the pixels of an extended WebP file."""
-    at = 12
-    while at + 8 <= len(data):
-        if data[at : at + 4] in {b"VP8L", b"VP8 "}:
-            return data[at : at + 4]
-        length = int.from_bytes(data[at + 4 : at + 8], "little")
-        at += 8 + length + length % 2
-    return b""
-
-
-def _notes(image: Image.Image) -> tuple[str, ...]:
-    notes = []
-    if (count := getattr(image, "n_frames", 1)) > 1:
-        notes.append(f"only the first of its {count} pictures is taken")
-    if (bits := image.info.get("bit_depth", 8)) > 8:
-        notes.append(f"its {bits} bits are taken as 8")
-    return tuple(notes)
-
-
 def _as_type(samples: np.ndarray, dtype: Any) -> np.ndarray:
     """Samples of one type as another, the largest value to the largest, rounded."""
     dtype = np.dtype(dtype)
@@ -556,41 +323,10 @@ def _as_type(samples: np.ndarray, dtype: Any) -> np.ndarray:
 
 def _tiff_directory(data: bytes, max_pixels: int) -> tiff.Directory:
     directory = tiff.Directory.of(data)
-    _check(*directory.size, max_pixels)
+    pillow.check_size(*directory.size, max_pixels)
     if 0 in directory.size:
         raise InputError("damaged image (TIFF without a size)")
     return directory
-
-
-def _open(file: io.BytesIO | io.BufferedReader, max_pixels: int) -> Image.Image:
-    """Read the header of an image file."""
-    head = file.read(32)
-    file.seek(0)
-    formats = [name for name in _KINDS if name not in {"MPO", "HEIF"}]
-    if head[4:8] == b"ftyp" and b"avif" not in head[8:]:
-        _register_heif()
-        formats.append("HEIF")
-    try:
-        image = Image.open(file, formats=formats)
-    except UnidentifiedImageError as error:
-        raise InputError("not an image of a known format") from error
-    _check(*image.size, max_pixels)
-    return image
-
-
-def _check(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise InputError(
-            f"{width}x{height} pixels are more than the limit of {max_pixels:,} (--max-pixels)"
-        )
-
-
-def _register_heif() -> None:
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise InputError("HEIC needs a package: pip install 'zerodce-jax[heif]'") from error
-    pillow_heif.register_heif_opener()
 
 
 @contextmanager

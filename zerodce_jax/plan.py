@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from zerodce_jax import photo
+from zerodce_jax import formats
 from zerodce_jax.errors import UsageError, one_line
 
 _VIDEOS_WRITTEN = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".mts", ".m2ts")
@@ -40,7 +40,7 @@ def plan(
     output: Path,
     *,
     suffix: str = "",
-    format: Literal["keep"] | photo.Format = "keep",  # noqa: A002
+    format: Literal["keep"] | formats.Format = "keep",  # noqa: A002
 ) -> list[Item]:
     """Decide which picture and which video goes where.
 
@@ -63,7 +63,7 @@ def plan(
     inputs = [Path(name) for name in inputs]
     found = [pair for given in inputs for pair in find(given, output)]
     one = len(found) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112
-    if one and (photo.format_of(output) or is_video(output)):
+    if one and (formats.format_of(output) or is_video(output)):
         items = [Item(found[0].source, output)]
         _refuse_other_kind(items[0])
     else:
@@ -130,7 +130,7 @@ def find(given: Path, output: Path | None) -> Iterator[Item]:
                 continue
             for name in sorted(files):
                 path = Path(folder, name)
-                known = photo.format_of(path) or is_video(path)
+                known = formats.format_of(path) or is_video(path)
                 if known and not name.startswith("."):
                     yield Item(path, path.relative_to(given))
         yield from _problems(problems)
@@ -155,14 +155,14 @@ def _name(path: Path) -> Path:
     return Path(os.path.basename(os.path.abspath(path)) or "_")  # noqa: PTH100, PTH119
 
 
-def renamed(relative: Path, suffix: str, kind: Literal["keep"] | photo.Format) -> Path:
+def renamed(relative: Path, suffix: str, kind: Literal["keep"] | formats.Format) -> Path:
     """What the result of a picture or a video is called; see `plan`."""
     if is_video(relative):
         ending = relative.suffix if relative.suffix.lower() in _VIDEOS_WRITTEN else ".mkv"
         return relative.with_name(f"{relative.stem}{suffix}{ending}")
-    known = photo.format_of(relative)
-    wanted = (photo.written_as(known) if known else None) if kind == "keep" else kind
-    ending = photo.suffix_of(wanted) if wanted and wanted != known else relative.suffix
+    known = formats.format_of(relative)
+    wanted = (formats.written_as(known) if known else None) if kind == "keep" else kind
+    ending = formats.suffix_of(wanted) if wanted and wanted != known else relative.suffix
     return relative.with_name(f"{relative.stem}{suffix}{ending}")
 
 
@@ -174,7 +174,7 @@ def is_video(path: Path) -> bool:
 def _refuse_other_kind(item: Item) -> None:
     if item.is_video and item.target.suffix.lower() not in _VIDEOS_WRITTEN:
         raise UsageError(f"{item.target}: a video becomes one of {', '.join(_VIDEOS_WRITTEN)}")
-    if photo.format_of(item.source) and is_video(item.target):
+    if formats.format_of(item.source) and is_video(item.target):
         raise UsageError(f"{item.target}: a picture does not become a video")
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from zerodce_jax import photo, plan
+from zerodce_jax import formats, photo, plan
 from zerodce_jax.atomic import TEMPORARY_PREFIX, replacing
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.photo import Photo
@@ -135,7 +135,7 @@ class Remote:
             relative = path.relative_to(self.root)
             hidden = any(part.startswith(".") for part in relative.parts)
             below = inside and path.is_relative_to(leave_out.root)
-            known = photo.format_of(relative) or plan.is_video(relative)
+            known = formats.format_of(relative) or plan.is_video(relative)
             if known and not hidden and not below:
                 yield Item(path, relative)
 

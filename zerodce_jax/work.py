@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from zerodce_jax import photo, plan
+from zerodce_jax import formats, plan
 from zerodce_jax.errors import UsageError
 from zerodce_jax.folder import Result
 from zerodce_jax.plan import Item
@@ -50,7 +50,7 @@ def plan_work(
     source: Folder,
     target: Folder,
     *,
-    format: Literal["keep"] | photo.Format = "keep",  # noqa: A002
+    format: Literal["keep"] | formats.Format = "keep",  # noqa: A002
     overwrite: bool = False,
 ) -> Work:
     """Find out what there is to do, listing both folders once.

@@ -81,11 +81,11 @@ def enhance(
         report: Write what became of each file, as JSON.
         max_pixels: Pixels of the largest picture that is decoded.
     """
-    from zerodce_jax import convert, folder, photo, plan, temporal
+    from zerodce_jax import convert, folder, pillow, plan, temporal
     from zerodce_jax.config import EnhanceSettings
     from zerodce_jax.video import Encoding
 
-    photo.quiet_decoders()
+    pillow.quiet_decoders()
     # Wrong values are wrong for every network.
     EnhanceSettings().changed(**settings.given())
     temporal.check_seconds(video.smoothing)

@@ -36,17 +36,17 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from zerodce_jax import convert, photo
+    from zerodce_jax import convert, formats, pillow
     from zerodce_jax import evaluate as evaluation
     from zerodce_jax.errors import UsageError
 
-    photo.quiet_decoders()
+    pillow.quiet_decoders()
     if not networks:
         raise UsageError("evaluate: name a network, such as reduced")
     for path in (json, csv, sheet):
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"{path}: there is no such folder")
-    if sheet is not None and photo.format_of(sheet) in {None, "gif"}:
+    if sheet is not None and formats.format_of(sheet) in {None, "gif"}:
         raise UsageError(f"{sheet}: name a picture, such as sheet.jpg")
     references = None
     if pairs is not None and images is None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
+from zerodce_jax import formats
 from zerodce_jax.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -22,11 +23,9 @@ def check_pipe(inputs: tuple[str, ...], output: Path, *, overwrite: bool) -> Non
         InputError: The result exists already.
         UsageError: There is more than one picture, or none.
     """
-    from zerodce_jax import photo
-
     if len(inputs) != 1 or Path(inputs[0]).is_dir():
         raise UsageError("enhance: - stands for one picture; name no others beside it")
-    if str(output) != "-" and photo.format_of(output) in {None, "gif"}:
+    if str(output) != "-" and formats.format_of(output) in {None, "gif"}:
         raise UsageError(f"{output}: name a picture, such as out.jpg, or - for standard output")
     if str(output) != "-" and os.path.lexists(output) and not overwrite:
         raise InputError(f"{output}: exists already; --overwrite replaces it")
@@ -37,7 +36,7 @@ def pipe_picture(
     output: Path,
     enhancer: "Enhancer",
     settings: "EnhanceSettings",
-    format: "Literal['keep'] | photo.Format",  # noqa: A002
+    format: Literal["keep"] | formats.Format,  # noqa: A002
     strip: bool,
     max_pixels: int,
 ) -> list[str]:
@@ -60,7 +59,7 @@ def pipe_picture(
         enhanced = enhancer(opened.pixels, **settings.to_dict())
         opened = replace(opened, pixels=enhanced)
         if out is not None:
-            kind = photo.written_as(opened.kind or "png") if format == "keep" else format
+            kind = formats.written_as(opened.kind or "png") if format == "keep" else format
             data, losses = photo.encode(opened, kind)
             with out:
                 out.write(data)
