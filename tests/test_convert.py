@@ -462,6 +462,7 @@ def refusal_of(source: Path) -> str | None:
 
 
 # Orbax leaves unfinished reads behind, which complain when they are collected.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_folder_with_damaged_files(tmp_path: Path) -> None:
     folder = tmp_path / "net"

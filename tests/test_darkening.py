@@ -20,6 +20,7 @@ def photographs(count: int) -> jax.Array:
     return jnp.asarray(np.broadcast_to(RAMP, (count, *RAMP.shape)))
 
 
+@pytest.mark.slow
 def test_photographs_come_out_darker_in_8_bits_and_in_order() -> None:
     dark = np.asarray(darken(photographs(32), jax.random.key(0)))
     assert dark.min() >= 0
@@ -31,6 +32,7 @@ def test_photographs_come_out_darker_in_8_bits_and_in_order() -> None:
     assert (np.diff(rows, axis=1) > -0.03).all()
 
 
+@pytest.mark.slow
 def test_the_light_is_what_the_camera_would_have_got() -> None:
     # Through gamma and smooth step, all pixels lost one factor in linear light.
     gray = jnp.full((200, 16, 16, 3), 0.9)
@@ -46,6 +48,7 @@ def _untoned(y: float | jax.Array) -> jax.Array:
     return 0.5 - jnp.sin(jnp.arcsin(1 - 2 * jnp.asarray(y)) / 3)
 
 
+@pytest.mark.slow
 def test_noise_grows_with_light_and_differs_from_picture_to_picture() -> None:
     flat = jnp.full((64, 32, 32, 3), 0.9)
     spreads = np.asarray(darken(flat, jax.random.key(2)).std((1, 2, 3)))
@@ -59,6 +62,7 @@ def test_one_key_one_outcome() -> None:
     assert (np.asarray(one) != np.asarray(other)).any()
 
 
+@pytest.mark.slow
 def test_a_network_that_brings_everything_back_has_no_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     # Darkened by the curve itself, with maps that take it back: 0.25 -> 0.4375 at A = -1.
     bright = jnp.full((2, 32, 32, 3), 0.4375)
@@ -75,6 +79,7 @@ def test_a_network_that_brings_everything_back_has_no_loss(monkeypatch: pytest.M
         assert float(value) == pytest.approx(0, abs=1e-3), name
 
 
+@pytest.mark.slow
 def test_losses_see_the_shape_of_curves_and_not_their_strength(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -126,6 +131,7 @@ def test_each_step_darkens_anew_and_validation_always_the_same_way() -> None:
     assert validation == again != first
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_on_black_and_on_plain_images() -> None:
     losses = make_losses(NetworkConfig(), TrainConfig(darken=True))
     params = init_params(NetworkConfig(), seed=0)

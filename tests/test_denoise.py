@@ -76,6 +76,7 @@ def test_pictures_of_a_batch_end_at_edges_of_their_own() -> None:
     assert np.abs(whole[6:14, 18:23] - first[:, 12:17]).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("xp", [np, jnp], ids=["numpy", "jax"])
 @pytest.mark.parametrize("gain", [0.0, 0.5, 1.0])
 def test_what_was_not_amplified_stays_to_the_last_bit(gain: float, xp: Any) -> None:

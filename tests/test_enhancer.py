@@ -392,6 +392,7 @@ def test_tiles_of_every_size_give_the_same(name: str, scale: int) -> None:
                 np.testing.assert_allclose(one, image, rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "scale"), KINDS)
 @pytest.mark.parametrize("batch", [0, 2])
 def test_each_picture_has_a_strength_of_its_own(name: str, scale: int, batch: int) -> None:
@@ -494,6 +495,7 @@ def test_the_shipped_networks_bring_the_examples_to_the_level(
         assert enhancer(pixels).mean() / 255 == pytest.approx(0.4, abs=0.015), path.name
 
 
+@pytest.mark.slow
 def test_numbers_of_options_compile_nothing_anew(compilations: Callable) -> None:
     enhancer = Enhancer(brightening("reduced"), engine="xla", tile=16)
     with compilations() as programs:

@@ -268,6 +268,7 @@ def test_litert_gives_what_the_whole_image_gives(
     assert json.dumps(metadata).encode() in file.read_bytes()
 
 
+@pytest.mark.slow
 @LITERT
 def test_the_page_of_litert(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

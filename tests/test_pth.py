@@ -350,6 +350,7 @@ def test_deep_nesting_does_not_crash(tmp_path: Path, python: Callable) -> None:
     assert str(path) in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("container", [0, 1], ids=CONTAINERS)
 def test_every_truncated_file_is_refused(container: int, tmp_path: Path) -> None:
@@ -361,6 +362,7 @@ def test_every_truncated_file_is_refused(container: int, tmp_path: Path) -> None
             read_state_dict(path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("container", [0, 1], ids=CONTAINERS)
 def test_flipped_bits_are_survived(container: int, tmp_path: Path) -> None:

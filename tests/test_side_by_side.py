@@ -281,6 +281,7 @@ def test_an_unexpected_error_of_the_enhancer_is_raised(tmp_path: Path) -> None:
     assert len(seen) <= len(written) <= 5
 
 
+@pytest.mark.slow
 def test_pictures_that_share_batches_become_what_they_become_alone(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     sizes = [(5, 7), (20, 9), (3, 3), (40, 33), (1, 1), (16, 16), (2, 50), (9, 9)]

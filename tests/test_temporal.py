@@ -226,6 +226,7 @@ def test_strong_flicker_goes_too(name: str, amplitude: float, lit: float) -> Non
     assert together < alone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fast", "reduced"])
 def test_a_lamp_that_is_switched_on_dazzles_nobody(name: str) -> None:
     enhancer = Enhancer.load(name)

@@ -123,6 +123,7 @@ def test_a_finished_run_is_left_as_it_is(photographs: Path, tmp_path: Path) -> N
     assert log_of(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_another_recipe_or_folder_does_not_go_on_with_a_run(
     photographs: Path, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_starting_from_a_network_takes_its_weights_and_architecture(
         np.testing.assert_allclose(array, flatten(network.params)[name], atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run_before_anything_bad_is_saved(
     photographs: Path, tmp_path: Path
 ) -> None:
@@ -167,6 +169,7 @@ def checkpoint_steps(workdir: Path) -> list[int]:
     return sorted(int(entry.name) for entry in workdir.iterdir() if entry.name.isdecimal())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_ends_the_run(
     photographs: Path, tmp_path: Path, signum: signal.Signals
@@ -184,6 +187,7 @@ def test_a_signal_saves_and_ends_the_run(
     assert signal.getsignal(signum) == before
 
 
+@pytest.mark.slow
 def test_a_half_written_checkpoint_is_never_picked_up(photographs: Path, tmp_path: Path) -> None:
     training.fit(replace(steps=2), data=photographs, workdir=tmp_path)
     # What a kill in the middle of writing leaves behind.
