@@ -18,6 +18,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from zerodce_jax import evaluate, metrics, photo, pillow
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.perceptual import Perceptual
 
 ONNX = ("--engine", "onnx")
 WITHOUT_REFERENCE = [
@@ -289,6 +290,32 @@ def test_what_is_new_in_a_picture_is_told_from_what_was_there(tmp_path: Path) ->
     for name, lift, clipped in (("input", 0, 0), ("same", 0, 0), ("white", 0.2, 1)):
         assert found.figures[name]["highlight_lift"] == pytest.approx(lift, abs=1e-6)
         assert found.figures[name]["newly_clipped"] == clipped
+
+
+def test_figures_of_models_stand_last(low: Path, high: Path) -> None:
+    def distance(image: np.ndarray, reference: np.ndarray | None) -> float:
+        return math.nan if reference is None else float(np.abs(image - reference).max())
+
+    measures = [
+        Perceptual("far", lower_better=True, needs_reference=True, _model=None),
+        Perceptual("nice", lower_better=False, needs_reference=False, _model=None),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Perceptual, "__call__", lambda _, *images: distance(*images))
+        networks, images = {"triple": Brighter(3)}, evaluate.pictures_in(low)
+        references = evaluate.pictures_in(high)
+        found = list(evaluate.evaluate(networks, images, references, perceptual=measures))
+        (alone, *_) = evaluate.evaluate(networks, images, perceptual=measures)
+    assert all(list(picture.figures["triple"]) == [*ALL, "far", "nice"] for picture in found)
+    assert all(picture.figures["triple"]["far"] == 0 for picture in found)
+    assert all(picture.figures["input"]["far"] > 0.1 for picture in found)
+    assert math.isnan(alone.figures["triple"]["nice"])
+    header, _, _, row = evaluate.markdown(found, measures).splitlines()
+    assert header.endswith("| LOE ↓ | far ↓ | nice ↑ |")
+    assert row.endswith("| 0.000 | 0.000 |")
+    ssim = Perceptual("ssim", lower_better=False, needs_reference=True, _model=None)
+    with pytest.raises(UsageError, match="ssim is a figure that is there anyway"):
+        evaluate.evaluate(networks, images, references, perceptual=[ssim])
 
 
 def test_settings_reach_every_network(low: Path) -> None:

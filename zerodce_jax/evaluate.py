@@ -19,6 +19,7 @@ from zerodce_jax.errors import InputError, UsageError, one_line
 
 if TYPE_CHECKING:
     from zerodce_jax.enhancer import Enhancer
+    from zerodce_jax.perceptual import Perceptual
 
 INPUT = "input"
 """The row of the pictures as they are."""
@@ -109,6 +110,7 @@ def evaluate(
     references: Sequence[Path] | None = None,
     *,
     settings: Mapping[str, Any] | None = None,
+    perceptual: Sequence["Perceptual"] = (),
 ) -> Iterator[Judged]:
     """Judge what networks make of pictures, one picture after another, in 8 bits.
 
@@ -119,31 +121,37 @@ def evaluate(
             are only the figures that need none.
         settings: Keyword arguments of `Enhancer.__call__`, the same for all networks; what is not
             given is up to the enhancer.
+        perceptual: Further figures, by models of human judgement: see `perceptual.load`.
 
     Returns:
         An iterator over what was found, in the order of the images.
 
     Raises:
-        UsageError: A network is called `INPUT`, a setting is out of range (with the first picture),
-            or a package is not installed.
+        UsageError: A network is called `INPUT`, or a metric as a figure of ours; a setting is out
+            of range (with the first picture), or a package is not installed.
     """
     if INPUT in networks:
         raise UsageError(f"{INPUT} is the row of the untouched pictures; write ./{INPUT}")
+    for metric in perceptual:
+        if metric.name in _COLUMNS:
+            raise UsageError(f"{metric.name} is a figure that is there anyway")
     if references is not None and find_spec("skimage") is None:
         raise UsageError("evaluate needs packages: pip install 'zerodce-jax[evaluate]'")
     partners = [None] * len(images) if references is None else references
-    return _evaluate(networks, zip(images, partners, strict=True), settings or {})
+    pairs = zip(images, partners, strict=True)
+    return _evaluate(networks, pairs, settings or {}, perceptual)
 
 
 def _evaluate(
     networks: "Mapping[str, Enhancer]",
     pairs: Iterable[tuple[Path, Path | None]],
     settings: Mapping[str, Any],
+    perceptual: Sequence["Perceptual"],
 ) -> Iterator[Judged]:
     on_sheet = 0
     for image, reference in pairs:
         try:
-            judged = _judge(networks, image, reference, settings)
+            judged = _judge(networks, image, reference, settings, perceptual)
             # Kept by whoever collects them, so not of all pictures.
             judged = judged if on_sheet < _SHEET_PICTURES else replace(judged, cells=())
             on_sheet += 1
@@ -159,6 +167,7 @@ def _judge(
     image: Path,
     reference: Path | None,
     settings: Mapping[str, Any],
+    perceptual: Sequence["Perceptual"],
 ) -> Judged:
     dark = photo.read_rgb(image)
     bright = None if reference is None else photo.read_rgb(reference)
@@ -167,11 +176,11 @@ def _judge(
         raise InputError(f"{image} has {sizes[0]} pixels, but {reference} has {sizes[1]}")
     before = _floats(dark)
     wanted = None if bright is None else _floats(bright)
-    figures = {INPUT: _figures(before, before, wanted)}
+    figures = {INPUT: _figures(before, before, wanted, perceptual)}
     cells = [pillow.thumbnail(dark, _CELL)]
     for name, enhancer in networks.items():
         enhanced = enhancer(dark, **settings)
-        figures[name] = _figures(before, _floats(enhanced), wanted)
+        figures[name] = _figures(before, _floats(enhanced), wanted, perceptual)
         cells.append(pillow.thumbnail(enhanced, _CELL))
     if bright is not None:
         cells.append(pillow.thumbnail(bright, _CELL))
@@ -186,6 +195,7 @@ def _figures(
     image: Float[np.ndarray, "h w 3"],
     enhanced: Float[np.ndarray, "h w 3"],
     reference: Float[np.ndarray, "h w 3"] | None,
+    perceptual: Sequence["Perceptual"],
 ) -> dict[str, float]:
     figures = {}
     if reference is not None:
@@ -205,6 +215,7 @@ def _figures(
         "detail_bright": detail.bright,
         "detail_textured": detail.textured,
         "lightness_order_error": metrics.lightness_order_error(image, enhanced),
+        **{metric.name: metric(enhanced, reference) for metric in perceptual},
     }
 
 
@@ -222,13 +233,15 @@ def means(judged: Iterable[Judged]) -> dict[str, dict[str, float]]:
     }
 
 
-def markdown(judged: Iterable[Judged]) -> str:
+def markdown(judged: Iterable[Judged], perceptual: Sequence["Perceptual"] = ()) -> str:
     """The means as a Markdown table, a row a network; a dash where no picture has a figure."""
     rows = means(judged)
     names = list(rows[INPUT]) if rows else []
-    lines = [["network", *(_COLUMNS[name][0] for name in names)], ["---"] * (len(names) + 1)]
+    arrows = {metric.name: "↓" if metric.lower_better else "↑" for metric in perceptual}
+    columns = _COLUMNS | {name: (f"{name} {arrow}", 3) for name, arrow in arrows.items()}
+    lines = [["network", *(columns[name][0] for name in names)], ["---"] * (len(names) + 1)]
     for network, figures in rows.items():
-        cells = (f"{value:.{_COLUMNS[name][1]}f}" for name, value in figures.items())
+        cells = (f"{value:.{columns[name][1]}f}" for name, value in figures.items())
         shown = ("–" if cell == "nan" else cell for cell in cells)
         lines.append([one_line(network).replace("|", r"\|"), *shown])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -17,6 +17,7 @@ def evaluate(
     images: Annotated[Path | None, arg(metavar="DIR")] = None,
     settings: OmitArgPrefixes[Settings] = Settings(),  # noqa: B008 (frozen)
     engine: Literal["auto", "xla", "onnx"] = "auto",
+    perceptual: Annotated[tuple[str, ...], arg(metavar="NAME...")] = (),
     json: Annotated[Path | None, arg(metavar="FILE")] = None,
     csv: Annotated[Path | None, arg(metavar="FILE")] = None,
     sheet: Annotated[Path | None, arg(metavar="FILE.jpg")] = None,
@@ -30,6 +31,8 @@ def evaluate(
         images: Folder of dark pictures, for the figures that need no references.
         settings: How to enhance, with all networks.
         engine: What computes, as for enhance.
+        perceptual: Further figures by their names in pyiqa, such as lpips (beside references) and
+            niqe; it fetches their weights when they are first asked for.
         json: Write the figures of each picture, and the means.
         csv: Write the figures of each picture as a table.
         sheet: Write a picture of the first pictures side by side: input, networks, reference.
@@ -38,6 +41,7 @@ def evaluate(
 
     from zerodce_jax import convert, formats, pillow
     from zerodce_jax import evaluate as evaluation
+    from zerodce_jax import perceptual as models
     from zerodce_jax.errors import UsageError
 
     pillow.quiet_decoders()
@@ -58,6 +62,7 @@ def evaluate(
         files = evaluation.pictures_in(images)
     else:
         raise UsageError("evaluate: name either --pairs LOW HIGH or --images DIR")
+    measures = models.load(perceptual, references=references is not None)
     loaded = {name: convert.load(name) for name in networks}
     for network in loaded.values():
         for note in network.notes:
@@ -69,7 +74,7 @@ def evaluate(
     enhancers = {name: Enhancer(network, engine=engine) for name, network in loaded.items()}
     given = settings.given()
     judged: list[evaluation.Judged] = []
-    found = evaluation.evaluate(enhancers, files, references, settings=given)
+    found = evaluation.evaluate(enhancers, files, references, settings=given, perceptual=measures)
     with tqdm(total=len(files), unit="picture", disable=not sys.stderr.isatty()) as bar:
         for picture in found:
             judged.append(picture)
@@ -86,7 +91,7 @@ def evaluate(
         return 1
     if sheet is not None:
         evaluation.write_sheet(sheet, done)
-    print(evaluation.markdown(done))
+    print(evaluation.markdown(done, measures))
     print(f"means over {len(done)} picture{'s'[: len(done) > 1]}")
     return 1 if len(done) < len(judged) else 0
 
