@@ -185,7 +185,7 @@ def test_settings_of_this_project_are_another_recipe() -> None:
     ours = EnhanceSettings.adaptive()
     assert (ours.exposure, ours.gamma, ours.strength) == ("auto", 1, 1)
     assert 0 < ours.protect_highlights <= 1
-    assert 0 < ours.denoise <= 1
+    assert ours.denoise == "auto"
 
 
 def test_levels_that_exposures_stand_for() -> None:
@@ -200,7 +200,7 @@ every_setting = st.builds(
     gamma=st.floats(0.1, 10),
     strength=st.floats(0, 2),
     protect_highlights=st.floats(0, 1),
-    denoise=st.floats(0, 1),
+    denoise=st.just("auto") | st.floats(0, 1),
 )
 
 

@@ -9,7 +9,8 @@ import whole_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zerodce_jax.denoise import denoise
+from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.denoise import NOISE, amount_for, denoise
 from zerodce_jax.guided import REACH
 
 
@@ -154,3 +155,64 @@ def test_numpy_and_jax_agree(amount: float) -> None:
     assert isinstance(ours, np.ndarray)
     assert isinstance(theirs, jnp.ndarray)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+# How strongly, by what is found.
+
+AUTO = EnhanceSettings(denoise="auto")
+
+
+def test_an_amount_that_is_given_is_taken() -> None:
+    image = grain(64, 64)
+    for amount in (0, 0.35, 1):
+        assert amount_for(image, EnhanceSettings(denoise=amount)) == amount
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint16"])
+@pytest.mark.parametrize("sigma", [0.002, 0.004, 0.006, 0.02])
+def test_noise_is_found(sigma: float, dtype: str) -> None:
+    image = grain(200, 300, level=0.2, sigma=sigma)
+    if dtype != "float32":
+        image = np.round(image * 65535).astype(dtype)
+    # The flattest tenth of the blocks has a little less.
+    expected = 2.4 * 0.9 * sigma / NOISE
+    assert amount_for(image, AUTO) == pytest.approx(np.clip(expected, 0.2, 1), rel=0.1)
+
+
+def test_noise_that_was_smoothed_is_found_too() -> None:
+    fine = np.random.default_rng(0).normal(0, 1, (201, 301, 3))
+    smoothed = (fine[1:, 1:] + fine[:-1, 1:] + fine[1:, :-1] + fine[:-1, :-1]) / 2
+    sharp, soft = (
+        amount_for((0.2 + 0.004 * noise).astype(np.float32), AUTO)
+        for noise in (fine[1:, 1:], smoothed)
+    )
+    assert sharp < soft < 2 * sharp
+
+
+def test_structure_beside_flat_places_is_no_noise() -> None:
+    image = grain(160, 160, level=0.2, sigma=0.004)
+    alone = amount_for(image, AUTO)
+    image[:, :80] = np.random.default_rng(1).random((160, 80, 3)) * 0.4
+    assert amount_for(image, AUTO) == pytest.approx(alone, rel=0.1)
+
+
+@given(height=st.integers(1, 80), width=st.integers(1, 80), seed=st.integers(0, 100))
+def test_amounts_by_the_formula(height: int, width: int, seed: int) -> None:
+    image = (0.2 + np.random.default_rng(seed).normal(0, 0.01, (height, width, 3))) ** 2
+    found = amount_for(image.astype(np.float32), AUTO)
+    assert found == pytest.approx(whole_image.amount(image), rel=1e-3)
+
+
+def test_pictures_without_noise_or_with_few_dark_places_get_the_least() -> None:
+    bright, black = grain(160, 160, level=0.7), grain(160, 160, level=0.0, sigma=0.004)
+    flat, small = np.full((160, 160, 3), 60, np.uint8), grain(63, 63)
+    for image in (bright, black, flat, small, np.zeros((1, 500, 3), np.uint8)):
+        assert amount_for(image, AUTO) == 0.2
+
+
+def test_a_large_picture_is_looked_at_everywhere() -> None:
+    image = np.full((1024, 1536, 3), 0.9, np.float32)
+    assert amount_for(image, AUTO) == 0.2
+    # The last eighth, below and at the right.
+    image[896:, 1344:] = grain(128, 192, level=0.2, sigma=0.02)
+    assert amount_for(image, AUTO) > 0.8

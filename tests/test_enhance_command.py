@@ -88,6 +88,7 @@ def test_flags_go_before_what_the_network_carries(
         ("--exposure", "off", "--strength", 0): replace(ours, exposure="off", strength=0.0),
         ("--gamma", 1, "--denoise", 0): replace(ours, gamma=1.0, denoise=0.0),
         ("--protect-highlights", 0): replace(ours, protect_highlights=0.0),
+        ("--denoise", "auto"): replace(ours, denoise="auto"),
     }
     for i, options in enumerate(given):
         inputs, output = pictures / "a.png", tmp_path / "out" / f"{i}.png"

@@ -14,6 +14,7 @@ from zerodce_jax import convert, onnx_graph
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
 from zerodce_jax.onnx_engine import OnnxEngine
 from zerodce_jax.onnx_nodes import Steps
+from zerodce_jax.tiling import PerTile
 
 EVERY_STEP = [Steps(protect, denoise) for protect in (False, True) for denoise in (False, True)]
 
@@ -118,7 +119,8 @@ def test_what_lies_beyond_the_image_is_left_empty() -> None:
     window = np.full((1, 32, 32, 3), 40, np.uint8)
     valid = np.array([[8, 20, 8, 32]], np.int32)
     full = np.ones(1, np.float32)
-    (tile,) = engine.enhance(window, valid, np.zeros(1, bool), full, 0 * full, EnhanceSettings())
+    each = PerTile(np.zeros(1, bool), full, 0 * full, 0 * full)
+    (tile,) = engine.enhance(window, valid, each, EnhanceSettings())
     assert tile.shape == (16, 16, 3)
     assert (tile[:12] > 0).all()
     assert (tile[12:] == 0).all()

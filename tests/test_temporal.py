@@ -25,8 +25,8 @@ def small(seed: int, *, light: float = 0.1) -> np.ndarray:
     return np.minimum(scene * light / scene.mean(), 1).astype(np.float32)
 
 
-def light(value: float, strength: float, protection: float = 0.0) -> Light:
-    return Light(np.full((20, 32, 24), value, np.float32), strength, protection)
+def light(value: float, strength: float, protection: float = 0.0, denoise: float = 0.0) -> Light:
+    return Light(np.full((20, 32, 24), value, np.float32), strength, protection, denoise)
 
 
 def respond(frame: np.ndarray) -> Callable[[Light], Response]:
@@ -41,7 +41,11 @@ def brightness(frame: np.ndarray, light: Light) -> float:
 
 def assert_same(one: Light, other: Light) -> None:
     np.testing.assert_array_equal(one.maps, other.maps)
-    assert (one.strength, one.protection) == (other.strength, other.protection)
+    assert (one.strength, one.protection, one.denoise) == (
+        other.strength,
+        other.protection,
+        other.denoise,
+    )
 
 
 def test_the_first_frame_is_as_if_alone() -> None:
@@ -86,11 +90,12 @@ def test_flat_frames_are_no_cuts() -> None:
 def test_maps_follow_by_their_time_constant() -> None:
     smoothing = Smoothing(0.5, maps=True)
     scene = small(1)
-    smoothing.follow(0.0, scene, light(-0.2, 1.0, 0.1), respond(scene))
-    found = smoothing.follow(0.25, scene, light(-0.6, 1.0, 0.5), respond(scene))
+    smoothing.follow(0.0, scene, light(-0.2, 1.0, 0.1, 0.3), respond(scene))
+    found = smoothing.follow(0.25, scene, light(-0.6, 1.0, 0.5, 0.7), respond(scene))
     share = 1 - math.exp(-0.25 / 0.5)
     np.testing.assert_allclose(found.maps, -0.2 - 0.4 * share, rtol=1e-5)
     assert found.protection == pytest.approx(0.1 + 0.4 * share)
+    assert found.denoise == pytest.approx(0.3 + 0.4 * share)
     # In two steps of half the time as in one.
     again = Smoothing(0.5, maps=True)
     again.follow(0.0, scene, light(-0.2, 1.0), respond(scene))
@@ -165,7 +170,7 @@ def test_frames_of_another_size_begin_anew() -> None:
     smoothing = Smoothing(0.5, maps=True)
     smoothing.follow(0.0, small(1), light(-0.2, 1.0), respond(small(1)))
     other = small(1)[:10]
-    alone = Light(np.full((10, 32, 24), -0.6, np.float32), 2.0, 0.0)
+    alone = Light(np.full((10, 32, 24), -0.6, np.float32), 2.0, 0.0, 0.0)
     assert_same(smoothing.follow(0.1, other, alone, respond(other)), alone)
 
 

@@ -12,9 +12,10 @@ from jaxtyping import Float, Shaped
 
 from zerodce_jax import exposure, highlights, resampling, temporal
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.denoise import amount_for
 from zerodce_jax.grid import at_brightness, block_means, blocks, surroundings
 from zerodce_jax.guided import REACH
-from zerodce_jax.tiling import Tile, tiles
+from zerodce_jax.tiling import PerTile, Tile, tiles
 
 
 @runtime_checkable
@@ -33,9 +34,7 @@ class Engine(Protocol):
         self,
         tiles: Any,
         valid: Any,
-        gray: Any,
-        strength: Any,
-        protection: Any,
+        each: PerTile,
         settings: EnhanceSettings,
     ) -> Any:
         """Estimate curves and apply them."""
@@ -52,9 +51,7 @@ class Engine(Protocol):
         maps: Any,
         rows: Any,
         columns: Any,
-        gray: Any,
-        strength: Any,
-        protection: Any,
+        each: PerTile,
         settings: EnhanceSettings,
     ) -> Any:
         """Bring reduced curve maps up to size and apply them."""
@@ -65,9 +62,7 @@ class Engine(Protocol):
         tiles: Any,
         valid: Any,
         maps: Any,
-        gray: Any,
-        strength: Any,
-        protection: Any,
+        each: PerTile,
         settings: EnhanceSettings,
     ) -> Any:
         """Read curve maps out of a bilateral grid and apply them."""
@@ -90,6 +85,8 @@ class Job:
     """Factor on its curve maps."""
     protection: float = 0.0
     """Of its highlights, in [0, 1]."""
+    denoise: float = 0.0
+    """How strongly its noise is held down, in [0, 1]."""
     maps: Float[np.ndarray, "y x outputs"] | None = None
     """Curve maps at a reduced size, for networks that estimate curves there."""
     time: float = 0.0
@@ -138,9 +135,8 @@ class Batches:
                 self._new_batch(job, tile.window)
             slot = len(self._slots)
             tile.cut(job.pixels, self._tiles[slot])
-            self._gray[slot] = job.gray
-            self._strength[slot] = job.strength
-            self._protection[slot] = job.protection
+            for name, values in self._each._asdict().items():
+                values[slot] = getattr(job, name)
             self._valid[slot] = tile.valid(height, width)
             if job.maps is not None:
                 self._cut_maps(job.maps, tile, height, width, slot)
@@ -163,6 +159,7 @@ class Batches:
             reduced = self._reduced(pixels)
             job.maps = maps = self._estimate(reduced)
         job.strength = settings.strength
+        job.denoise = amount_for(pixels, settings)
         if settings.level is None and not settings.protect_highlights and smoothing is None:
             return
         # Pixels, not means of blocks: bright and dark ones make a difference.
@@ -183,9 +180,10 @@ class Batches:
             iterations=config.iterations,
         )
         if smoothing is not None:
-            light = temporal.Light(maps, job.strength, job.protection)
+            light = temporal.Light(maps, job.strength, job.protection, job.denoise)
             light = smoothing.follow(job.time, reduced, light, partial(self._response, pixels))
             job.strength, job.protection = light.strength, light.protection
+            job.denoise = light.denoise
             job.maps = light.maps if config.two_passes else None
 
     def _response(
@@ -260,9 +258,8 @@ class Batches:
         batch = self._engine.batch
         self._tiles = np.zeros((batch, window, window, 3), job.pixels.dtype)
         self._valid = np.zeros((batch, 4), np.int32)
-        self._gray = np.zeros(batch, bool)
-        self._strength = np.zeros(batch, np.float32)
-        self._protection = np.zeros(batch, np.float32)
+        numbers = (np.zeros(batch, np.float32) for _ in range(3))
+        self._each = PerTile(np.zeros(batch, bool), *numbers)
         if job.maps is not None:
             # Neighbouring pixels lie at most 1/scale samples of the reduced image apart; the patch
             # begins up to one sample before the first pixel and ends up to one after the last.
@@ -298,7 +295,7 @@ class Batches:
     def _send(self) -> None:
         engine = self._engine
         windows = (self._tiles, self._valid)
-        rest = (self._gray, self._strength, self._protection, self._settings)
+        rest = (self._each, self._settings)
         if not self._config.two_passes:
             result = self._run(engine.enhance, *windows, *rest)
         elif self._config.levels > 1:

@@ -190,6 +190,7 @@ def nest(flat: dict[str, Any]) -> dict:
 
 
 Exposure = Literal["auto", "off"] | float
+Denoise = Literal["auto"] | float
 AUTO_EXPOSURE = 0.4
 """Mean brightness that ``auto`` brings darker pictures to."""
 
@@ -213,12 +214,15 @@ class EnhanceSettings(_Stored):
     that of the exposure."""
     protect_highlights: float = 0.0
     """How far curves are held back where they would make bright places too bright, in [0, 1]."""
-    denoise: float = 0.0
-    """How strongly noise is held down where the curve amplifies it, in [0, 1]."""
+    denoise: Denoise = 0.0
+    """How strongly noise is held down where the curve amplifies it, in [0, 1]; ``auto`` goes by the
+    noise that is found in each picture."""
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "strength", "protect_highlights", "denoise"):
+        for name in ("gamma", "strength", "protect_highlights"):
             _number(name, getattr(self, name))
+        if self.denoise != "auto":
+            _number("denoise", self.denoise, "auto or ")
         if self.exposure not in ("auto", "off"):
             _number("exposure", self.exposure, "auto, off or ")
             if not 0.0 < self.exposure < 1.0:
@@ -228,13 +232,14 @@ class EnhanceSettings(_Stored):
         if not 0.0 <= self.strength <= 2.0:
             raise UsageError(f"strength must lie in [0, 2], not {self.strength}")
         for name in ("protect_highlights", "denoise"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise UsageError(f"{name} must lie in [0, 1], not {getattr(self, name)}")
+            value = getattr(self, name)
+            if value != "auto" and not 0.0 <= value <= 1.0:
+                raise UsageError(f"{name} must lie in [0, 1], not {value}")
 
     @classmethod
     def adaptive(cls) -> Self:
         """What suits the networks of this project: pictures come out well lit, and no more."""
-        return cls(exposure="auto", gamma=1.0, protect_highlights=1.0, denoise=0.2)
+        return cls(exposure="auto", gamma=1.0, protect_highlights=1.0, denoise="auto")
 
     def changed(self, **values: Any) -> Self:
         """These settings with some others; None leaves a setting as it is.
@@ -248,7 +253,7 @@ class EnhanceSettings(_Stored):
     @property
     def filters(self) -> int:
         """How many filters a result goes through, each of which looks at surroundings."""
-        return (self.protect_highlights > 0) + (self.denoise > 0)
+        return (self.protect_highlights > 0) + (self.denoise != 0)
 
     @property
     def level(self) -> float | None:

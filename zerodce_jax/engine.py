@@ -28,7 +28,7 @@ from zerodce_jax.grid import slice_grid
 from zerodce_jax.guided import REACH
 from zerodce_jax.highlights import local_brightness, strongest
 from zerodce_jax.network import DCENet, graphdef, to_float
-from zerodce_jax.tiling import cores, tile_side
+from zerodce_jax.tiling import PerTile, cores, tile_side
 
 
 class XlaEngine:
@@ -88,9 +88,7 @@ class XlaEngine:
         self,
         tiles: Shaped[np.ndarray, "batch window window 3"],
         valid: Int[np.ndarray, "batch 4"],
-        gray: Shaped[np.ndarray, " batch"],
-        strength: Float[np.ndarray, " batch"],
-        protection: Float[np.ndarray, " batch"],
+        each: PerTile,
         settings: EnhanceSettings,
     ) -> Shaped[Array, "batch tile tile 3"]:
         """Estimate curves and apply them, for networks that do both at full size.
@@ -99,16 +97,14 @@ class XlaEngine:
             tiles: uint8, uint16 or float32 pixels; floats in [0, 1]. Their halo is that of the
                 network, and `guided.REACH` more for each of the settings' filters.
             valid: Of each window, the rows and columns inside its image.
-            gray: Of each tile, whether its three channels are one gray image.
-            strength: Factor on the curve maps of each tile.
-            protection: Of highlights in each tile, in [0, 1].
-            settings: How to apply the curves, but for what is given for each tile.
+            each: What is particular to each tile.
+            settings: How to apply the curves, but for that.
 
         Returns:
             Enhanced pixels of the tiles without halo, of the input's dtype, still being computed.
         """
-        arrays = self._put(tiles, valid, gray, strength, protection)
-        return self._enhance(self._how(settings), self._params, *arrays, _numbers(settings))
+        arrays = self._put(tiles, valid, each)
+        return self._enhance(self._how(settings), self._params, *arrays, np.float32(settings.gamma))
 
     def estimate(
         self,
@@ -133,9 +129,7 @@ class XlaEngine:
         maps: Float[np.ndarray, "batch patch patch maps"],
         rows: Float[np.ndarray, "batch window"],
         columns: Float[np.ndarray, "batch window"],
-        gray: Shaped[np.ndarray, " batch"],
-        strength: Float[np.ndarray, " batch"],
-        protection: Float[np.ndarray, " batch"],
+        each: PerTile,
         settings: EnhanceSettings,
     ) -> Shaped[Array, "batch tile tile 3"]:
         """Bring reduced curve maps up to size and apply them.
@@ -147,25 +141,21 @@ class XlaEngine:
             maps: Of each tile, the patch of the reduced curve maps that it needs.
             rows: Of each row of the tiles, its position in the patch, in samples.
             columns: The same of each column.
-            gray: Of each tile, whether its three channels are one gray image.
-            strength: Factor on the curve maps of each tile.
-            protection: Of highlights in each tile, in [0, 1].
-            settings: How to apply the curves, but for what is given for each tile.
+            each: What is particular to each tile.
+            settings: How to apply the curves, but for that.
 
         Returns:
             Enhanced pixels without halo, of the input's dtype, still being computed.
         """
-        arrays = self._put(tiles, valid, maps, rows, columns, gray, strength, protection)
-        return self._apply(self._how(settings), *arrays, _numbers(settings))
+        arrays = self._put(tiles, valid, maps, rows, columns, each)
+        return self._apply(self._how(settings), *arrays, np.float32(settings.gamma))
 
     def apply_grid(
         self,
         tiles: Shaped[np.ndarray, "batch window window 3"],
         valid: Int[np.ndarray, "batch 4"],
         maps: Float[np.ndarray, "batch patch patch outputs"],
-        gray: Shaped[np.ndarray, " batch"],
-        strength: Float[np.ndarray, " batch"],
-        protection: Float[np.ndarray, " batch"],
+        each: PerTile,
         settings: EnhanceSettings,
     ) -> Shaped[Array, "batch tile tile 3"]:
         """Read curve maps out of a bilateral grid and apply them.
@@ -175,22 +165,20 @@ class XlaEngine:
                 `guided.REACH` for each of the settings' filters, as whole blocks.
             valid: Of each window, the rows and columns inside its image.
             maps: Of each tile, its blocks of the grid with one more on each side.
-            gray: Of each tile, whether its three channels are one gray image.
-            strength: Factor on the curve maps of each tile.
-            protection: Of highlights in each tile, in [0, 1].
-            settings: How to apply the curves, but for what is given for each tile.
+            each: What is particular to each tile.
+            settings: How to apply the curves, but for that.
 
         Returns:
             Enhanced pixels without halo, of the input's dtype, still being computed.
         """
-        arrays = self._put(tiles, valid, maps, gray, strength, protection)
-        return self._apply_grid(self._how(settings), *arrays, _numbers(settings))
+        arrays = self._put(tiles, valid, maps, each)
+        return self._apply_grid(self._how(settings), *arrays, np.float32(settings.gamma))
 
     def _how(self, settings: EnhanceSettings) -> "_How":
-        protect, denoise = settings.protect_highlights > 0, settings.denoise > 0
+        protect, denoise = settings.protect_highlights > 0, settings.denoise != 0
         return _How(self._config, self.tile, protect, denoise)
 
-    def _put(self, *arrays: np.ndarray) -> list[Array]:
+    def _put(self, *arrays: np.ndarray | PerTile) -> list[Any]:
         return jax.device_put(list(arrays), self._over_devices)
 
 
@@ -232,11 +220,6 @@ def use_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def _numbers(settings: EnhanceSettings) -> dict[str, np.float32]:
-    names = ("gamma", "denoise")
-    return {name: np.float32(getattr(settings, name)) for name in names}
-
-
 def _enhance(
     structure: nnx.GraphDef[DCENet],
     halo: int,
@@ -244,13 +227,11 @@ def _enhance(
     params: dict,
     tiles: Array,
     valid: Array,
-    gray: Array,
-    strength: Array,
-    protection: Array,
-    numbers: dict[str, Array],
+    each: PerTile,
+    gamma: Array,
 ) -> Array:
-    maps = _stronger(_estimate(structure, halo, None, params, tiles, valid), strength)
-    return _finish(how, tiles, valid, maps, gray, protection, numbers)
+    maps = _stronger(_estimate(structure, halo, None, params, tiles, valid), each.strength)
+    return _finish(how, tiles, valid, maps, each, gamma)
 
 
 def _estimate(
@@ -272,10 +253,8 @@ def _apply(
     maps: Array,
     rows: Array,
     columns: Array,
-    gray: Array,
-    strength: Array,
-    protection: Array,
-    numbers: dict[str, Array],
+    each: PerTile,
+    gamma: Array,
 ) -> Array:
     # Hat functions around the samples: their weighted sum is linear interpolation.
     samples = jnp.arange(maps.shape[1])
@@ -285,10 +264,10 @@ def _apply(
         "bys,bxt,bstc->byxc",
         vertical,
         horizontal,
-        _stronger(maps, strength),
+        _stronger(maps, each.strength),
         precision=jax.lax.Precision.HIGHEST,
     )
-    return _finish(how, tiles, valid, maps, gray, protection, numbers)
+    return _finish(how, tiles, valid, maps, each, gamma)
 
 
 def _apply_grid(
@@ -296,18 +275,21 @@ def _apply_grid(
     tiles: Array,
     valid: Array,
     grid: Array,
-    gray: Array,
-    strength: Array,
-    protection: Array,
-    numbers: dict[str, Array],
+    each: PerTile,
+    gamma: Array,
 ) -> Array:
     scale, levels = how.network.scale, how.network.levels
-    maps = slice_grid(_stronger(grid, strength), to_float(tiles), scale=scale, levels=levels)
-    return _finish(how, tiles, valid, maps, gray, protection, numbers)
+    maps = slice_grid(_stronger(grid, each.strength), to_float(tiles), scale=scale, levels=levels)
+    return _finish(how, tiles, valid, maps, each, gamma)
 
 
-def _stronger(maps: Array, strength: Array) -> Array:
-    return jnp.clip(strength[:, None, None, None] * maps, -1, 1)
+def _stronger(maps: Array, strength: Any) -> Array:
+    return jnp.clip(_spread(strength) * maps, -1, 1)
+
+
+def _spread(x: Any) -> Array:
+    """A number of each tile, over its pixels and channels."""
+    return jnp.asarray(x)[:, None, None, None]
 
 
 def _finish(
@@ -315,9 +297,8 @@ def _finish(
     tiles: Array,
     valid: Array,
     maps: Array,
-    gray: Array,
-    protection: Array,
-    numbers: dict[str, Array],
+    each: PerTile,
+    gamma: Array,
 ) -> Array:
     """Curves, noise, gamma, the mean for gray, and rounding."""
     window = tiles.shape[1]
@@ -329,19 +310,18 @@ def _finish(
         brightness = local_brightness(pixels, inside)
         size -= 2 * REACH
         pixels, maps, inside = (_middle(x, size) for x in (pixels, maps, inside))
-        protection = protection[:, None, None, None]
-        maps = jnp.maximum(maps, -strongest(brightness, protection, iterations=iterations))
+        most = strongest(brightness, _spread(each.protection), iterations=iterations)
+        maps = jnp.maximum(maps, -most)
     image = apply_curves(pixels, maps, iterations=iterations)
     if how.denoise:
         gain = curve_gain(pixels, maps, iterations=iterations)
-        image = denoise(image, gain, inside, numbers["denoise"])
+        image = denoise(image, gain, inside, _spread(each.denoise))
     # Several times as fast as a power, and no less exact; the logarithm of 0 is what it should be.
-    gamma = numbers["gamma"]
     image = jnp.where(gamma == 1, image, jnp.exp(gamma * jnp.log(image)))
     # Mean around the first channel, so that three equal channels keep their value exactly.
     first = image[..., :1]
     mean = first + (image - first).mean(-1, keepdims=True)
-    image = jnp.where(gray[:, None, None, None], mean, image)
+    image = jnp.where(_spread(each.gray), mean, image)
     return _from_float(image, tiles.dtype)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from zerodce_jax import convert
 from zerodce_jax.batches import Batches, Engine, Job
-from zerodce_jax.config import Dtype, EnhanceSettings, Exposure
+from zerodce_jax.config import Denoise, Dtype, EnhanceSettings, Exposure
 from zerodce_jax.convert import Network
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.temporal import SECONDS, Smoothing, check_seconds
@@ -128,7 +128,7 @@ class Enhancer:
         gamma: float | None = None,
         strength: float | None = None,
         protect_highlights: float | None = None,
-        denoise: float | None = None,
+        denoise: Denoise | None = None,
     ) -> ImageT:
         """Enhance one image; see `many`."""
         (result,) = self.many(
@@ -149,7 +149,7 @@ class Enhancer:
         gamma: float | None = None,
         strength: float | None = None,
         protect_highlights: float | None = None,
-        denoise: float | None = None,
+        denoise: Denoise | None = None,
     ) -> Iterator[ImageT]:
         """Enhance images as they come; tiles of several images share a batch.
 
@@ -165,7 +165,8 @@ class Enhancer:
                 choice of the network, or of the exposure. Maps are kept within [-1, 1].
             protect_highlights: How far to hold curves back where they would make bright places
                 too bright, in [0, 1].
-            denoise: How strongly to hold down noise where the curve amplifies it, in [0, 1].
+            denoise: How strongly to hold down noise where the curve amplifies it, in [0, 1];
+                ``auto`` goes by the noise found in each image.
 
         Returns:
             An iterator over the enhanced images, in the order of the images.
@@ -194,7 +195,7 @@ class Enhancer:
         gamma: float | None = None,
         strength: float | None = None,
         protect_highlights: float | None = None,
-        denoise: float | None = None,
+        denoise: Denoise | None = None,
     ) -> Iterator[ImageT]:
         """Enhance the frames of a video, in light that does not flicker.
 

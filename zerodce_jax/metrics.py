@@ -116,28 +116,24 @@ def noise_amplification(
     The global brightening is image^g with the mean of the enhanced image. Places are blocks of 8x8
     pixels with 1/255 < mean Y <= 0.25 and more noise than rounding to 8 bits leaves; of these the
     quarter with the smallest variance of their 2x2 means is taken, where structure is least. Noise
-    in them is Immerkaer's: the mean over the inner pixels and channels of |image * N| sqrt(pi / 2)
-    / 6 with the kernel N = [[1, -2, 1], [-2, 4, -2], [1, -2, 1]].
+    in them is measured by `immerkaer`.
 
     Returns:
         1 is as much noise as the global brightening brings, lower is better; nan where there are
         fewer than 16 such blocks, or where no g gives that mean.
-
-    References:
-        Immerkaer, "Fast Noise Variance Estimation", Computer Vision and Image Understanding, 1996.
     """
     before = _blocks(image)
     brightness = before.mean(axis=-1)
     means = brightness.mean(axis=(1, 2))
-    noisy = (means > 1 / 255) & (means <= 0.25) & (_noise(before) >= _ROUNDING)
+    noisy = (means > 1 / 255) & (means <= 0.25) & (immerkaer(before) >= _ROUNDING)
     (dark,) = np.nonzero(noisy)
     exponent = _global_exponent(image, float(enhanced.mean(dtype=np.float64)))
     if len(dark) < _FEW or math.isnan(exponent):
         return math.nan
     structure = _fine_means(brightness[dark]).var(axis=(1, 2))
     flat = dark[np.argsort(structure, kind="stable")[: len(dark) // 4]]
-    expected = _noise(before[flat] ** image.dtype.type(exponent)).sum()
-    return float(_noise(_blocks(enhanced)[flat]).sum() / expected)
+    expected = immerkaer(before[flat] ** image.dtype.type(exponent)).sum()
+    return float(immerkaer(_blocks(enhanced)[flat]).sum() / expected)
 
 
 @dataclass(frozen=True)
@@ -231,7 +227,15 @@ def _fine_means(blocks: Float[np.ndarray, "blocks 8 8"]) -> Float[np.ndarray, "b
     return blocks.reshape(len(blocks), 4, 2, 4, 2).mean(axis=(2, 4))
 
 
-def _noise(blocks: Float[np.ndarray, "blocks 8 8 3"]) -> Float[np.ndarray, " blocks"]:
+def immerkaer(blocks: Float[np.ndarray, "blocks y x 3"]) -> Float[np.ndarray, " blocks"]:
+    """The standard deviation of white noise in blocks without structure, mean over the channels.
+
+    The mean over the inner pixels of |image * N| sqrt(pi / 2) / 6 with the kernel
+    N = [[1, -2, 1], [-2, 4, -2], [1, -2, 1]].
+
+    References:
+        Immerkaer, "Fast Noise Variance Estimation", Computer Vision and Image Understanding, 1996.
+    """
     # The kernel is a second difference down and another one across.
     response = np.diff(np.diff(blocks, n=2, axis=1), n=2, axis=2)
     return np.abs(response).mean(axis=(1, 2, 3)) * np.float32(math.sqrt(math.pi / 2) / 6)

@@ -19,7 +19,7 @@ from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.convert import Network
 from zerodce_jax.guided import REACH
 from zerodce_jax.onnx_nodes import Steps
-from zerodce_jax.tiling import cores, tile_side
+from zerodce_jax.tiling import PerTile, cores, tile_side
 
 # First row, first column, and one past the last of both.
 Box = tuple[int, int, int, int]
@@ -59,9 +59,7 @@ class OnnxEngine:
         self,
         tiles: Shaped[np.ndarray, "1 window window 3"],
         valid: Int[np.ndarray, "1 4"],
-        gray: Shaped[np.ndarray, "1"],
-        strength: Float[np.ndarray, "1"],
-        protection: Float[np.ndarray, "1"],
+        each: PerTile,
         settings: EnhanceSettings,
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
         """Estimate curves and apply them; see `XlaEngine.enhance`."""
@@ -70,7 +68,7 @@ class OnnxEngine:
         inputs = {
             "pixels": _cut(tiles[0], window),
             "crop": _within(outer, window),
-            **_numbers(gray, strength, protection, settings),
+            **_numbers(each, settings),
         }
         inner = _within(self._box(valid, self.tile, tiles.shape[1]), outer)
         return self._run(onnx_graph.enhance, inputs, inner, settings)
@@ -91,16 +89,14 @@ class OnnxEngine:
         maps: Float[np.ndarray, "1 patch patch maps"],
         rows: Float[np.ndarray, "1 window"],
         columns: Float[np.ndarray, "1 window"],
-        gray: Shaped[np.ndarray, "1"],
-        strength: Float[np.ndarray, "1"],
-        protection: Float[np.ndarray, "1"],
+        each: PerTile,
         settings: EnhanceSettings,
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
         """Bring reduced curve maps up to size and apply them; see `XlaEngine.apply`."""
         samples = np.arange(maps.shape[1])
         vertical = np.maximum(0, 1 - np.abs(rows[0][:, None] - samples))
         horizontal = np.maximum(0, 1 - np.abs(columns[0] - samples[:, None]))
-        numbers = _numbers(gray, strength, protection, settings)
+        numbers = _numbers(each, settings)
         return self._apply_weighted(tiles, valid, maps, vertical, horizontal, numbers, settings)
 
     def apply_grid(
@@ -108,14 +104,12 @@ class OnnxEngine:
         tiles: Shaped[np.ndarray, "1 window window 3"],
         valid: Int[np.ndarray, "1 4"],
         maps: Float[np.ndarray, "1 patch patch outputs"],
-        gray: Shaped[np.ndarray, "1"],
-        strength: Float[np.ndarray, "1"],
-        protection: Float[np.ndarray, "1"],
+        each: PerTile,
         settings: EnhanceSettings,
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
         """Read curve maps out of a bilateral grid and apply them; see `XlaEngine.apply_grid`."""
         weights = grid.up_weights(maps.shape[1] - 2, self._network.config.scale)
-        numbers = _numbers(gray, strength, protection, settings)
+        numbers = _numbers(each, settings)
         return self._apply_weighted(tiles, valid, maps, weights, weights.T, numbers, settings)
 
     def _apply_weighted(
@@ -146,7 +140,7 @@ class OnnxEngine:
         inner: np.ndarray,
         settings: EnhanceSettings,
     ) -> np.ndarray:
-        steps = Steps(settings.protect_highlights > 0, settings.denoise > 0)
+        steps = Steps(settings.protect_highlights > 0, settings.denoise != 0)
         if steps.filters:
             inputs["inner"] = inner
         return self._whole(_run(self._session(build, inputs["pixels"].dtype, steps), inputs))
@@ -201,18 +195,16 @@ def _within(box: Box, other: Box) -> np.ndarray:
     return np.array([box[0] - top, box[1] - left, box[2] - top, box[3] - left], np.int64)
 
 
-def _numbers(
-    gray: np.ndarray, strength: np.ndarray, protection: np.ndarray, settings: EnhanceSettings
-) -> dict[str, np.ndarray]:
+def _numbers(each: PerTile, settings: EnhanceSettings) -> dict[str, np.ndarray]:
     numbers = {
         "gamma": np.array(settings.gamma, np.float32),
-        "strength": np.array(strength[0], np.float32),
-        "gray": np.array(gray[0]),
+        "strength": np.array(each.strength[0], np.float32),
+        "gray": np.array(each.gray[0]),
     }
     if settings.protect_highlights > 0:
-        numbers["protection"] = np.array(protection[0], np.float32)
-    if settings.denoise > 0:
-        numbers["denoise"] = np.array(settings.denoise, np.float32)
+        numbers["protection"] = np.array(each.protection[0], np.float32)
+    if settings.denoise != 0:
+        numbers["denoise"] = np.array(each.denoise[0], np.float32)
     return numbers
 
 

@@ -1,15 +1,15 @@
 """Light that does not flicker: what is decided on each frame of a video follows the last ones.
 
-Of a frame alone come its curve maps, how strong they are, and how far highlights are protected. In
-a video each is an exponential mean over time instead. So is the brightness that frames reach, and
-the strength of a frame is what brings that very frame there: that takes out the flicker of lamps
-and of a camera's own exposure too. But where frames only get darker, they do so in the mean light:
-a fade to black remains one.
+Of a frame alone come its curve maps, how strong they are, how far highlights are protected and
+noise is held down. In a video each is an exponential mean over time instead. So is the brightness
+that frames reach, and the strength of a frame is what brings that very frame there: that takes out
+the flicker of lamps and of a camera's own exposure too. But where frames only get darker, they do
+so in the mean light: a fade to black remains one.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -62,6 +62,8 @@ class Light:
     """Factor on them."""
     protection: float
     """Of highlights, in [0, 1]."""
+    denoise: float
+    """How strongly noise is held down, in [0, 1]."""
 
 
 @dataclass
@@ -134,6 +136,7 @@ class Smoothing:
             maps,
             last.light.strength + share * (light.strength - last.light.strength),
             last.light.protection + share * (light.protection - last.light.protection),
+            last.light.denoise + share * (light.denoise - last.light.denoise),
         )
         response = respond(mean)
         alone, evenly = respond(light)(light.strength), response(mean.strength)
@@ -148,7 +151,7 @@ class Smoothing:
         level = min(max(brightness, min(evenly / leeway, alone)), evenly * leeway)
         most = max(light.strength, _STRONGER * mean.strength)
         strength = _reaching(level, response, (0.0, mean.strength, most))
-        return Light(maps, strength, mean.protection)
+        return replace(mean, strength=strength)
 
 
 def _reaching(level: float, response: Response, strengths: tuple[float, ...]) -> float:

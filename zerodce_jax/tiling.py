@@ -9,15 +9,29 @@ on NumPy arrays; nothing here knows of networks.
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from zerodce_jax.config import NetworkConfig
 from zerodce_jax.errors import UsageError
 
 MOST_CORES = 16
 """Tiles in hand at one time; each takes some 60 MB, and beyond that memory is what limits them."""
+
+
+class PerTile(NamedTuple):
+    """What is particular to the image that each tile of a batch belongs to."""
+
+    gray: Bool[np.ndarray, " batch"]
+    """Whether its three channels are one gray image."""
+    strength: Float[np.ndarray, " batch"]
+    """Factor on its curve maps."""
+    protection: Float[np.ndarray, " batch"]
+    """Of its highlights, in [0, 1]."""
+    denoise: Float[np.ndarray, " batch"]
+    """How strongly its noise is held down, in [0, 1]."""
 
 
 @dataclass(frozen=True)

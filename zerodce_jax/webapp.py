@@ -26,6 +26,7 @@ from jaxtyping import UInt8
 
 from zerodce_jax import folder, photo, plan
 from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.denoise import LEAST
 from zerodce_jax.enhancer import EngineName, Enhancer
 from zerodce_jax.errors import InputError, UsageError, one_line
 from zerodce_jax.grid import block_means
@@ -268,14 +269,15 @@ def _enhancers(engine: EngineName) -> Callable[[str], Enhancer]:
 
 
 def _controls(settings: EnhanceSettings) -> list[gr.components.Component]:
-    exposure, level, strength, gamma, protection, denoise = _values(settings)
+    exposure, level, strength, gamma, protection, denoise, amount = _values(settings)
     return [
         gr.Radio(["auto", "level", "off"], value=exposure, label="Exposure", elem_id="exposure"),
         _number(0.05, 0.95, level, label="Level", elem_id="level"),
         _number(0, 2, strength, label="Strength", elem_id="strength"),
         _number(0.2, 3, gamma, label="Gamma", elem_id="gamma"),
         _number(0, 1, protection, label="Protect highlights", elem_id="protection"),
-        _number(0, 1, denoise, label="Denoise", elem_id="denoise"),
+        gr.Radio(["auto", "amount"], value=denoise, label="Denoise", elem_id="denoise"),
+        _number(0, 1, amount, label="Amount", elem_id="amount"),
     ]
 
 
@@ -289,27 +291,35 @@ def _number(least: float, most: float, value: float, **how: Any) -> gr.Slider:
 
 def _values(settings: EnhanceSettings) -> list[Any]:
     """What the controls show for some settings."""
-    named = settings.exposure in ("auto", "off")
+    named, found = settings.exposure in ("auto", "off"), settings.denoise == "auto"
     return [
         settings.exposure if named else "level",
         0.4 if named else settings.exposure,
         settings.strength,
         settings.gamma,
         settings.protect_highlights,
-        settings.denoise,
+        "auto" if found else "amount",
+        LEAST if found else settings.denoise,
     ]
 
 
-def _settings(exposure: Any, *numbers: float | None) -> EnhanceSettings:
-    level, strength, gamma, protection, denoise = numbers
-    if None in numbers:
+def _settings(
+    exposure: Any,
+    level: float | None,
+    strength: float | None,
+    gamma: float | None,
+    protection: float | None,
+    denoise: Any,
+    amount: float | None,
+) -> EnhanceSettings:
+    if None in (level, strength, gamma, protection, amount):
         raise UsageError("a setting has no number")
     return EnhanceSettings(
         exposure=level if exposure == "level" else exposure,
         strength=strength,
         gamma=gamma,
         protect_highlights=protection,
-        denoise=denoise,
+        denoise=amount if denoise == "amount" else denoise,
     )
 
 

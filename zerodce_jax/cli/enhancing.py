@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
-from zerodce_jax.config import Exposure
+from zerodce_jax.config import Denoise, Exposure
 
 if TYPE_CHECKING:
     from zerodce_jax.enhancer import EngineName
@@ -26,8 +26,9 @@ class Settings:
     """Exponent applied after the curves, against over-exposure; 1 is off."""
     protect_highlights: Annotated[float | None, arg(metavar="X")] = None
     """How far to keep bright places from getting too bright, 0 to 1."""
-    denoise: Annotated[float | None, arg(metavar="X")] = None
-    """How strongly to hold down noise where it is amplified, 0 to 1."""
+    denoise: Annotated[Denoise | None, arg(metavar="auto|X")] = None
+    """How strongly to hold down noise where it is amplified, 0 to 1; auto goes by the noise found
+    in each picture."""
 
     def given(self) -> dict[str, Any]:
         """Those that were given, by name."""

@@ -1,0 +1,73 @@
+"""How strongly to hold down noise: amounts beside the one that goes by the noise found.
+
+    python benchmarks/noise.py PHOTOGRAPHS
+
+Well-exposed photographs are taken again with less light and the noise of a camera, in linear light
+as in `zerodce_jax/darkening.py`, at several levels; what the network makes of them is compared with
+the photographs as they were.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from zerodce_jax import Enhancer, evaluate, metrics, photo
+
+AMOUNTS = (0.0, 0.2, 0.5, 1.0, "auto")
+# Light that is left, read noise (standard deviation) and shot noise (variance by light).
+LEVELS = (
+    (0.08, 0.0, 0.0),
+    (0.08, 3e-4, 3e-5),
+    (0.08, 6e-4, 2e-4),
+    (0.08, 1e-3, 6e-4),
+    (0.02, 3e-4, 1e-4),
+    (0.3, 1e-3, 6e-4),
+)
+
+
+def main(photographs: Path, /, *, model: str = "reduced") -> None:
+    """Print PSNR and SSIM for each level of noise and each amount.
+
+    Args:
+        photographs: Folder of well-exposed photographs.
+        model: The network.
+    """
+    bright = [photo.read_rgb(path) / np.float32(255) for path in evaluate.pictures_in(photographs)]
+    enhancer = Enhancer.load(model)
+    print("| light | read | shot |", *(f" denoise {amount} |" for amount in AMOUNTS), sep="")
+    print("|---" * (3 + len(AMOUNTS)), "|", sep="")
+    for level in tqdm(LEVELS, unit="level"):
+        dark = [darken(image, *level, seed=i) for i, image in enumerate(bright)]
+        cells = (judge(enhancer, dark, bright, amount) for amount in AMOUNTS)
+        tqdm.write(f"| {' | '.join([*(f'{value:g}' for value in level), *cells])} |")
+
+
+def darken(image: np.ndarray, light: float, read: float, shot: float, *, seed: int) -> np.ndarray:
+    """Take a photograph again with less light, in 8 bits."""
+    linear = light * (0.5 - np.sin(np.arcsin(1 - 2 * image) / 3)) ** 2.2
+    noise = np.random.default_rng(seed).normal(size=image.shape)
+    encoded = np.clip(linear + np.sqrt(shot * linear + read**2) * noise, 0, 1) ** (1 / 2.2)
+    return np.rint(255 * encoded**2 * (3 - 2 * encoded)).astype(np.uint8)
+
+
+def judge(
+    enhancer: Enhancer,
+    dark: Sequence[np.ndarray],
+    bright: Sequence[np.ndarray],
+    amount: float | str,
+) -> str:
+    """PSNR and SSIM, means over the photographs."""
+    results = [enhancer(image, denoise=amount) / np.float32(255) for image in dark]
+    means = [
+        fmean(measure(result, image) for result, image in zip(results, bright, strict=True))
+        for measure in (metrics.psnr, metrics.ssim)
+    ]
+    return f"{means[0]:.2f} / {means[1]:.3f}"
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
