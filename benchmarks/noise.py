@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from zerodce_jax import Enhancer, evaluate, metrics, photo
 
-AMOUNTS = (0.0, 0.2, 0.5, 1.0, "auto")
+AMOUNTS = (0.0, 0.17, 0.5, 1.0, "auto")
 # Light that is left, read noise (standard deviation) and shot noise (variance by light).
 LEVELS = (
     (0.08, 0.0, 0.0),

@@ -24,6 +24,7 @@ from PIL import Image
 from zerodce_jax import Enhancer, EnhanceSettings, convert, export
 from zerodce_jax.config import preset
 from zerodce_jax.convert import Network
+from zerodce_jax.denoise import LEAST
 from zerodce_jax.onnx_nodes import OPSET
 
 SUFFIXES = (".onnx", ".stablehlo")
@@ -318,7 +319,7 @@ def test_the_page_of_stablehlo(root: Path, tmp_path: Path, monkeypatch: pytest.M
     exec(code_of(root / "docs" / "export" / "stablehlo.md"), names)
     page = SimpleNamespace(**names)
     enhancer = Enhancer.load("reduced")
-    plain = {"exposure": "off", "gamma": 1, "denoise": 0.2}
+    plain = {"exposure": "off", "gamma": 1, "denoise": LEAST}
     for image, strength, result in zip(page.images, page.strength, page.result, strict=True):
         weak = min(float(strength), 2.0)
         if weak < strength:

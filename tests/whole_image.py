@@ -115,10 +115,11 @@ def amount(image: np.ndarray) -> float:
             for j in np.unique(np.linspace(0, columns, 2 * min(columns, 32) + 1)[1::2].astype(int)):
                 block = x[16 * i : 16 * i + 16, 16 * j : 16 * j + 16]
                 if 2 / 255 < block.mean() <= 0.5:
-                    found.append(2 * noise(sum(block[k::2, n::2] for k, n in np.ndindex(2, 2)) / 4))
+                    light = block.mean(axis=-1, keepdims=True)
+                    found.append(2 * noise(sum(light[k::2, n::2] for k, n in np.ndindex(2, 2)) / 4))
     if len(found) < 16:
-        return 0.2
-    return min(max(2.4 * np.quantile(found, 0.1) / 0.02, 0.2), 1)
+        return 0.17
+    return min(max(3 * np.quantile(found, 0.1) / 0.02, 0.17), 1)
 
 
 def noise(block: np.ndarray) -> float:
@@ -134,8 +135,15 @@ def noise(block: np.ndarray) -> float:
 def denoised(image: np.ndarray, gain: np.ndarray, amount: float) -> np.ndarray:
     """A guided filter with the gain as guide."""
     image, gain = np.asarray(image, np.float64), np.asarray(gain, np.float64)
-    noise = _window_means((amount * 0.02 * np.maximum(gain - 1, 0)) ** 2)
-    return np.clip(_smoothed(image, noise), 0, 1)
+    noise = _window_means(
+        ((amount * 0.02 * np.maximum(gain - 1, 0)) ** 2).mean(axis=-1, keepdims=True)
+    )
+    light = image.mean(axis=-1, keepdims=True)
+    red, blue = image[..., :1] - light, image[..., 2:] - light
+    light, red, blue = (
+        _smoothed(x, eps) for x, eps in ((light, noise), (red, 4 * noise), (blue, 4 * noise))
+    )
+    return np.clip(np.concatenate([light + red, light - red - blue, light + blue], axis=-1), 0, 1)
 
 
 def _smoothed(image: np.ndarray, eps: np.ndarray | float) -> np.ndarray:

@@ -47,7 +47,7 @@ def function(network: Network) -> Enhance:
 
     Args:
         network: Its settings decide whether highlights can be protected, and how strongly noise is
-            held down: ``auto`` is 0.2 here, as for pictures without any to be found.
+            held down: ``auto`` is 0.17 here, as for pictures without any to be found.
 
     Returns:
         From image (b, h, w, 3) in [0, 1], strength (b,), protection (b,) where there is any, and

@@ -227,7 +227,7 @@ def _fine_means(blocks: Float[np.ndarray, "blocks 8 8"]) -> Float[np.ndarray, "b
     return blocks.reshape(len(blocks), 4, 2, 4, 2).mean(axis=(2, 4))
 
 
-def immerkaer(blocks: Float[np.ndarray, "blocks y x 3"]) -> Float[np.ndarray, " blocks"]:
+def immerkaer(blocks: Float[np.ndarray, "blocks y x c"]) -> Float[np.ndarray, " blocks"]:
     """The standard deviation of white noise in blocks without structure, mean over the channels.
 
     The mean over the inner pixels of |image * N| sqrt(pi / 2) / 6 with the kernel

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from zerodce_jax.config import NetworkConfig, flatten
 from zerodce_jax.convert import Network
-from zerodce_jax.denoise import NOISE
+from zerodce_jax.denoise import APART, BACK, COLOR, NOISE
 from zerodce_jax.grid import TOGETHER
 from zerodce_jax.guided import RADIUS
 from zerodce_jax.highlights import (
@@ -358,8 +358,16 @@ class Graph:
         zero, one = self.constant(0), self.constant(1)
         beyond = self("Max", self("Sub", gain, one), zero)
         noise = self("Mul", self("Mul", amount, self.constant(NOISE)), beyond)
-        noise = self.window_means(self("Mul", noise, noise))
-        return self("Clip", self.smooth(image, noise), zero, one)
+        noise = self.window_means(self.brightness(self("Mul", noise, noise), 1))
+        apart = self.mixed(image, APART)
+        eps = self("Mul", noise, self.constant([[[1]], [[COLOR]], [[COLOR]]]))
+        change = self.mixed(self("Sub", self.smooth(apart, eps), apart), BACK)
+        return self("Clip", self("Add", image, change), zero, one)
+
+    def mixed(self, image: str, matrix: Float[np.ndarray, "3 3"]) -> str:
+        """Each pixel's channels times a matrix."""
+        rows = self("Reshape", image, self.constant([0, 3, -1], np.int64))
+        return self("Reshape", self("MatMul", self.constant(matrix), rows), self("Shape", image))
 
     def smooth(self, image: str, eps: str) -> str:
         """As `guided.smooth`; the image must end where the whole image does, or at its halo."""

@@ -25,7 +25,7 @@ def export(
         target: A name that ends in .onnx, .stablehlo or .tflite.
         model: Network, as for enhance.
         denoise: How strongly to hold down noise, 0 to 1; the network's own choice where it is not
-            given, and 0.2 where that is auto.
+            given, and 0.17 where that is auto.
         protect_highlights: 0 leaves the protection of highlights and its input out.
         size: Height and width of the pictures, in pixels: for .tflite, which needs one size.
         license: Of the network, for the file; known of the shipped ones.
