@@ -83,8 +83,7 @@ def amount_for(pixels: Shaped[np.ndarray, "h w 3"], settings: EnhanceSettings) -
     Noise is measured by `metrics.immerkaer` on the brightness of means over 2x2 pixels, times 2, so
     that noise that a camera has smoothed counts too: in up to 32x32 blocks of 16x16 pixels spread
     over the picture, of those with a mean above 2/255 and up to 0.5 the lowest tenth, where there
-    is least structure.
-    The amount is what takes away three times as much.
+    is least structure. The amount is what takes away three times as much.
 
     Args:
         pixels: The picture, uint8, uint16 or floats in [0, 1].
