@@ -2,20 +2,23 @@
 
     python benchmarks/noise.py PHOTOGRAPHS
 
-Well-exposed photographs are taken again with less light and the noise of a camera, in linear light
-as in `zerodce_jax/darkening.py`, at several levels; what the network makes of them is compared with
-the photographs as they were.
+Well-exposed photographs are taken again with less light and the noise of a camera
+(`darkening.retake`), at several levels; what the network makes of them is compared with the
+photographs as they were.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 from tqdm import tqdm
 
 from zerodce_jax import Enhancer, evaluate, metrics, photo
+from zerodce_jax.darkening import retake
 
 AMOUNTS = (0.0, 0.17, 0.5, 1.0, "auto")
 # Light that is left, read noise (standard deviation) and shot noise (variance by light).
@@ -48,10 +51,9 @@ def main(photographs: Path, /, *, model: str = "reduced") -> None:
 
 def darken(image: np.ndarray, light: float, read: float, shot: float, *, seed: int) -> np.ndarray:
     """Take a photograph again with less light, in 8 bits."""
-    linear = light * (0.5 - np.sin(np.arcsin(1 - 2 * image) / 3)) ** 2.2
-    noise = np.random.default_rng(seed).normal(size=image.shape)
-    encoded = np.clip(linear + np.sqrt(shot * linear + read**2) * noise, 0, 1) ** (1 / 2.2)
-    return np.rint(255 * encoded**2 * (3 - 2 * encoded)).astype(np.uint8)
+    key = jax.random.key(seed)
+    (taken,) = retake(jnp.asarray(image[None]), key, factor=light, shot=shot, read=read)
+    return np.rint(255 * np.asarray(taken)).astype(np.uint8)
 
 
 def judge(

@@ -13,7 +13,7 @@ from jaxtyping import Float, Shaped
 from zerodce_jax import exposure, highlights, resampling, temporal
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
 from zerodce_jax.denoise import amount_for
-from zerodce_jax.grid import at_brightness, block_means, blocks, surroundings
+from zerodce_jax.grid import at_brightness, block_means, blocks, evenly, surroundings
 from zerodce_jax.guided import REACH
 from zerodce_jax.tiling import PerTile, Tile, tiles
 
@@ -322,10 +322,7 @@ class Batches:
 
 def _places(pixels: np.ndarray, step: int) -> list[np.ndarray]:
     """Rows and columns of samples, one for each block of so many pixels."""
-    return [
-        ((np.arange(count := blocks(size, step)) + 0.5) * size / count).astype(int)
-        for size in pixels.shape[:2]
-    ]
+    return [evenly(size, blocks(size, step)) for size in pixels.shape[:2]]
 
 
 def _top(pixels: np.ndarray) -> float:

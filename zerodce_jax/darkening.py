@@ -37,9 +37,8 @@ Curves = Callable[[Images], tuple[Float[Array, "b h w maps"], Float[Array, "b y 
 def darken(images: Images, key: Array) -> Images:
     """Take photographs again with less light, in 8 bits.
 
-    In linear light, each by a factor between 0.02 and 1, with shot noise (variance in proportion to
-    the light) and read noise, all log-uniform. The tone curve of the camera is a smooth step after
-    a gamma of 2.2, as in Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019.
+    Each by a factor between 0.02 and 1, with shot noise and read noise, all log-uniform; see
+    `retake`.
 
     Args:
         images: (batch, height, width, 3), in [0, 1].
@@ -53,10 +52,38 @@ def darken(images: Images, key: Array) -> Images:
         return jnp.exp(logarithms)
 
     keys = jax.random.split(key, 4)
+    factor, shot, read = (
+        drawn(keys[0], _DARKEST, 1.0),
+        drawn(keys[1], *_SHOT),
+        drawn(keys[2], *_READ),
+    )
+    return retake(images, keys[3], factor=factor, shot=shot, read=read)
+
+
+def retake(
+    images: Images,
+    key: Array,
+    *,
+    factor: Float[Array, "b 1 1 1"] | float,
+    shot: Float[Array, "b 1 1 1"] | float,
+    read: Float[Array, "b 1 1 1"] | float,
+) -> Images:
+    """Take photographs again with another light and a camera's noise, in 8 bits.
+
+    In linear light. The tone curve of the camera is a smooth step after a gamma of 2.2, as in
+    Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019.
+
+    Args:
+        images: (batch, height, width, 3), in [0, 1].
+        key: Decides the noise.
+        factor: On the light, in (0, 1].
+        shot: Variance of shot noise, in proportion to the light.
+        read: Standard deviation of read noise.
+    """
     untoned = 0.5 - jnp.sin(jnp.arcsin(1 - 2 * images) / 3)
-    light = drawn(keys[0], _DARKEST, 1.0) * untoned**_GAMMA
-    variance = drawn(keys[1], *_SHOT) * light + drawn(keys[2], *_READ) ** 2
-    light = light + jnp.sqrt(variance) * jax.random.normal(keys[3], images.shape)
+    light = factor * untoned**_GAMMA
+    variance = shot * light + read**2
+    light = light + jnp.sqrt(variance) * jax.random.normal(key, images.shape)
     encoded = jnp.clip(light, 0, 1) ** (1 / _GAMMA)
     toned = encoded * encoded * (3 - 2 * encoded)
     return jnp.round(toned * 255) / 255

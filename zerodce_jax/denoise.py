@@ -13,6 +13,7 @@ from jaxtyping import Float, Shaped
 
 from zerodce_jax import guided, metrics
 from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.grid import evenly
 
 # NumPy or JAX.
 Array = Any
@@ -98,7 +99,7 @@ def amount_for(pixels: Shaped[np.ndarray, "h w 3"], settings: EnhanceSettings) -
     if rows * columns < _FEW:
         return LEAST
     whole = pixels[: rows * _SIDE, : columns * _SIDE].reshape(rows, _SIDE, columns, _SIDE, 3)
-    places = np.ix_(*(_evenly(count) for count in (rows, columns)))
+    places = np.ix_(*(evenly(count, min(count, _ACROSS)) for count in (rows, columns)))
     halves = whole.swapaxes(1, 2)[places].reshape(-1, _SIDE // 2, 2, _SIDE // 2, 2, 3)
     top = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
     blocks = halves.mean(axis=(2, 4, 5), dtype=np.float32)[..., None] / np.float32(top)
@@ -108,9 +109,3 @@ def amount_for(pixels: Shaped[np.ndarray, "h w 3"], settings: EnhanceSettings) -
         return LEAST
     noise = 2 * float(np.quantile(metrics.immerkaer(dark), _LOWEST))
     return min(max(_FACTOR * noise / NOISE, LEAST), 1.0)
-
-
-def _evenly(count: int) -> np.ndarray:
-    """Up to so many places among others, evenly."""
-    some = min(count, _ACROSS)
-    return (np.arange(some) * 2 + 1) * count // (2 * some)

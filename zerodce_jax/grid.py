@@ -25,6 +25,11 @@ def blocks(size: Size, scale: int) -> Size:
     return -(-size // scale)
 
 
+def evenly(size: int, count: int) -> np.ndarray:
+    """`count` places among `size` ones, each in the middle of its share."""
+    return (2 * np.arange(count) + 1) * size // (2 * count)
+
+
 def block_means(image: ArrayLike, scale: int) -> ArrayLike:
     """Mean of each block of ``scale x scale`` pixels, or of what of it lies in the image.
 

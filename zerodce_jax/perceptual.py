@@ -83,22 +83,20 @@ def load(names: Iterable[str], *, references: bool) -> list[Perceptual]:
             raise UsageError(f"{name}: pyiqa has no such metric of images")
         if name in beside and not references:
             raise UsageError(f"{name} compares with references: name --pairs LOW HIGH")
-    return [
-        Perceptual(name, model.lower_better, name in beside, model)
-        for name, model in ((name, _loaded(name, pyiqa.create_metric)) for name in names)
-    ]
+    return [_loaded(name, pyiqa.create_metric) for name in names]
 
 
-def _loaded(name: str, create: Callable[[str], Any]) -> Any:
+def _loaded(name: str, create: Callable[[str], Any]) -> Perceptual:
     from torch.hub import get_dir  # pyright: ignore[reportMissingImports]
 
     # It says on stdout what it loads, where tables go.
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            return create(name)
+            model = create(name)
     # Weights lie in files of many kinds, whose readers have errors of their own.
     except Exception as error:
         raise UsageError(
             f"{name}: its weights are not in {get_dir()}, or not whole, "
             f"and could not be fetched: {one_line(error)}"
         ) from error
+    return Perceptual(name, model.lower_better, model.metric_mode == "FR", model)
