@@ -15,9 +15,10 @@ import psutil
 import tyro
 from folder import make_pictures
 
-from zerodce_jax import cluster, convert
-from zerodce_jax.storage import Local
-from zerodce_jax.work import Work, plan_work
+from zerodce_jax.jobs import ray_cluster
+from zerodce_jax.jobs.storage import Local
+from zerodce_jax.jobs.worklist import Work, plan_work
+from zerodce_jax.models import serialization
 
 
 @dataclass
@@ -53,7 +54,7 @@ def main(
         turns: How often each does the whole folder.
         batch: Pictures that an actor takes at one time.
     """
-    network = convert.load(model)
+    network = serialization.load(model)
     runs: dict[str, list[Run]] = {"enhance --jobs 2": [], "1 actor": [], "2 actors": []}
     with tempfile.TemporaryDirectory() as place:
         base = Path(place)
@@ -95,12 +96,12 @@ def alone(source: Path, target: Path, model: str) -> Run:
     return run
 
 
-def together(work: Work, network: convert.Network, actors: int, batch: int) -> Run:
+def together(work: Work, network: serialization.Network, actors: int, batch: int) -> Run:
     """A whole run on Ray, which is started and ended."""
-    options = cluster.Options(network.settings, actors=actors, batch=batch)
+    options = ray_cluster.Options(network.settings, actors=actors, batch=batch)
     start, run, times = time.perf_counter(), Run(), []
-    with cluster.session(None, lambda line: print(line, file=sys.stderr)):
-        for number, result in enumerate(cluster.enhance_all(work, network, options), start=1):
+    with ray_cluster.session(None, lambda line: print(line, file=sys.stderr)):
+        for number, result in enumerate(ray_cluster.enhance_all(work, network, options), start=1):
             assert result.status == "done", result.message
             times.append(time.perf_counter())
             if number in (100, len(work)):

@@ -4,7 +4,7 @@
 
 Prints a Markdown table: of each network the weighted zero-reference losses on PARTS/validation
 (whole photographs scaled to 256x256, no gamma, as in training), and PSNR and SSIM of enhanced
-PARTS/low against PARTS/high, with gamma 1.15 and without, as `zerodce_jax.metrics` has them.
+PARTS/low against PARTS/high, with gamma 1.15 and without, as `evaluation.metrics` has them.
 """
 
 from pathlib import Path
@@ -14,11 +14,14 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from zerodce_jax import Enhancer, EnhanceSettings, convert, metrics, photo
+from zerodce_jax import Enhancer, EnhanceSettings
 from zerodce_jax.config import TrainConfig
-from zerodce_jax.data import find_images
-from zerodce_jax.step import make_losses
-from zerodce_jax.training import validation_losses
+from zerodce_jax.evaluation import metrics
+from zerodce_jax.media import photo
+from zerodce_jax.models import serialization
+from zerodce_jax.training.data import find_images
+from zerodce_jax.training.loop import validation_losses
+from zerodce_jax.training.step import make_losses
 
 COLUMNS = ("total", "spatial", "exposure", "color", "smoothness")
 
@@ -38,7 +41,7 @@ def main(parts: Path, networks: Positional[tuple[str, ...]], /) -> None:
     print("|---" * (len(COLUMNS) + 3) + "|")
     print(f"| input |{' |' * len(COLUMNS)} | {agreement(pixels)} |")
     for name in networks:
-        network = convert.load(name)
+        network = serialization.load(name)
         losses = jax.jit(make_losses(network.config, config))
         terms = validation_losses(losses, network.params, files, config)
         enhancer = Enhancer(network)

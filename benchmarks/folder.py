@@ -1,4 +1,4 @@
-"""A folder of small JPEGs through `folder.enhance_all`, beside a plain loop over the same Enhancer.
+"""A folder of small JPEGs through `photos.enhance_all`, beside a plain loop over the same Enhancer.
 
 Both do the same pictures in turns; the memory of the process is read along the way.
 """
@@ -14,10 +14,10 @@ import psutil
 import tyro
 from PIL import Image
 
-from zerodce_jax import folder, plan
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.engine import use_compilation_cache
+from zerodce_jax.engines.xla import use_compilation_cache
 from zerodce_jax.enhancer import Enhancer
+from zerodce_jax.jobs import photos, plan
 
 
 def main(
@@ -51,7 +51,7 @@ def main(
             some = [items[i] for i in part]
             start = time.perf_counter()
             results = list(
-                watched(folder.enhance_all(some, enhancer, EnhanceSettings(), jobs=jobs), memory)
+                watched(photos.enhance_all(some, enhancer, EnhanceSettings(), jobs=jobs), memory)
             )
             stop = time.perf_counter()
             assert all(result.status == "done" for result in results)
@@ -86,7 +86,7 @@ def make_pictures(place: Path, count: int, width: int, height: int) -> None:
         )
 
 
-def watched(results: Iterator[folder.Result], memory: list[int]) -> Iterator[folder.Result]:
+def watched(results: Iterator[photos.Result], memory: list[int]) -> Iterator[photos.Result]:
     """Pass results on, and note the memory of the process after each."""
     process = psutil.Process()
     for result in results:

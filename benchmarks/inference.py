@@ -43,11 +43,11 @@ def eager(network: str, layout: str) -> Run:
     import pytorch
     import torch
 
-    from zerodce_jax import convert
+    from zerodce_jax.models import serialization
 
     torch.set_num_threads(cores())
     if network == "reduced":
-        module = pytorch.load(convert.to_torch(convert.load("reduced")))
+        module = pytorch.load(serialization.to_torch(serialization.load("reduced")))
     else:
         module = pytorch.PlusPlusDCENet()
     if layout == "last":
@@ -57,9 +57,10 @@ def eager(network: str, layout: str) -> Run:
 
 def whole_image_model() -> bytes:
     """The network ``reduced`` with its curves, gamma and rounding as one ONNX model."""
-    from zerodce_jax import convert, onnx_graph
+    from zerodce_jax.engines import onnx_graph
+    from zerodce_jax.models import serialization
 
-    return onnx_graph.enhance(convert.load("reduced"), "uint8").SerializeToString()
+    return onnx_graph.enhance(serialization.load("reduced"), "uint8").SerializeToString()
 
 
 def inputs(image: np.ndarray) -> dict[str, np.ndarray]:

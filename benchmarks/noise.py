@@ -17,8 +17,10 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from zerodce_jax import Enhancer, evaluate, metrics, photo
-from zerodce_jax.darkening import retake
+from zerodce_jax import Enhancer
+from zerodce_jax.evaluation import evaluate, metrics
+from zerodce_jax.media import photo
+from zerodce_jax.training.darkening import retake
 
 AMOUNTS = (0.0, 0.17, 0.5, 1.0, "auto")
 # Light that is left, read noise (standard deviation) and shot noise (variance by light).

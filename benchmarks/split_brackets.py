@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from zerodce_jax import photo
-from zerodce_jax.data import find_images
+from zerodce_jax.media import photo
+from zerodce_jax.training.data import find_images
 
 SIDE = 32
 SAME_SCENE = 0.8

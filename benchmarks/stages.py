@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from zerodce_jax import Enhancer, photo
+from zerodce_jax import Enhancer
+from zerodce_jax.media import photo
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "coffee.jpg"
 

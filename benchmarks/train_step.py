@@ -17,11 +17,11 @@ import pytorch
 import torch
 import tyro
 
-from zerodce_jax import convert
 from zerodce_jax.config import TrainConfig
-from zerodce_jax.hosts import shared
-from zerodce_jax.network import init_params
-from zerodce_jax.step import init_state, make_step
+from zerodce_jax.models import serialization
+from zerodce_jax.models.dcenet import init_params
+from zerodce_jax.training.hosts import shared
+from zerodce_jax.training.step import init_state, make_step
 
 
 def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -> None:
@@ -43,7 +43,7 @@ def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -
     state = init_state(params, config, steps=1000)
     on_device = shared(pixels)
     torch_step = pytorch.TrainStep(
-        pytorch.load(convert.to_torch(convert.Network(config.network, params))), config
+        pytorch.load(serialization.to_torch(serialization.Network(config.network, params))), config
     )
     images = torch.from_numpy(pixels.astype(np.float32) / 255).permute(0, 3, 1, 2).contiguous()
 

@@ -3,7 +3,7 @@
     python benchmarks/video.py
 
 All decode the same file and encode with the same settings, in turns: PyAV alone,
-`clips.enhance_all` with `fast`, and a plain loop of PyAV around Zero-DCE++ at its 1/12 scale in
+`videos.enhance_all` with `fast`, and a plain loop of PyAV around Zero-DCE++ at its 1/12 scale in
 PyTorch eager, which knows neither exposure nor highlights.
 """
 
@@ -19,9 +19,9 @@ import numpy as np
 import pytorch
 import tyro
 
-from zerodce_jax import clips, plan
-from zerodce_jax.engine import use_compilation_cache
+from zerodce_jax.engines.xla import use_compilation_cache
 from zerodce_jax.enhancer import Enhancer, choose_engine
+from zerodce_jax.jobs import plan, videos
 
 
 def main(*, width: int = 1920, height: int = 1080, frames: int = 40, turns: int = 5) -> None:
@@ -45,7 +45,7 @@ def main(*, width: int = 1920, height: int = 1080, frames: int = 40, turns: int 
             settings = enhancer.network.settings.changed(**changed)
 
             def run() -> None:
-                (result,) = clips.enhance_all(
+                (result,) = videos.enhance_all(
                     items, enhancer, settings, smoothing=smoothing, overwrite=True
                 )
                 assert result.frames == frames, result

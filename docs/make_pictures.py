@@ -29,8 +29,9 @@ import numpy as np
 import tyro
 from PIL import Image, ImageDraw
 
-from zerodce_jax import Enhancer, EnhanceSettings, convert
-from zerodce_jax.journal import LOG_FILE
+from zerodce_jax import Enhancer, EnhanceSettings
+from zerodce_jax.models import serialization
+from zerodce_jax.training.journal import LOG_FILE
 
 DOCS = Path(__file__).parent
 EXAMPLES = ("coffee.jpg", "astronaut.jpg", "chelsea.jpg")
@@ -70,11 +71,11 @@ def flaws(seed: str, /) -> None:
 def branches() -> None:
     """Write branches.png: input, maps scaled up bilinearly, maps read out of a bilateral grid."""
     image = _tree()
-    reduced = convert.load("reduced")
+    reduced = serialization.load("reduced")
     at_fast_scale = replace(reduced, config=replace(reduced.config, scale=16))
     # The curves alone.
     settings = EnhanceSettings().to_dict()
-    networks = (at_fast_scale, convert.load("fast"))
+    networks = (at_fast_scale, serialization.load("fast"))
     results = [Enhancer(network)(image, **settings) for network in networks]
     Image.fromarray(np.concatenate([image, *results], axis=1)).save(DOCS / "branches.png")
 

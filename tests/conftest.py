@@ -17,12 +17,10 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-# Before anything imports the package: every annotated shape is checked from here on.
-jaxtyping.install_import_hook("zerodce_jax", "shapecheck.checked")
+from helpers import GOLDENS, REFERENCE, ROOT, shapecheck
 
-ROOT = Path(__file__).parent.parent
-GOLDENS = Path(__file__).parent / "goldens"
-REFERENCE = ROOT.parent / "shared" / "reference"
+# Before anything imports the package: every annotated shape is checked from here on.
+jaxtyping.install_import_hook("zerodce_jax", f"{shapecheck.__name__}.checked")
 
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")
@@ -51,30 +49,29 @@ def reference() -> Path:
 @pytest.fixture(scope="session")
 def random_network() -> Callable:
     """Load one of the golden networks by its name, such as ``reduced``."""
-    from zerodce_jax import convert
+    from zerodce_jax.models import serialization
 
-    return lambda name: convert.load(GOLDENS / f"{name}_random.pth")
+    return lambda name: serialization.load(GOLDENS / f"{name}_random.pth")
 
 
 @pytest.fixture(scope="session")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a network so small that it compiles in no time."""
-    from whole_image import random_network
-
-    from zerodce_jax import convert
+    from helpers.whole_image import random_network
     from zerodce_jax.config import NetworkConfig
+    from zerodce_jax.models import serialization
 
     path = tmp_path_factory.mktemp("network") / "net.safetensors"
-    convert.save(random_network(NetworkConfig(features=2, iterations=2)), path)
+    serialization.save(random_network(NetworkConfig(features=2, iterations=2)), path)
     return path
 
 
 @pytest.fixture
 def no_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that run in this process leave JAX's settings alone."""
-    from zerodce_jax import engine
+    from zerodce_jax.engines import xla
 
-    monkeypatch.setattr(engine, "use_compilation_cache", lambda: None)
+    monkeypatch.setattr(xla, "use_compilation_cache", lambda: None)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from zerodce_jax.config import (
     preset,
 )
 from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.network import DCENet, graphdef
+from zerodce_jax.models.dcenet import DCENet, graphdef
 
 NUMBERS = ("features", "iterations", "scale")
 FLAGS = ("pool", "separable", "shared_curve")

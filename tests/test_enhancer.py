@@ -9,19 +9,20 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import whole_image
-from conftest import GOLDENS
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from zerodce_jax import Enhancer, InputError, Network, UsageError, convert, exposure
+from helpers import GOLDENS, whole_image
+from zerodce_jax import Enhancer, InputError, Network, UsageError
 from zerodce_jax import enhancer as enhancer_module
 from zerodce_jax.config import EnhanceSettings, NetworkConfig, flatten, nest
-from zerodce_jax.curves import apply_curves
 from zerodce_jax.enhancer import choose_engine
-from zerodce_jax.network import graphdef
+from zerodce_jax.models import serialization
+from zerodce_jax.models.dcenet import graphdef
+from zerodce_jax.ops import exposure
+from zerodce_jax.ops.curves import apply_curves
 
 DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 
@@ -47,7 +48,7 @@ def network_of(name: str, scale: int = 1) -> Network:
     if name == "fast":
         network = whole_image.random_network(NetworkConfig(shared_curve=True, levels=3))
     else:
-        network = convert.load(GOLDENS / f"{name}_random.pth")
+        network = serialization.load(GOLDENS / f"{name}_random.pth")
     return replace(network, config=replace(network.config, scale=scale))
 
 

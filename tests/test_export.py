@@ -12,20 +12,20 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
-import whole_image
-from command import run
-from conftest import GOLDENS
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from jax import export as jax_export
 from PIL import Image
 
-from zerodce_jax import Enhancer, EnhanceSettings, convert, export
+from helpers import GOLDENS, whole_image
+from helpers.command import run
+from zerodce_jax import Enhancer, EnhanceSettings, export
 from zerodce_jax.config import preset
-from zerodce_jax.convert import Network
-from zerodce_jax.denoise import LEAST
-from zerodce_jax.onnx_nodes import OPSET
+from zerodce_jax.engines.onnx_ops import OPSET
+from zerodce_jax.models import serialization
+from zerodce_jax.models.serialization import Network
+from zerodce_jax.ops.denoise import LEAST
 
 SUFFIXES = (".onnx", ".stablehlo")
 LITERT = pytest.mark.skipif(
@@ -212,7 +212,7 @@ def test_networks_that_stablehlo_cannot_express_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "plusplus.safetensors"
-    convert.save(network_of("plusplus", 12), file)
+    serialization.save(network_of("plusplus", 12), file)
     assert run("export", tmp_path / "net.stablehlo", "-m", file) == 2
     assert ".onnx can" in capsys.readouterr().err
 

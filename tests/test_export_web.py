@@ -6,14 +6,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import browser
 import numpy as np
 import pytest
-from command import run
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
+from helpers import browser
+from helpers.command import run
 from zerodce_jax import Enhancer
 
 VERSION = "1.30.0"

@@ -49,7 +49,7 @@ def test_types(root: Path) -> None:
 def test_import_rules_are_seen_when_broken(root: Path, tmp_path: Path) -> None:
     package = tmp_path / "zerodce_jax"
     shutil.copytree(root / "zerodce_jax", package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (package / "tiling.py").open("a") as file:
+    with (package / "engines" / "tiling.py").open("a") as file:
         file.write("from zerodce_jax import enhancer as _\nfrom PIL import Image as _i\n")
     config = root / "pyproject.toml"
     result = subprocess.run(
@@ -61,8 +61,8 @@ def test_import_rules_are_seen_when_broken(root: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert result.returncode == 1
-    assert "zerodce_jax.tiling -> zerodce_jax.enhancer" in result.stdout
-    assert "zerodce_jax.tiling -> PIL" in result.stdout
+    assert "zerodce_jax.engines.tiling -> zerodce_jax.enhancer" in result.stdout
+    assert "zerodce_jax.engines.tiling -> PIL" in result.stdout
 
 
 def test_both_lists_of_requirements_are_the_same(root: Path) -> None:
@@ -141,7 +141,7 @@ def test_importing_the_package_is_cheap(python: Callable) -> None:
 def test_heavy_packages_wait_until_they_are_needed(python: Callable) -> None:
     result = python(
         "-c",
-        "import sys, zerodce_jax.folder, zerodce_jax.enhancer\n"
+        "import sys, zerodce_jax.jobs.photos, zerodce_jax.enhancer\n"
         "print(sorted({'orbax', 'grain', 'tyro'} & set(sys.modules)))",
     )
     assert result.stdout == "[]\n", result.stderr

@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import browser
 import numpy as np
 import pytest
-from command import run
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from helpers import browser
+from helpers.command import run
 from zerodce_jax import Enhancer
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zerodce_jax.config import EnhanceSettings, NetworkConfig
-    from zerodce_jax.convert import Network
     from zerodce_jax.enhancer import Enhancer
     from zerodce_jax.errors import InputError, UsageError
+    from zerodce_jax.models.serialization import Network
 
 __all__ = ["EnhanceSettings", "Enhancer", "InputError", "Network", "NetworkConfig", "UsageError"]
 
@@ -19,7 +19,7 @@ _HOMES = {
     "EnhanceSettings": "config",
     "Enhancer": "enhancer",
     "InputError": "errors",
-    "Network": "convert",
+    "Network": "models.serialization",
     "NetworkConfig": "config",
     "UsageError": "errors",
 }

@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
 
 import numpy as np
 
-from zerodce_jax import convert
-from zerodce_jax.batches import Batches, Engine, Job
 from zerodce_jax.config import Denoise, Dtype, EnhanceSettings, Exposure
-from zerodce_jax.convert import Network
+from zerodce_jax.engines.base import Engine
+from zerodce_jax.engines.batches import Batches, Job
 from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.temporal import SECONDS, Smoothing, check_seconds
+from zerodce_jax.models import serialization
+from zerodce_jax.models.serialization import Network
+from zerodce_jax.ops.temporal import SECONDS, Smoothing, check_seconds
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from zerodce_jax.photo import Photo
+    from zerodce_jax.media.photo import Photo
 
     # What comes in is what comes out.
     ImageT = TypeVar("ImageT", np.ndarray, Image)
@@ -60,7 +61,7 @@ class Enhancer:
     kind, size and type. A gray image stays gray; the alpha of a Pillow image is left as it is.
 
     Args:
-        network: The network, as `convert.load` reads it.
+        network: The network, as `serialization.load` reads it.
         tile: Side of the tiles that images are cut into, in pixels; None suits the device.
         batch: Tiles computed together; None suits the device.
         dtype: What the convolutions compute in, ``float32`` or ``bfloat16`` (``xla`` alone).
@@ -87,11 +88,11 @@ class Enhancer:
         if choose_engine(engine if plain or engine != "auto" else "xla") == "onnx":
             if not plain:
                 raise UsageError("the engine onnx knows neither batches nor bfloat16")
-            from zerodce_jax.onnx_engine import OnnxEngine
+            from zerodce_jax.engines.onnx_runtime import OnnxEngine
 
             self._engine = OnnxEngine(network, tile=tile)
         else:
-            from zerodce_jax.engine import XlaEngine
+            from zerodce_jax.engines.xla import XlaEngine
 
             self._engine = XlaEngine(network, tile=tile, batch=batch, dtype=dtype)
 
@@ -110,14 +111,14 @@ class Enhancer:
 
         Args:
             source: A shipped name, an Orbax folder, a file, or ``hf://OWNER/NAME`` (hub), as for
-                `convert.load`, which says what can go wrong.
+                `serialization.load`, which says what can go wrong.
             preset: The architecture of a file that does not say it.
             engine: As for the class.
             tile: As for the class.
             batch: As for the class.
             dtype: As for the class.
         """
-        network = convert.load(source, preset=preset)
+        network = serialization.load(source, preset=preset)
         return cls(network, engine=engine, tile=tile, batch=batch, dtype=dtype)
 
     def __call__(
@@ -264,7 +265,7 @@ def _open(image: Any) -> tuple[Job, Callable[[np.ndarray], Any]]:
         pixels = image
         close = partial(_close_array, image.dtype)
     else:
-        from zerodce_jax import photo
+        from zerodce_jax.media import photo
 
         opened = photo.from_pil(image)
         pixels = opened.pixels
@@ -297,6 +298,6 @@ def _close_array(dtype: np.dtype, enhanced: np.ndarray) -> np.ndarray:
 
 
 def _close_pil(opened: "Photo", enhanced: np.ndarray) -> "Image":
-    from zerodce_jax import photo
+    from zerodce_jax.media import photo
 
     return photo.to_pil(replace(opened, pixels=enhanced))

@@ -20,16 +20,17 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from zerodce_jax import onnx_graph, photo
 from zerodce_jax.atomic import replacing
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.convert import Network
-from zerodce_jax.curves import apply_curves, curve_gain
-from zerodce_jax.denoise import LEAST, denoise
+from zerodce_jax.engines import onnx_graph
 from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.guided import REACH
-from zerodce_jax.highlights import local_brightness, strongest
-from zerodce_jax.network import graphdef
+from zerodce_jax.media import photo
+from zerodce_jax.models.dcenet import graphdef
+from zerodce_jax.models.serialization import Network
+from zerodce_jax.ops.curves import apply_curves, curve_gain
+from zerodce_jax.ops.denoise import LEAST, denoise
+from zerodce_jax.ops.guided_filter import REACH
+from zerodce_jax.ops.highlights import local_brightness, strongest
 
 LICENSE = "Apache-2.0; trained on photographs under an academic licence (MODEL_CARD.md)"
 """Of the networks that ship."""
@@ -96,7 +97,7 @@ def to_onnx(network: Network, metadata: dict[str, str]) -> bytes:
         metadata: Texts that the file carries, by name.
 
     Returns:
-        The file; `onnx_nodes.OPSET` is the opset that it needs.
+        The file; `onnx_ops.OPSET` is the opset that it needs.
     """
     protect = network.settings.protect_highlights > 0
     model = onnx_graph.whole(network, protect=protect, denoise=_amount(network.settings))

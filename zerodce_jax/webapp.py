@@ -1,6 +1,6 @@
 """A page in the browser: drop photographs in, see them lit, take them away (Gradio).
 
-What is downloaded is what `folder.enhance_all` writes; what is shown is a copy of at most 1,024
+What is downloaded is what `photos.enhance_all` writes; what is shown is a copy of at most 1,024
 pixels. All that a visitor brings and makes lies in a folder of their own, which goes with them.
 """
 
@@ -24,12 +24,13 @@ import gradio as gr
 import numpy as np
 from jaxtyping import UInt8
 
-from zerodce_jax import folder, photo, plan
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.denoise import LEAST
 from zerodce_jax.enhancer import EngineName, Enhancer
 from zerodce_jax.errors import InputError, UsageError, one_line
-from zerodce_jax.grid import block_means
+from zerodce_jax.jobs import photos, plan
+from zerodce_jax.media import photo
+from zerodce_jax.ops.denoise import LEAST
+from zerodce_jax.ops.grid import block_means
 
 SHOWN = 1024
 """Longer side of what is shown, in pixels."""
@@ -99,7 +100,7 @@ def build(
         names = _distinct(item.target.name for item in items)
         items = [replace(item, target=own / name) for item, name in zip(items, names, strict=True)]
         results = list(
-            folder.enhance_all(items, enhancer_of(network), settings, max_pixels=max_pixels)
+            photos.enhance_all(items, enhancer_of(network), settings, max_pixels=max_pixels)
         )
         made = [result.item.target for result in results if result.status == "done"]
         if len(made) > 1:

@@ -14,7 +14,7 @@ from zerodce_jax.cli.following import say, summary
 from zerodce_jax.errors import UsageError
 
 if TYPE_CHECKING:
-    from zerodce_jax.folder import Result
+    from zerodce_jax.jobs.photos import Result
 
 _MOST_LINES = 100
 """Of messages about single pictures; the report has them all."""
@@ -62,10 +62,10 @@ def cluster(
 
     if any(find_spec(name) is None for name in ("ray", "pyarrow")):
         raise UsageError("a cluster needs a package: pip install 'zerodce-jax[ray]'")
-    from zerodce_jax import convert
     from zerodce_jax.config import EnhanceSettings
     from zerodce_jax.enhancer import choose_engine
-    from zerodce_jax.storage import folder_at
+    from zerodce_jax.jobs.storage import folder_at
+    from zerodce_jax.models import serialization
 
     # Wrong values are wrong for every network.
     EnhanceSettings().changed(**settings.given())
@@ -74,13 +74,13 @@ def cluster(
         raise UsageError("--max-pixels, --batch and --actors must be whole numbers >= 1")
     if gpus_per_actor < 0:
         raise UsageError("--gpus-per-actor must not be negative")
-    network = convert.load(model)
+    network = serialization.load(model)
     for note in network.notes:
         say(f"note: {note}")
 
-    from zerodce_jax.cluster import Options, enhance_all, session
-    from zerodce_jax.work import plan_work
-    from zerodce_jax.work import report as reporting
+    from zerodce_jax.jobs.ray_cluster import Options, enhance_all, session
+    from zerodce_jax.jobs.worklist import plan_work
+    from zerodce_jax.jobs.worklist import report as reporting
 
     start = time.perf_counter()
     src, dst = folder_at(source), folder_at(target)

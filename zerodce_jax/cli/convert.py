@@ -29,8 +29,8 @@ def convert(
         check: Take the network through every format and back, and print what changed.
         overwrite: Replace a target that exists.
     """
-    from zerodce_jax import convert as networks
     from zerodce_jax.errors import InputError, UsageError
+    from zerodce_jax.models import serialization as networks
 
     if target is None and not check:
         raise UsageError("convert: name a target, or --check")

@@ -17,7 +17,7 @@ from zerodce_jax.errors import UsageError
 if TYPE_CHECKING:
     from zerodce_jax.config import EnhanceSettings
     from zerodce_jax.enhancer import Enhancer
-    from zerodce_jax.plan import Item
+    from zerodce_jax.jobs.plan import Item
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,12 @@ def enhance(
         report: Write what became of each file, as JSON.
         max_pixels: Pixels of the largest picture that is decoded.
     """
-    from zerodce_jax import convert, folder, pillow, plan, temporal
     from zerodce_jax.config import EnhanceSettings
-    from zerodce_jax.video import Encoding
+    from zerodce_jax.jobs import photos, plan
+    from zerodce_jax.media import pillow
+    from zerodce_jax.media.video import Encoding
+    from zerodce_jax.models import serialization
+    from zerodce_jax.ops import temporal
 
     pillow.quiet_decoders()
     # Wrong values are wrong for every network.
@@ -99,7 +102,7 @@ def enhance(
 
     @functools.cache
     def load(name: str) -> "tuple[Enhancer, EnhanceSettings]":
-        network = convert.load(name)
+        network = serialization.load(name)
         for note in network.notes:
             say(f"note: {note}")
         from zerodce_jax.enhancer import Enhancer
@@ -132,7 +135,7 @@ def enhance(
     follower = Follower(fail_fast=fail_fast)
     if pictures or not videos:
         enhancer, chosen = load(model or "reduced")
-        results = folder.enhance_all(
+        results = photos.enhance_all(
             pictures,
             enhancer,
             chosen,
@@ -144,10 +147,10 @@ def enhance(
         )
         follower.pictures(pictures, results)
     if videos:
-        from zerodce_jax import clips
+        from zerodce_jax.jobs.videos import enhance_all
 
         enhancer, chosen = load(model or "fast")
-        results = clips.enhance_all(
+        results = enhance_all(
             videos,
             enhancer,
             chosen,
@@ -164,8 +167,8 @@ def enhance(
 
 
 def _print_plan(items: "list[Item]", *, overwrite: bool) -> int:
-    from zerodce_jax import plan
     from zerodce_jax.errors import one_line
+    from zerodce_jax.jobs import plan
 
     counts = Counter()
     for item in items:

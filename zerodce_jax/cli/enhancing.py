@@ -45,7 +45,7 @@ def make_ready(engine: "EngineName") -> "EngineName":
 
     chosen = choose_engine(engine)
     if chosen == "xla":
-        from zerodce_jax.engine import use_compilation_cache
+        from zerodce_jax.engines.xla import use_compilation_cache
 
         use_compilation_cache()
     return chosen

@@ -39,10 +39,11 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from zerodce_jax import convert, formats, pillow
-    from zerodce_jax import evaluate as evaluation
-    from zerodce_jax import perceptual as models
     from zerodce_jax.errors import UsageError
+    from zerodce_jax.evaluation import evaluate as evaluation
+    from zerodce_jax.evaluation import perceptual as models
+    from zerodce_jax.media import formats, pillow
+    from zerodce_jax.models import serialization
 
     pillow.quiet_decoders()
     if not networks:
@@ -63,7 +64,7 @@ def evaluate(
     else:
         raise UsageError("evaluate: name either --pairs LOW HIGH or --images DIR")
     measures = models.load(perceptual, references=references is not None)
-    loaded = {name: convert.load(name) for name in networks}
+    loaded = {name: serialization.load(name) for name in networks}
     for network in loaded.values():
         for note in network.notes:
             _say(f"note: {note}")

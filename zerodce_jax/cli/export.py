@@ -31,24 +31,24 @@ def export(
         license: Of the network, for the file; known of the shipped ones.
         overwrite: Replace a target that exists.
     """
-    from zerodce_jax import convert
-    from zerodce_jax.convert import Network
     from zerodce_jax.errors import InputError
+    from zerodce_jax.models import serialization
+    from zerodce_jax.models.serialization import Network
 
     _check_format(target, size)
     if target.exists() and not overwrite:
         raise InputError(f"{target}: exists already; --overwrite replaces it")
-    network = convert.load(model)
+    network = serialization.load(model)
     for note in network.notes:
         print(f"zerodce: note: {note}", file=sys.stderr)
     settings = network.settings.changed(denoise=denoise, protect_highlights=protect_highlights)
     network = Network(network.config, network.params, settings)
 
     from zerodce_jax import export as exports
-    from zerodce_jax.onnx_nodes import OPSET
+    from zerodce_jax.engines.onnx_ops import OPSET
 
     if license is None:
-        license = exports.LICENSE if model in convert.shipped() else "not stated"  # noqa: A001
+        license = exports.LICENSE if model in serialization.shipped() else "not stated"  # noqa: A001
     metadata = exports.metadata(network, source=model, license=license)
     rows = exports.save(network, target, metadata, size=size)
     called = network.config.preset or "an architecture of its own"

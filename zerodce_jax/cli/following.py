@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from zerodce_jax.folder import Result
-    from zerodce_jax.plan import Item
+    from zerodce_jax.jobs.photos import Result
+    from zerodce_jax.jobs.plan import Item
 
 
 class Follower:
@@ -64,9 +64,9 @@ class Follower:
         if self._video is not None:
             rates = f", {frames} frames"
         if report is not None:
-            from zerodce_jax import folder
+            from zerodce_jax.jobs import photos
 
-            folder.write_report(report, self._seen)
+            photos.write_report(report, self._seen)
         print(summary(counts, pixels, time.perf_counter() - self._start, rates))
         if self._interrupted:
             raise KeyboardInterrupt
@@ -86,7 +86,7 @@ class Follower:
         results: "Generator[Result, None, None]",
         show: "Callable[[Result], object]",
     ) -> None:
-        from zerodce_jax.folder import Result
+        from zerodce_jax.jobs.photos import Result
 
         if self._interrupted or (self._fail_fast and any(r.status == "failed" for r in self._seen)):
             self._seen += [Result(item, "left") for item in items]

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
-from zerodce_jax import formats
 from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.media import formats
 
 if TYPE_CHECKING:
-    from zerodce_jax import photo
     from zerodce_jax.config import EnhanceSettings
     from zerodce_jax.enhancer import Enhancer
+    from zerodce_jax.media import photo
 
 
 def check_pipe(inputs: tuple[str, ...], output: Path, *, overwrite: bool) -> None:
@@ -47,7 +47,7 @@ def pipe_picture(
     """
     from tqdm import tqdm
 
-    from zerodce_jax import photo
+    from zerodce_jax.media import photo
 
     with tqdm(total=1, unit="picture", disable=not sys.stderr.isatty()) as bar:
         out = _standard_output() if str(output) == "-" else None
@@ -70,7 +70,7 @@ def pipe_picture(
 
 
 def raw_form(raw: str, pixel_format: str | None) -> dict[str, Any]:
-    """What ``--raw`` and ``--pixel-format`` say of frames, as `clips.enhance_raw` takes it.
+    """What ``--raw`` and ``--pixel-format`` say of frames, as `videos.enhance_raw` takes it.
 
     Raises:
         UsageError: They make no sense.
@@ -92,7 +92,7 @@ def pipe_frames(
     enhancer: "Enhancer", settings: "EnhanceSettings", smoothing: float, form: dict[str, Any]
 ) -> None:
     """Enhance raw frames from standard input to standard output."""
-    from zerodce_jax import clips
+    from zerodce_jax.jobs import videos
 
     if sys.stdin is None:
         raise InputError("standard input: is closed")
@@ -102,7 +102,7 @@ def pipe_frames(
             out.write(data)
             out.flush()
 
-        clips.enhance_raw(
+        videos.enhance_raw(
             sys.stdin.buffer.read, write, enhancer, settings, smoothing=smoothing, **form
         )
 
@@ -115,7 +115,7 @@ def _standard_output() -> IO[bytes]:
 
 
 def _standard_input(max_pixels: int) -> "photo.Photo":
-    from zerodce_jax import photo
+    from zerodce_jax.media import photo
 
     if sys.stdin is None:
         raise InputError("standard input: is closed")

@@ -26,9 +26,9 @@ def push(
         revision: Branch to commit to, made if it does not exist; the main one if not given.
         message: Of the commit.
     """
-    from zerodce_jax import convert, publish
+    from zerodce_jax.models import publish, serialization
 
-    loaded = convert.load(network)
+    loaded = serialization.load(network)
     for note in loaded.notes:
         print(f"zerodce: note: {note}", file=sys.stderr)
     address, kept = publish.push(

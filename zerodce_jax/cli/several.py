@@ -74,7 +74,7 @@ def joined(several: Several, workdir: Path) -> Iterator[bool]:
     )
     _redirect_libraries(log)
     try:
-        from zerodce_jax import hosts
+        from zerodce_jax.training import hosts
 
         if place == "auto":
             hosts.join_cluster()

@@ -11,7 +11,7 @@ from zerodce_jax.cli.several import Several, joined
 from zerodce_jax.config import TrainConfig
 
 if TYPE_CHECKING:
-    from zerodce_jax.training import Outcome
+    from zerodce_jax.training.loop import Outcome
 
 
 def train(
@@ -56,13 +56,14 @@ def _trained(
 ) -> "Outcome":
     from tqdm import tqdm
 
-    from zerodce_jax import convert, training
-    from zerodce_jax.engine import use_compilation_cache
+    from zerodce_jax.engines.xla import use_compilation_cache
+    from zerodce_jax.models import serialization
+    from zerodce_jax.training import loop
 
     # Forced, since libraries that were just imported have set their own.
     logging.basicConfig(format="zerodce: %(message)s", force=True)
     use_compilation_cache()
-    network = convert.load(init) if init else None
+    network = serialization.load(init) if init else None
     with tqdm(unit="step", disable=not sys.stderr.isatty(), smoothing=0.05) as bar:
         shown: dict[str, str] = {}
 
@@ -80,7 +81,7 @@ def _trained(
             bar.set_postfix(shown, refresh=False)
             bar.update(step - bar.n)
 
-        return training.fit(
+        return loop.fit(
             config,
             data=data,
             workdir=workdir,

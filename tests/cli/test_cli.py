@@ -1,0 +1,251 @@
+"""The command line: wrong usage, ``zerodce convert``, help, and hostile networks."""
+
+import os
+import pickle
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from PIL import Image
+
+from helpers import pth_files
+from helpers.command import opened, run, summary_of
+from zerodce_jax.cli import main
+from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.models import serialization
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["improve"],
+        ["enhance"],
+        ["enhance", "a.png"],
+        ["enhance", "a.png", "-o", "b.png", "--gamma", "much"],
+        ["enhance", "a.png", "-o", "b.png", "--exposure", "bright"],
+        ["enhance", "a.png", "-o", "b.png", "--exposure", "Auto"],
+        ["evaluate", "reduced", "--images", ".", "--denoise", "much"],
+        ["enhance", "a.png", "-o", "b.png", "--format", "gif"],
+        ["enhance", "a.png", "-o", "b.png", "--nonesuch"],
+        ["convert"],
+        ["convert", "net.pth", "net", "--preset", "tiny"],
+        ["convert", "net.pth", "net", "--layout", "tensorflow"],
+    ],
+    ids=" ".join,
+)
+def test_arguments_that_make_no_sense(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["net", "net.safetensors"])
+def test_convert_writes_and_says_what(
+    target: str, goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "below" / target
+    assert run("convert", goldens / "plusplus_random_legacy.pth", path, "--scale", 12) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{path}: plusplus, 10,561 parameters\n"
+    assert "taken for the preset plusplus" in printed.err
+    assert serialization.load(path).config.scale == 12
+
+
+def test_convert_to_the_torch_layout(goldens: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    assert run("convert", goldens / "reduced_random.pth", path, "--layout", "torch") == 0
+    assert safetensors.numpy.load_file(path)["e_conv7.weight"].shape == (24, 32, 3, 3)
+
+
+def test_convert_carries_settings_on(goldens: Path, tmp_path: Path) -> None:
+    assert run("convert", "fast", tmp_path / "net") == 0
+    assert run("convert", tmp_path / "net", tmp_path / "net.safetensors") == 0
+    torch = ("--layout", "torch")
+    assert run("convert", tmp_path / "net.safetensors", tmp_path / "t.safetensors", *torch) == 0
+    ours = serialization.load("fast").settings
+    assert ours.exposure == "auto"
+    for name in ("net", "net.safetensors", "t.safetensors"):
+        assert serialization.load(tmp_path / name).settings == ours
+    # A file of PyTorch has none.
+    assert run("convert", goldens / "reduced_random.pth", tmp_path / "plain.safetensors") == 0
+    assert serialization.load(tmp_path / "plain.safetensors").settings == EnhanceSettings()
+
+
+def test_convert_assumes_reduced_for_16_features_and_says_so(
+    goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run("convert", goldens / "reduced_random.pth", tmp_path / "net") == 0
+    (note,) = capsys.readouterr().err.splitlines()
+    assert note.startswith("zerodce: note: ")
+    assert "16 features are taken for the preset reduced" in note
+    preset = ("--preset", "reduced")
+    assert run("convert", goldens / "reduced_random.pth", tmp_path / "sure", *preset) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_check_prints_a_table(goldens: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("convert", goldens / "reduced_random.pth", "--check") == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split(maxsplit=2) == ["tensor", "shape", "largest difference after a round trip"]
+    assert len(rows) == 14
+    assert re.split(r"\s{2,}", rows[0]) == ["conv1.kernel", "(3, 3, 3, 16)", "0"]
+    assert all(row.endswith(" 0") for row in rows)
+
+
+def test_convert_replaces_nothing_unasked(
+    goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source, target = goldens / "reduced_random.pth", tmp_path / "net.safetensors"
+    target.write_bytes(b"precious")
+    assert run("convert", source, target) == 1
+    assert f"{target}: exists already" in capsys.readouterr().err
+    assert target.read_bytes() == b"precious"
+    assert run("convert", source, target, "--overwrite") == 0
+    assert serialization.load(target).parameters == 23_592
+
+
+def test_convert_never_replaces_a_folder_of_something_else(
+    goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "wedding.jpg").write_bytes(b"precious")
+    for source in ("reduced_random.pth", "original_random.pth"):
+        assert run("convert", goldens / source, photos, "--overwrite") != 0
+        assert str(photos) in capsys.readouterr().err
+        assert [path.name for path in photos.iterdir()] == ["wedding.jpg"]
+    assert run("convert", goldens / "reduced_random.pth", tmp_path / "net") == 0
+    assert run("convert", goldens / "original_random.pth", tmp_path / "net", "--overwrite") == 0
+    assert serialization.load(tmp_path / "net").config.preset == "original"
+
+
+@pytest.mark.parametrize("target", ["net", "net.safetensors"])
+def test_convert_names_every_misfit_and_writes_nothing(
+    target: str, goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from zerodce_jax.models.pytorch_pickle import read_state_dict
+
+    tensors = read_state_dict(goldens / "reduced_random.pth")
+    del tensors["e_conv2.bias"]
+    tensors["e_conv3.bias"] = np.zeros(15, np.float32)
+    tensors["stranger"] = np.zeros((2, 2), np.float32)
+    source = tmp_path / "bad.pth"
+    source.write_bytes(pth_files.both(tensors)[1])
+    assert run("convert", source, tmp_path / target) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines()[1:] == [
+        "  e_conv2.bias: missing, expected (16,)",
+        "  stranger: left over, shape (2, 2)",
+        "  e_conv3.bias: shape (15,), expected (16,)",
+    ]
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_wrong_usage_of_convert(
+    goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = goldens / "reduced_random.pth"
+    for arguments in ([], [tmp_path / "net.pth"], [tmp_path / "net", "--scale", 0]):
+        assert run("convert", source, *arguments) == 2
+        assert len(capsys.readouterr().err.splitlines()) in (1, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_of_check_reports_differences(
+    goldens: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serialization, "round_trip", lambda _: [("a.bias", (3,), 0.25)])
+    assert run("convert", goldens / "reduced_random.pth", "--check") == 1
+    assert capsys.readouterr().out.splitlines()[1].split() == ["a.bias", "(3,)", "0.25"]
+
+
+def test_interruption_is_no_traceback(
+    goldens: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(serialization, "load", interrupt)
+    assert run("convert", goldens / "reduced_random.pth", "--check") == 130
+    assert capsys.readouterr().err == "zerodce: interrupted\n"
+
+
+# From here on: real processes.
+
+
+@pytest.mark.slow
+def test_enhance_in_a_process_of_its_own(
+    pictures: Path, goldens: Path, tmp_path: Path, python: Callable
+) -> None:
+    model = tmp_path / "net"
+    converted = python("-m", "zerodce_jax", "convert", goldens / "reduced_random.pth", model)
+    assert (converted.returncode, converted.stdout.count("\n")) == (0, 1)
+    # Damaged in a way that makes Pillow grumble on its own account.
+    Image.new("RGB", (30, 30)).save(pictures / "cut.tif")
+    (pictures / "cut.tif").write_bytes((pictures / "cut.tif").read_bytes()[:30])
+    result = python("enhance.py", pictures, "-o", tmp_path / "out", "-m", model, "--tile", "32")
+    assert result.returncode == 1, result.stderr
+    assert summary_of(result.stdout) == (2, 0, 1)
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"zerodce: {pictures / 'cut.tif'}: ")
+    assert opened(tmp_path / "out/a.png").size == (40, 30)
+
+
+def test_help_is_fast_and_the_same_everywhere(python: Callable) -> None:
+    script = python("enhance.py", "--help", COLUMNS="100")
+    module = python("-m", "zerodce_jax", "enhance", "--help", COLUMNS="100")
+    assert script.returncode == module.returncode == 0
+    assert script.stdout == module.stdout
+    for option in ("--output", "--model", "--gamma", "--strength", "--tile", "--overwrite"):
+        assert option in script.stdout
+    imported = python(
+        "-c",
+        "import sys\nfrom zerodce_jax.cli import main\n"
+        "try: main(['enhance', '--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'jax', 'flax', 'orbax', 'numpy', 'PIL', 'tqdm', 'grain'} & set(sys.modules)\n"
+        "print('heavy:', *sorted(heavy))",
+    )
+    assert imported.stdout.splitlines()[-1] == "heavy:"
+
+
+def test_wrong_usage_exits_two_without_a_traceback(python: Callable) -> None:
+    for arguments in (["enhance.py", "nothing*.png", "-o", "out"], ["-m", "zerodce_jax"]):
+        result = python(*arguments)
+        assert result.returncode == 2
+        assert "Traceback" not in result.stderr
+        assert result.stderr
+
+
+class RunsCommand:
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __reduce__(self) -> tuple:
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("command", ["convert", "enhance"])
+def test_a_network_that_runs_commands_is_refused(
+    command: str, pictures: Path, tmp_path: Path, python: Callable
+) -> None:
+    marker, hostile = tmp_path / "ran", tmp_path / "hostile.pth"
+    content = pickle.dumps({"e_conv1.weight": RunsCommand(f"touch {marker}")}, 2)[2:-1]
+    hostile.write_bytes(pth_files.zipped(content, {}))
+    if command == "convert":
+        result = python("-m", "zerodce_jax", "convert", hostile, tmp_path / "net")
+    else:
+        result = python("enhance.py", pictures, "-m", hostile, "-o", tmp_path / "net")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"zerodce: {hostile}: ")
+    assert re.search(r"(posix|nt|os)\.system", line)
+    assert not marker.exists()
+    assert not (tmp_path / "net").exists()

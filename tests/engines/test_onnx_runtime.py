@@ -1,0 +1,137 @@
+"""onnx_runtime.py and onnx_graph.py: the goldens, free shapes, and life without JAX."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from helpers import GOLDENS, whole_image
+from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.engines import onnx_graph
+from zerodce_jax.engines.onnx_ops import Steps
+from zerodce_jax.engines.onnx_runtime import OnnxEngine
+from zerodce_jax.engines.tiling import PerTile
+from zerodce_jax.models import serialization
+
+EVERY_STEP = [Steps(protect, denoise) for protect in (False, True) for denoise in (False, True)]
+
+
+def run(model: onnx.ModelProto, **inputs: object) -> np.ndarray:
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, inputs)[0]
+
+
+def numbers(gamma: float = 1.0, strength: float = 1.0) -> dict[str, np.ndarray]:
+    return {
+        "gamma": np.array(gamma, np.float32),
+        "strength": np.array(strength, np.float32),
+        "gray": np.array(False),
+    }
+
+
+@pytest.mark.parametrize("name", ["reduced", "original", "plusplus"])
+@pytest.mark.parametrize("shape", ["odd", "even"])
+def test_models_give_what_the_originals_gave(name: str, shape: str) -> None:
+    golden = np.load(GOLDENS / f"{name}_forward.npz")
+    network = serialization.load(GOLDENS / f"{name}_random.pth")
+    for image, enhanced, curves in zip(
+        *(golden[f"{shape}_{part}"] for part in ("input", "enhanced", "curves")), strict=True
+    ):
+        crop = np.array([0, 0, *image.shape[:2]], np.int64)
+        result = run(onnx_graph.enhance(network, "float32"), pixels=image, crop=crop, **numbers())
+        np.testing.assert_allclose(result, enhanced, rtol=0, atol=2e-5)
+        maps = run(onnx_graph.estimate(network, "float32"), pixels=image, crop=crop)
+        np.testing.assert_allclose(maps, curves, rtol=0, atol=2e-5)
+
+
+def test_a_crop_is_cut_out_of_the_whole() -> None:
+    network = serialization.load(GOLDENS / "reduced_random.pth")
+    image = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
+    model = onnx_graph.enhance(network, "uint8")
+    whole = run(model, pixels=image, crop=np.array([0, 0, 30, 41]), **numbers(1.15))
+    part = run(model, pixels=image, crop=np.array([3, 5, 20, 40]), **numbers(1.15))
+    np.testing.assert_array_equal(part, whole[3:20, 5:40])
+
+
+def test_models_state_their_opset_and_pass_the_checker() -> None:
+    network = whole_image.random_network(NetworkConfig.fast())
+    for dtype in ("uint8", "uint16", "float32"):
+        for build in (onnx_graph.enhance, onnx_graph.estimate, onnx_graph.apply):
+            kinds = [()] if build is onnx_graph.estimate else [(steps,) for steps in EVERY_STEP]
+            for steps in kinds:
+                model = build(network, dtype, *steps)
+                onnx.checker.check_model(model, full_check=True)
+                assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+
+
+@pytest.mark.parametrize("steps", EVERY_STEP, ids=str)
+def test_models_take_what_their_steps_need(steps: Steps) -> None:
+    network = serialization.load(GOLDENS / "reduced_random.pth")
+    names = {entry.name for entry in onnx_graph.enhance(network, "uint8", steps).graph.input}
+    further = {"protection"} if steps.protect else set()
+    further |= {"denoise"} if steps.denoise else set()
+    further |= {"inner"} if steps.filters else set()
+    assert names == {"pixels", "crop", "gamma", "strength", "gray"} | further
+
+
+def test_steps_give_what_the_whole_image_gives() -> None:
+    network = serialization.load(GOLDENS / "reduced_random.pth")
+    image = np.random.default_rng(0).random((30, 41, 3), dtype=np.float32)
+    whole = {"crop": np.array([0, 0, 30, 41]), **numbers(1.15, 1.5)}
+    given = {
+        "protection": np.array(0.8 * whole_image.presence(image), np.float32),
+        "denoise": np.array(0.9, np.float32),
+        "inner": np.array([0, 0, 30, 41]),
+    }
+    for steps in EVERY_STEP:
+        model = onnx_graph.enhance(network, "float32", steps)
+        names = {entry.name for entry in model.graph.input}
+        some = {name: value for name, value in given.items() if name in names}
+        expected = whole_image.enhance(
+            network,
+            image,
+            gamma=1.15,
+            strength=1.5,
+            protect_highlights=0.8 * steps.protect,
+            denoise=0.9 * steps.denoise,
+        )
+        result = run(model, pixels=image, **whole, **some)
+        np.testing.assert_allclose(result, expected, rtol=0, atol=5e-5)
+        if steps.filters:
+            # Of a part that brings its surroundings along, the inner one is that of the whole.
+            box = {"crop": np.array([1, 2, 28, 41]), "inner": np.array([12, 12, 15, 39])}
+            part = run(model, pixels=image, **(whole | some | box))
+            np.testing.assert_allclose(part, result[13:16, 14:41], rtol=0, atol=1e-5)
+
+
+def test_tiles_are_whole_blocks() -> None:
+    assert OnnxEngine(whole_image.random_network(NetworkConfig.fast()), tile=20).tile == 32
+    assert OnnxEngine(serialization.load(GOLDENS / "reduced_random.pth"), tile=20).tile == 20
+
+
+def test_what_lies_beyond_the_image_is_left_empty() -> None:
+    engine = OnnxEngine(serialization.load(GOLDENS / "reduced_random.pth"), tile=16)
+    window = np.full((1, 32, 32, 3), 40, np.uint8)
+    valid = np.array([[8, 20, 8, 32]], np.int32)
+    full = np.ones(1, np.float32)
+    each = PerTile(np.zeros(1, bool), full, 0 * full, 0 * full)
+    (tile,) = engine.enhance(window, valid, each, EnhanceSettings())
+    assert tile.shape == (16, 16, 3)
+    assert (tile[:12] > 0).all()
+    assert (tile[12:] == 0).all()
+
+
+def test_the_command_needs_no_jax(root: Path, tmp_path: Path, python: Callable) -> None:
+    result = python(
+        "-c",
+        "import sys\nfrom zerodce_jax.cli import main\nstatus = main(sys.argv[1:])\n"
+        "print(status, sorted({'jax', 'flax', 'orbax', 'grain'} & set(sys.modules)))",
+        *("enhance", root / "examples", "-o", tmp_path, "--engine", "onnx", "-m", "fast"),
+    )
+    assert result.stdout.splitlines()[-1] == "0 []", result.stderr
+    assert len(list(tmp_path.iterdir())) == 6

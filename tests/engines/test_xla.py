@@ -1,0 +1,227 @@
+"""xla.py: batches of tiles against the whole image, rounding, devices, the compilation cache."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from helpers import GOLDENS, whole_image
+from zerodce_jax import Enhancer
+from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.engines.tiling import PerTile
+from zerodce_jax.engines.xla import Dtype, XlaEngine
+from zerodce_jax.models import serialization
+from zerodce_jax.models.serialization import Network
+
+PLAIN = EnhanceSettings(gamma=1.0)
+
+
+@cache
+def network_of(name: str, scale: int = 1) -> Network:
+    network = serialization.load(GOLDENS / f"{name}_random.pth")
+    return replace(network, config=replace(network.config, scale=scale))
+
+
+@cache
+def engine_of(dtype: Dtype = "float32") -> XlaEngine:
+    return XlaEngine(network_of("reduced"), tile=16, batch=2, dtype=dtype)
+
+
+def windows(engine: XlaEngine, dtype: type = np.float32) -> np.ndarray:
+    side = engine.tile + 2 * engine.halo
+    pixels = np.random.default_rng(3).random((engine.batch, side, side, 3))
+    top = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    return (pixels * top).astype(dtype)
+
+
+def everywhere(tiles: np.ndarray) -> np.ndarray:
+    return np.tile(np.array([0, tiles.shape[1], 0, tiles.shape[2]], np.int32), (len(tiles), 1))
+
+
+FULL = np.ones(2, np.float32)
+COLOR = PerTile(np.zeros(2, bool), FULL, 0 * FULL, 0 * FULL)
+
+
+def test_the_halo_comes_from_the_network() -> None:
+    assert engine_of().halo == 8
+    assert XlaEngine(network_of("original"), tile=16).halo == 7
+
+
+@pytest.mark.parametrize("name", ["reduced", "original", "plusplus"])
+def test_defaults_suit_the_device(name: str) -> None:
+    engine = XlaEngine(network_of(name))
+    assert engine.tile >= 128
+    assert engine.batch % len(jax.local_devices()) == 0
+
+
+def test_inner_pixels_are_those_of_the_whole_window() -> None:
+    engine = engine_of()
+    tiles = windows(engine)
+    result = np.asarray(engine.enhance(tiles, everywhere(tiles), COLOR, PLAIN))
+    assert result.shape == (2, 16, 16, 3)
+    for tile, enhanced in zip(tiles, result, strict=True):
+        whole = whole_image.enhance(network_of("reduced"), tile)
+        np.testing.assert_allclose(enhanced, whole[8:-8, 8:-8], rtol=0, atol=1e-5)
+
+
+def test_valid_bounds_act_as_the_edge_of_an_image() -> None:
+    engine = engine_of()
+    tiles = windows(engine)
+    valid = np.array([[8, 20, 3, 32], [0, 10, 8, 9]], np.int32)
+    for tile, (y0, y1, x0, x1) in zip(tiles, valid, strict=True):
+        inside = np.zeros(tile.shape[:2], bool)
+        inside[y0:y1, x0:x1] = True
+        tile[~inside] = 0
+    result = np.asarray(engine.enhance(tiles, valid, COLOR, PLAIN))
+    for tile, (y0, y1, x0, x1), enhanced in zip(tiles, valid, result, strict=True):
+        image = whole_image.enhance(network_of("reduced"), tile[y0:y1, x0:x1])
+        canvas = np.zeros_like(tile, np.float64)
+        canvas[y0:y1, x0:x1] = image
+        seen = np.zeros(tile.shape[:2], bool)
+        seen[y0:y1, x0:x1] = True
+        seen = seen[8:-8, 8:-8]
+        np.testing.assert_allclose(enhanced[seen], canvas[8:-8, 8:-8][seen], rtol=0, atol=1e-5)
+
+
+def test_integers_are_rounded_once() -> None:
+    engine = engine_of()
+    tiles = windows(engine, np.uint8)
+    settings = EnhanceSettings(gamma=1.15)
+    result = np.asarray(engine.enhance(tiles, everywhere(tiles), COLOR, settings))
+    assert result.dtype == np.uint8
+    for tile, enhanced in zip(tiles, result, strict=True):
+        whole = whole_image.enhance(network_of("reduced"), tile / 255, gamma=1.15)
+        # Half a level of rounding, and the float32 error on top.
+        assert np.abs(enhanced - 255 * whole[8:-8, 8:-8]).max() <= 0.5 + 255e-5
+
+
+def test_gray_tiles_stay_gray() -> None:
+    engine = engine_of()
+    tiles = windows(engine)
+    tiles[0] = tiles[0, :, :, :1]
+    tiles[1] = tiles[0]
+    gray = COLOR._replace(gray=np.array([True, False]))
+    one, other = np.asarray(engine.enhance(tiles, everywhere(tiles), gray, PLAIN))
+    np.testing.assert_array_equal(one, np.broadcast_to(one[:, :, :1], one.shape))
+    assert np.ptp(other, axis=-1).max() > 1e-3
+    np.testing.assert_allclose(one[:, :, 0], other.mean(axis=-1), rtol=0, atol=1e-6)
+
+
+def test_estimate_gives_the_curve_maps() -> None:
+    engine = engine_of()
+    tiles = windows(engine)
+    maps = np.asarray(engine.estimate(tiles, everywhere(tiles)))
+    assert maps.shape == (2, 16, 16, 24)
+    for tile, ours in zip(tiles, maps, strict=True):
+        whole = whole_image.curve_maps(network_of("reduced"), tile)
+        np.testing.assert_allclose(ours, whole[8:-8, 8:-8], rtol=0, atol=1e-5)
+
+
+def test_bfloat16_is_within_two_levels_of_float32() -> None:
+    tiles = windows(engine_of())
+    exact = np.asarray(engine_of().enhance(tiles, everywhere(tiles), COLOR, PLAIN))
+    coarse = np.asarray(engine_of("bfloat16").enhance(tiles, everywhere(tiles), COLOR, PLAIN))
+    assert coarse.dtype == np.float32
+    error = np.abs(coarse - exact)
+    assert 0 < error.max() < 2 / 255
+    assert error.mean() < 0.5 / 255
+
+
+@pytest.mark.parametrize("wrong", [{"tile": 0}, {"tile": -16}, {"batch": 0}, {"batch": -1}])
+def test_tiles_and_batches_of_no_size_are_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        XlaEngine(network_of("reduced"), **wrong)
+
+
+# Enhances the arrays of one .npz file into another, on as many devices as it is told to have.
+ON_DEVICES = """
+import sys
+import jax, numpy as np
+from zerodce_jax import Enhancer
+network, source, target = sys.argv[1:]
+enhancer = Enhancer.load(network, engine="xla", tile=24)
+images = np.load(source)
+names = sorted(images)
+results = enhancer.many(images[name] for name in names)
+np.savez(target, **dict(zip(names, results, strict=True)))
+print(len(jax.devices()), enhancer._engine.batch)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["reduced", pytest.param("plusplus", marks=pytest.mark.slow)])
+def test_four_devices_give_what_one_gives(name: str, tmp_path: Path, python: Callable) -> None:
+    scale = 1 if name == "reduced" else 12
+    network = tmp_path / "net.safetensors"
+    serialization.save(network_of(name, scale), network)
+    rng = np.random.default_rng(2)
+    sizes = [(1, 1), (50, 70), (24, 24), (7, 90)]
+    images = {
+        f"image{i}": rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        for i, (height, width) in enumerate(sizes)
+    }
+    np.savez(tmp_path / "images.npz", **images)
+    result = python(
+        *("-c", ON_DEVICES, network, tmp_path / "images.npz", tmp_path / "results.npz"),
+        XLA_FLAGS="--xla_force_host_platform_device_count=4",
+    )
+    assert result.returncode == 0, result.stderr
+    devices, batch = map(int, result.stdout.split())
+    assert devices == 4
+    assert batch % 4 == 0
+    results = np.load(tmp_path / "results.npz")
+    assert len(jax.devices()) == 1
+    alone = Enhancer.load(network, tile=24).many(images.values())
+    for key, expected in zip(images, alone, strict=True):
+        assert results[key].dtype == np.uint8
+        assert np.abs(results[key].astype(int) - expected).max() <= 1
+
+
+# Prints how often the compilation cache was hit and missed while one image was enhanced.
+WITH_CACHE = """
+import json, sys
+import jax, numpy as np
+from zerodce_jax import Enhancer
+from zerodce_jax.engines.xla import use_compilation_cache
+counts = {"cache_hits": 0, "cache_misses": 0}
+def count(event, **_):
+    name = event.rpartition("/")[2]
+    if name in counts:
+        counts[name] += 1
+jax.monitoring.register_event_listener(count)
+use_compilation_cache()
+Enhancer.load(sys.argv[1], engine="xla", tile=16)(np.zeros((5, 6, 3), np.uint8))
+print(json.dumps(counts))
+"""
+
+
+@pytest.mark.slow
+def test_second_start_finds_its_programs_compiled(
+    goldens: Path, tmp_path: Path, python: Callable
+) -> None:
+    runs = [
+        python("-c", WITH_CACHE, goldens / "reduced_random.pth", XDG_CACHE_HOME=str(tmp_path))
+        for _ in range(2)
+    ]
+    first, second = (json.loads(run.stdout) for run in runs)
+    assert first["cache_hits"] == 0
+    assert first["cache_misses"] >= 1
+    assert second == {"cache_hits": first["cache_misses"], "cache_misses": 0}
+    assert any(path.is_file() for path in (tmp_path / "zerodce_jax" / "xla").rglob("*"))
+
+
+@pytest.mark.slow
+def test_a_cache_that_was_chosen_is_kept(goldens: Path, tmp_path: Path, python: Callable) -> None:
+    run = python(
+        *("-c", WITH_CACHE, goldens / "reduced_random.pth"),
+        XDG_CACHE_HOME=str(tmp_path / "user"),
+        JAX_COMPILATION_CACHE_DIR=str(tmp_path / "chosen"),
+    )
+    assert run.returncode == 0, run.stderr
+    assert any((tmp_path / "chosen").iterdir())
+    assert not (tmp_path / "user").exists()

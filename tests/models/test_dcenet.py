@@ -1,0 +1,146 @@
+"""dcenet.py: the PyTorch originals' outputs, precision, initial weights, the mask."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from helpers import whole_image
+from zerodce_jax.config import NetworkConfig, flatten, preset
+from zerodce_jax.models.dcenet import DCENet, graphdef, init_params
+from zerodce_jax.models.serialization import Network
+from zerodce_jax.ops.curves import apply_curves
+
+CASES = [
+    *((name, case, 1) for name in ("reduced", "original", "plusplus") for case in ("odd", "even")),
+    ("plusplus", "scale12", 12),
+]
+
+
+def model_of(network: Network, *, scale: int = 1, dtype: jnp.dtype = jnp.float32) -> DCENet:
+    config = NetworkConfig.from_dict(network.config.to_dict() | {"scale": scale})
+    return nnx.merge(graphdef(config, dtype=jnp.dtype(dtype)), network.params)
+
+
+@pytest.fixture
+def odd_input(goldens: Path) -> jax.Array:
+    return jnp.asarray(np.load(goldens / "reduced_forward.npz")["odd_input"])
+
+
+@pytest.mark.parametrize(("name", "case", "scale"), CASES)
+def test_curves_and_enhanced_images_are_those_of_pytorch(
+    name: str, case: str, scale: int, goldens: Path, random_network: Callable[[str], Network]
+) -> None:
+    golden = np.load(goldens / f"{name}_forward.npz")
+    network = random_network(name)
+    image = jnp.asarray(golden[f"{case}_input"])
+    curves = model_of(network, scale=scale)(image)
+    assert curves.dtype == jnp.float32
+    np.testing.assert_allclose(curves, golden[f"{case}_curves"], rtol=0, atol=2e-5)
+    enhanced = apply_curves(image, curves, iterations=8)
+    np.testing.assert_allclose(enhanced, golden[f"{case}_enhanced"], rtol=0, atol=2e-5)
+    if f"{case}_enhanced_after_4" in golden:
+        early = apply_curves(image, curves, iterations=4)
+        np.testing.assert_allclose(early, golden[f"{case}_enhanced_after_4"], rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize(("name", "case", "scale"), CASES)
+def test_numpy_reference_of_the_other_tests_is_that_of_pytorch_too(
+    name: str, case: str, scale: int, goldens: Path, random_network: Callable[[str], Network]
+) -> None:
+    golden = np.load(goldens / f"{name}_forward.npz")
+    config = NetworkConfig.from_dict(random_network(name).config.to_dict() | {"scale": scale})
+    network = Network(config, random_network(name).params)
+    image = golden[f"{case}_input"][0]
+    curves = whole_image.curve_maps(network, image)
+    np.testing.assert_allclose(curves, golden[f"{case}_curves"][0], rtol=0, atol=2e-5)
+    enhanced = whole_image.enhance(network, image)
+    np.testing.assert_allclose(enhanced, golden[f"{case}_enhanced"][0], rtol=0, atol=2e-5)
+
+
+def test_jit_changes_nothing(odd_input: jax.Array, random_network: Callable) -> None:
+    model = model_of(random_network("reduced"))
+    eager, jitted = model(odd_input), jax.jit(DCENet.__call__)(model, odd_input)
+    np.testing.assert_allclose(eager, jitted, rtol=0, atol=1e-6)
+
+
+def test_bfloat16_is_close_and_keeps_float32_parameters(
+    odd_input: jax.Array, random_network: Callable
+) -> None:
+    network = random_network("reduced")
+    exact, coarse = model_of(network), model_of(network, dtype=jnp.bfloat16)
+    maps = coarse(odd_input)
+    assert maps.dtype == jnp.float32
+    np.testing.assert_allclose(maps, exact(odd_input), rtol=0, atol=0.03)
+    assert not np.array_equal(maps, exact(odd_input))
+    assert {leaf.dtype for leaf in jax.tree.leaves(nnx.state(coarse, nnx.Param))} == {
+        jnp.dtype("float32")
+    }
+
+
+def test_all_ones_mask_changes_nothing(odd_input: jax.Array, random_network: Callable) -> None:
+    model = model_of(random_network("reduced"))
+    masked = model.at_size(odd_input, jnp.ones((*odd_input.shape[:3], 1)))
+    np.testing.assert_array_equal(masked, model.at_size(odd_input))
+
+
+def test_mask_puts_the_image_edge_inside_a_window(
+    odd_input: jax.Array, random_network: Callable
+) -> None:
+    model = model_of(random_network("reduced"))
+    window = jnp.pad(odd_input, ((0, 0), (9, 2), (1, 5), (0, 0)))
+    mask = jnp.pad(jnp.ones((*odd_input.shape[:3], 1)), ((0, 0), (9, 2), (1, 5), (0, 0)))
+    inside = model.at_size(window, mask)[:, 9:-2, 1:-5]
+    np.testing.assert_allclose(inside, model.at_size(odd_input), rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_initial_weights_depend_on_the_seed_alone() -> None:
+    # Of few shapes, each of which takes XLA seconds to compile a random generator for.
+    config = NetworkConfig(features=3, shared_curve=True)
+    one, same, other = (
+        {name: np.asarray(leaf) for name, leaf in flatten(init_params(config, seed=seed)).items()}
+        for seed in (1, 1, 2)
+    )
+    assert {leaf.dtype for leaf in one.values()} == {np.dtype("float32")}
+    kernels = np.concatenate([leaf.ravel() for name, leaf in one.items() if "kernel" in name])
+    assert abs(kernels.mean()) < 4 * 0.02 / np.sqrt(kernels.size)
+    assert kernels.std() == pytest.approx(0.02, rel=0.1)
+    assert not any(leaf.any() for name, leaf in one.items() if "bias" in name)
+    assert all(np.array_equal(one[name], same[name]) for name in one)
+    assert not np.array_equal(one["conv1.kernel"], other["conv1.kernel"])
+    assert not np.array_equal(one["conv2.kernel"], one["conv3.kernel"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["reduced", "original", "plusplus", "fast"])
+@pytest.mark.parametrize("size", [(9, 14), (9, 15)])
+def test_the_form_for_inference_differs_by_rounding_alone(name: str, size: tuple[int, int]) -> None:
+    network = whole_image.random_network(preset(name))
+    images = jnp.asarray(np.random.default_rng(0).random((2, *size, 3), dtype=np.float32))
+    forms = (
+        nnx.merge(
+            graphdef(network.config, inference=inference),
+            jax.tree.map(jnp.asarray, network.params),
+        )
+        for inference in (False, True)
+    )
+    plain, fast = (model.at_size(images) for model in forms)
+    np.testing.assert_allclose(fast, plain, rtol=0, atol=2e-6)
+
+
+def test_the_fast_network_reads_its_grid_at_each_pixel() -> None:
+    network = whole_image.random_network(preset("fast"))
+    images = jnp.asarray(np.random.default_rng(1).random((2, 29, 34, 3), dtype=np.float32))
+    model = nnx.merge(graphdef(network.config), network.params)
+    maps, estimated = model.curves(images)
+    assert estimated.shape == (2, 2, 3, 6)
+    np.testing.assert_array_equal(model(images), maps)
+    for one, image in zip(maps, images, strict=True):
+        np.testing.assert_allclose(
+            one, whole_image.curve_maps(network, np.asarray(image)), atol=1e-5
+        )

@@ -1,0 +1,114 @@
+"""step.py: the step of the original, on one device and two; schedule, average, precision."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from zerodce_jax.config import NetworkConfig, TrainConfig, flatten
+from zerodce_jax.models import serialization
+from zerodce_jax.models.dcenet import init_params
+from zerodce_jax.training.hosts import shared
+from zerodce_jax.training.step import (
+    init_state,
+    learning_rate,
+    make_losses,
+    make_step,
+    result,
+)
+
+
+def golden_steps(goldens: Path) -> tuple[list[dict[str, float]], dict]:
+    network = serialization.load(goldens / "train_start.pth")
+    config = TrainConfig()
+    state = init_state(network.params, config, 5)
+    train_step = make_step(network.config, config, 5)
+    log = []
+    for batch in np.load(goldens / "train_5_steps.npz")["batches"]:
+        state, terms = train_step(state, shared(batch))
+        log.append({name: float(value) for name, value in terms.items()})
+    return log, jax.tree.map(np.asarray, state["params"])
+
+
+def test_five_steps_are_those_of_the_original(goldens: Path) -> None:
+    log, params = golden_steps(goldens)
+    expected = np.load(goldens / "train_5_steps.npz")
+    names = ["total", "spatial", "color", "exposure", "smoothness", "grad_norm"]
+    found = np.array([[terms[name] for name in names] for terms in log])
+    table = expected["loss_total_spatial_color5_exposure10_smoothness300_gradnorm"]
+    np.testing.assert_allclose(found, table, rtol=1e-4)
+    after = flatten(serialization.load(goldens / "train_after_5_steps.pth").params)
+    for name, array in flatten(params).items():
+        np.testing.assert_allclose(array, after[name], rtol=0, atol=2e-6, err_msg=name)
+
+
+@pytest.mark.slow
+def test_two_devices_take_the_same_five_steps_as_one(
+    goldens: Path, tmp_path: Path, python: Callable
+) -> None:
+    script = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "import jax, numpy as np; from pathlib import Path\n"
+        "from test_step import golden_steps; from zerodce_jax.config import flatten\n"
+        "assert jax.local_device_count() == 2\n"
+        "log, params = golden_steps(Path(sys.argv[1]))\n"
+        "totals = np.array([terms['total'] for terms in log])\n"
+        "np.savez(sys.argv[2], totals=totals, **flatten(params))\n"
+    )
+    out = tmp_path / "two.npz"
+    flags = "--xla_force_host_platform_device_count=2"
+    done = python("-c", script, goldens, out, XLA_FLAGS=flags)
+    assert done.returncode == 0, done.stderr
+    log, params = golden_steps(goldens)
+    two = np.load(out)
+    np.testing.assert_allclose(two["totals"], [terms["total"] for terms in log], rtol=1e-6)
+    for name, array in flatten(params).items():
+        np.testing.assert_allclose(two[name], array, rtol=0, atol=1e-6, err_msg=name)
+
+
+def test_learning_rate_rises_and_falls() -> None:
+    rate = learning_rate(TrainConfig(lr=1.0, schedule="cosine", warmup_steps=10), 110)
+    assert rate(0) == 0
+    assert rate(5) == pytest.approx(0.5)
+    assert rate(10) == pytest.approx(1.0)
+    assert rate(60) == pytest.approx(0.5)
+    assert rate(110) == pytest.approx(0.0, abs=1e-6)
+    assert learning_rate(TrainConfig(lr=0.3), 110)(100) == pytest.approx(0.3)
+
+
+@pytest.mark.slow
+def test_moving_average_follows_the_parameters() -> None:
+    config = TrainConfig(ema=0.9)
+    state = init_state(init_params(config.network, seed=0), config, 6)
+    train_step = make_step(config.network, config, 6)
+    pixels = np.random.default_rng(0).integers(0, 90, (2, 16, 16, 3), dtype=np.uint8)
+    average = jax.tree.map(np.asarray, state["ema"])
+    for number in range(3):
+        state, _ = train_step(state, shared(pixels))
+        decay = min(0.9, (1 + number) / (10 + number))
+        average = jax.tree.map(
+            lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), average, state["params"]
+        )
+    for found, expected in zip(
+        jax.tree.leaves(result(state)), jax.tree.leaves(average), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.slow
+def test_bfloat16_keeps_float32_parameters_and_nearly_the_losses() -> None:
+    pixels = np.random.default_rng(0).integers(0, 90, (2, 32, 32, 3), dtype=np.uint8)
+    params = jax.tree.map(lambda x: 3 * x, init_params(NetworkConfig(), seed=0))
+    full, half = (
+        make_losses(NetworkConfig(), TrainConfig(dtype=dtype))(params, jnp.asarray(pixels))
+        for dtype in ("float32", "bfloat16")
+    )
+    assert half["exposure"] == pytest.approx(float(full["exposure"]), rel=0.02)
+    assert half["smoothness"] != full["smoothness"]
+    config = TrainConfig(dtype="bfloat16")
+    state = init_state(params, config, 6)
+    state, _ = make_step(NetworkConfig(), config, 6)(state, shared(pixels))
+    assert {x.dtype for x in jax.tree.leaves(state["params"])} == {jnp.dtype("float32")}

@@ -1,0 +1,1 @@
+"""Batches of tiles in, batches of enhanced tiles out."""

@@ -1,0 +1,1 @@
+"""Image and video files to pixels and back."""

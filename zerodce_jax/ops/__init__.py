@@ -1,0 +1,1 @@
+"""Array functions for NumPy and JAX: curves, grids, filters, exposure."""

@@ -1,0 +1,1 @@
+"""Photographs to networks: data, losses, the training step and its loop."""
