@@ -1,4 +1,4 @@
-"""pytorch_pickle.py: both containers, hostile pickles, damaged files, tensors that lie about their size."""
+"""pytorch_pickle.py: both containers, hostile pickles, damaged files, tensors that lie of size."""
 
 import inspect
 import pickle
