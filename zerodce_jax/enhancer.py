@@ -7,11 +7,11 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, get_args
 
 import numpy as np
 
-from zerodce_jax.config import Denoise, Dtype, EnhanceSettings, Exposure
+from zerodce_jax.config import Dtype, EnhanceSettings, SettingOverrides
 from zerodce_jax.engines.base import Engine
 from zerodce_jax.engines.batches import Batches, Job
 from zerodce_jax.errors import InputError, UsageError
@@ -124,50 +124,27 @@ class Enhancer:
     def __call__(
         self,
         image: ImageT,
-        *,
-        exposure: Exposure | None = None,
-        gamma: float | None = None,
-        strength: float | None = None,
-        protect_highlights: float | None = None,
-        denoise: Denoise | None = None,
+        settings: EnhanceSettings | None = None,
+        **overrides: Unpack[SettingOverrides],
     ) -> ImageT:
         """Enhance one image; see `many`."""
-        (result,) = self.many(
-            [image],
-            exposure=exposure,
-            gamma=gamma,
-            strength=strength,
-            protect_highlights=protect_highlights,
-            denoise=denoise,
-        )
+        (result,) = self.many([image], settings, **overrides)
         return result
 
     def many(
         self,
         images: Iterable[ImageT],
-        *,
-        exposure: Exposure | None = None,
-        gamma: float | None = None,
-        strength: float | None = None,
-        protect_highlights: float | None = None,
-        denoise: Denoise | None = None,
+        settings: EnhanceSettings | None = None,
+        **overrides: Unpack[SettingOverrides],
     ) -> Iterator[ImageT]:
         """Enhance images as they come; tiles of several images share a batch.
 
-        Settings that are not given are the network's own (`Network.settings`).
-
         Args:
-            images: Of any sizes and kinds, read one after another, small ones a few ahead of the
-                results, and not kept.
-            exposure: Mean brightness, in (0, 1), that darker images are brought to; ``auto``, or
-                ``off`` for one strength for all.
-            gamma: Exponent after the curves, in (0, 10]; 1 is off.
-            strength: Factor on the curve maps, in [0, 2]: 0 gives the input back, 1 is the
-                choice of the network, or of the exposure. Maps are kept within [-1, 1].
-            protect_highlights: How far to hold curves back where they would make bright places
-                too bright, in [0, 1].
-            denoise: How strongly to hold down noise where the curve amplifies it, in [0, 1];
-                ``auto`` goes by the noise found in each image.
+            images: Images of any sizes and kinds. They are read one after another, small ones a few
+                ahead of the results, and not kept.
+            settings: How to enhance; None takes the network's own settings.
+            **overrides: Single settings to replace, by name, such as ``exposure=0.5``;
+                `EnhanceSettings` describes them.
 
         Returns:
             An iterator over the enhanced images, in the order of the images.
@@ -178,40 +155,28 @@ class Enhancer:
             UsageError: A setting is out of range.
         """
         # Checked here and now, not at the first image.
-        settings = self.network.settings.changed(
-            exposure=exposure,
-            gamma=gamma,
-            strength=strength,
-            protect_highlights=protect_highlights,
-            denoise=denoise,
-        )
+        settings = (settings or self.network.settings).changed(**overrides)
         return self._stream(((0.0, image) for image in images), settings, None)
 
     def clip(
         self,
         frames: Iterable[tuple[float, ImageT]],
+        settings: EnhanceSettings | None = None,
         *,
         smoothing: float = SECONDS,
-        exposure: Exposure | None = None,
-        gamma: float | None = None,
-        strength: float | None = None,
-        protect_highlights: float | None = None,
-        denoise: Denoise | None = None,
+        **overrides: Unpack[SettingOverrides],
     ) -> Iterator[ImageT]:
-        """Enhance the frames of a video, in light that does not flicker.
+        """Enhance the frames of a video without flicker.
 
-        As `many`, but what is decided on each frame follows the frames before it, up to the last
-        cut (`temporal`): exposure and highlight protection with every network, curve maps with
-        those that estimate them at a reduced size (``fast``).
+        As `many`, but what is decided on each frame is smoothed over the frames before it, up to
+        the last cut (`ops.temporal`): exposure and highlight protection with every network, curve
+        maps with those that estimate them at a reduced size (``fast``).
 
         Args:
             frames: Times in seconds, not falling, and images.
-            smoothing: Seconds over which light follows; 0 enhances each frame as if it were alone.
-            exposure: As for `many`.
-            gamma: As for `many`.
-            strength: As for `many`.
-            protect_highlights: As for `many`.
-            denoise: As for `many`.
+            settings: As for `many`.
+            smoothing: Time constant in seconds; 0 enhances each frame independently.
+            **overrides: As for `many`.
 
         Returns:
             An iterator over the enhanced images, in order.
@@ -221,13 +186,7 @@ class Enhancer:
             UsageError: A setting is out of range.
         """
         check_seconds(smoothing)
-        settings = self.network.settings.changed(
-            exposure=exposure,
-            gamma=gamma,
-            strength=strength,
-            protect_highlights=protect_highlights,
-            denoise=denoise,
-        )
+        settings = (settings or self.network.settings).changed(**overrides)
         smoother = Smoothing(smoothing, maps=self.network.config.two_passes) if smoothing else None
         return self._stream(frames, settings, smoother)
 

@@ -30,7 +30,7 @@ from zerodce_jax.models.serialization import Network
 from zerodce_jax.ops.curves import apply_curves, curve_gain
 from zerodce_jax.ops.denoise import LEAST, denoise
 from zerodce_jax.ops.guided_filter import REACH
-from zerodce_jax.ops.highlights import local_brightness, strongest
+from zerodce_jax.ops.highlights import local_brightness, max_curve_strength
 
 LICENSE = "Apache-2.0; trained on photographs under an academic licence (MODEL_CARD.md)"
 """Of the networks that ship."""
@@ -61,11 +61,11 @@ def function(network: Network) -> Enhance:
         def each(x: Array) -> Array:
             return x[:, None, None, None]
 
-        maps = model.spread(jnp.clip(each(strength) * model.estimate(image), -1, 1), image)
+        maps = model.upsample(jnp.clip(each(strength) * model.estimate(image), -1, 1), image)
         inside = _around(jnp.ones_like(image[..., :1]))
         if protection is not None:
             brightness = local_brightness(_around(image), inside)
-            most = strongest(brightness, each(protection), iterations=config.iterations)
+            most = max_curve_strength(brightness, each(protection), iterations=config.iterations)
             maps = jnp.maximum(maps, -most)
         bent = apply_curves(image, maps, iterations=config.iterations)
         if amount:

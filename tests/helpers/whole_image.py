@@ -172,7 +172,7 @@ def looked_at(network: Network, image: np.ndarray) -> tuple[np.ndarray, np.ndarr
         small = _reduced(image, config.scale)
     else:
         small = _block_means(image, -(-max(image.shape[:2]) // 128))
-    maps = _at_size(network, small)
+    maps = _forward(network, small)
     rows, columns = _places(image)
     samples = sampled(image)
     of_rows, of_columns = (
@@ -208,7 +208,7 @@ def curve_maps(network: Network, image: np.ndarray, *, strength: float = 1.0) ->
     height, width, scale = *image.shape[:2], network.config.scale
 
     def estimated(small: np.ndarray) -> np.ndarray:
-        return np.clip(strength * _at_size(network, small), -1, 1)
+        return np.clip(strength * _forward(network, small), -1, 1)
 
     if network.config.levels > 1:
         return _sliced(estimated(_block_means(image, scale)), image, network.config)
@@ -248,7 +248,7 @@ def _of_levels(maps: np.ndarray, image: np.ndarray, config: NetworkConfig) -> np
     return (hats * maps).sum(axis=2)
 
 
-def _at_size(network: Network, image: np.ndarray) -> np.ndarray:
+def _forward(network: Network, image: np.ndarray) -> np.ndarray:
     params = {name: array.astype(np.float64) for name, array in flatten(network.params).items()}
 
     def conv(name: str, x: np.ndarray) -> np.ndarray:

@@ -84,8 +84,8 @@ def test_bfloat16_is_close_and_keeps_float32_parameters(
 
 def test_all_ones_mask_changes_nothing(odd_input: jax.Array, random_network: Callable) -> None:
     model = model_of(random_network("reduced"))
-    masked = model.at_size(odd_input, jnp.ones((*odd_input.shape[:3], 1)))
-    np.testing.assert_array_equal(masked, model.at_size(odd_input))
+    masked = model.forward(odd_input, jnp.ones((*odd_input.shape[:3], 1)))
+    np.testing.assert_array_equal(masked, model.forward(odd_input))
 
 
 def test_mask_puts_the_image_edge_inside_a_window(
@@ -94,8 +94,8 @@ def test_mask_puts_the_image_edge_inside_a_window(
     model = model_of(random_network("reduced"))
     window = jnp.pad(odd_input, ((0, 0), (9, 2), (1, 5), (0, 0)))
     mask = jnp.pad(jnp.ones((*odd_input.shape[:3], 1)), ((0, 0), (9, 2), (1, 5), (0, 0)))
-    inside = model.at_size(window, mask)[:, 9:-2, 1:-5]
-    np.testing.assert_allclose(inside, model.at_size(odd_input), rtol=0, atol=1e-6)
+    inside = model.forward(window, mask)[:, 9:-2, 1:-5]
+    np.testing.assert_allclose(inside, model.forward(odd_input), rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -129,7 +129,7 @@ def test_the_form_for_inference_differs_by_rounding_alone(name: str, size: tuple
         )
         for inference in (False, True)
     )
-    plain, fast = (model.at_size(images) for model in forms)
+    plain, fast = (model.forward(images) for model in forms)
     np.testing.assert_allclose(fast, plain, rtol=0, atol=2e-6)
 
 

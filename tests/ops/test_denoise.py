@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from helpers import whole_image
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.ops.denoise import LEAST, NOISE, amount_for, denoise
+from zerodce_jax.ops.denoise import LEAST, NOISE, denoise, resolve_denoise
 from zerodce_jax.ops.guided_filter import REACH
 
 
@@ -179,7 +179,7 @@ AUTO = EnhanceSettings(denoise="auto")
 def test_an_amount_that_is_given_is_taken() -> None:
     image = grain(64, 64)
     for amount in (0, 0.35, 1):
-        assert amount_for(image, EnhanceSettings(denoise=amount)) == amount
+        assert resolve_denoise(image, EnhanceSettings(denoise=amount)) == amount
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint16"])
@@ -190,14 +190,14 @@ def test_noise_is_found(sigma: float, dtype: str) -> None:
         image = np.round(image * 65535).astype(dtype)
     # Of brightness; the flattest tenth of the blocks has less.
     expected = 3 * 0.73 * sigma / np.sqrt(3) / NOISE
-    assert amount_for(image, AUTO) == pytest.approx(np.clip(expected, 0.17, 1), rel=0.1)
+    assert resolve_denoise(image, AUTO) == pytest.approx(np.clip(expected, 0.17, 1), rel=0.1)
 
 
 def test_noise_that_was_smoothed_is_found_too() -> None:
     fine = np.random.default_rng(0).normal(0, 1, (201, 301, 3))
     smoothed = (fine[1:, 1:] + fine[:-1, 1:] + fine[1:, :-1] + fine[:-1, :-1]) / 2
     sharp, soft = (
-        amount_for((0.2 + 0.004 * noise).astype(np.float32), AUTO)
+        resolve_denoise((0.2 + 0.004 * noise).astype(np.float32), AUTO)
         for noise in (fine[1:, 1:], smoothed)
     )
     assert sharp < soft < 2 * sharp
@@ -205,15 +205,15 @@ def test_noise_that_was_smoothed_is_found_too() -> None:
 
 def test_structure_beside_flat_places_is_no_noise() -> None:
     image = grain(160, 160, level=0.2, sigma=0.004)
-    alone = amount_for(image, AUTO)
+    alone = resolve_denoise(image, AUTO)
     image[:, :80] = np.random.default_rng(1).random((160, 80, 3)) * 0.4
-    assert amount_for(image, AUTO) == pytest.approx(alone, rel=0.1)
+    assert resolve_denoise(image, AUTO) == pytest.approx(alone, rel=0.1)
 
 
 @given(height=st.integers(1, 80), width=st.integers(1, 80), seed=st.integers(0, 100))
 def test_amounts_by_the_formula(height: int, width: int, seed: int) -> None:
     image = (0.2 + np.random.default_rng(seed).normal(0, 0.01, (height, width, 3))) ** 2
-    found = amount_for(image.astype(np.float32), AUTO)
+    found = resolve_denoise(image.astype(np.float32), AUTO)
     assert found == pytest.approx(whole_image.amount(image), rel=1e-3)
 
 
@@ -221,12 +221,12 @@ def test_pictures_without_noise_or_with_few_dark_places_get_the_least() -> None:
     bright, black = grain(160, 160, level=0.7), grain(160, 160, level=0.0, sigma=0.004)
     flat, small = np.full((160, 160, 3), 60, np.uint8), grain(63, 63)
     for image in (bright, black, flat, small, np.zeros((1, 500, 3), np.uint8)):
-        assert amount_for(image, AUTO) == LEAST
+        assert resolve_denoise(image, AUTO) == LEAST
 
 
 def test_a_large_picture_is_looked_at_everywhere() -> None:
     image = np.full((1024, 1536, 3), 0.9, np.float32)
-    assert amount_for(image, AUTO) == LEAST
+    assert resolve_denoise(image, AUTO) == LEAST
     # The last eighth, below and at the right.
     image[896:, 1344:] = grain(128, 192, level=0.2, sigma=0.02)
-    assert amount_for(image, AUTO) > 0.8
+    assert resolve_denoise(image, AUTO) > 0.8

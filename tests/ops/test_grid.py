@@ -11,7 +11,7 @@ from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.grid import (
     block_means,
     blocks,
-    draw_together,
+    shrink_level_contrast,
     slice_grid,
     surroundings,
     up_weights,
@@ -118,7 +118,7 @@ def test_weights_are_those_of_the_slicing(count: int, scale: int) -> None:
 @given(seed=st.integers(0, 1000), levels=st.integers(2, 4))
 def test_levels_drawn_together_keep_their_mean(seed: int, levels: int) -> None:
     maps = np.random.default_rng(seed).uniform(-1, 1, (2, 3, levels * 3)).astype(np.float32)
-    near = draw_together(maps, levels)
+    near = shrink_level_contrast(maps, levels)
     assert near.shape == maps.shape
     by_level = near.reshape(2, 3, levels, 3)
     mean = maps.reshape(2, 3, levels, 3).mean(axis=2)
@@ -129,7 +129,7 @@ def test_levels_drawn_together_keep_their_mean(seed: int, levels: int) -> None:
 @given(black=st.floats(-1, 0), white=st.floats(-1, 0))
 def test_brighter_pixels_stay_brighter(black: float, white: float) -> None:
     """The two levels may ask for anything that brightens."""
-    grid = draw_together(np.repeat(np.float32([black, white]), 3), 2)
+    grid = shrink_level_contrast(np.repeat(np.float32([black, white]), 3), 2)
     ramp = np.linspace(0, 1, 256, dtype=np.float32)[None, :, None].repeat(3, 2)
     maps = slice_grid(np.broadcast_to(grid, (3, 258, 6)), ramp, scale=1, levels=2)
     enhanced = apply_curves(jnp.asarray(ramp), jnp.asarray(maps), iterations=8)[0, :, 0]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from helpers import whole_image
 from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.guided_filter import REACH
-from zerodce_jax.ops.highlights import local_brightness, presence, strongest
+from zerodce_jax.ops.highlights import local_brightness, max_curve_strength, presence
 
 
 def brightness_of(image: np.ndarray) -> np.ndarray:
@@ -31,7 +31,7 @@ def ramp() -> np.ndarray:
 
 def lit(brightness: np.ndarray, protection: float, map_: float, iterations: int = 8) -> np.ndarray:
     """Gray pixels after curves with the same map everywhere, held back."""
-    most = strongest(brightness, protection, iterations=iterations)
+    most = max_curve_strength(brightness, protection, iterations=iterations)
     gray = brightness.repeat(3, -1)
     maps = np.maximum(np.full_like(gray, map_), -most)
     return apply_curves(gray, maps, iterations=iterations)[0, :, 0]
@@ -59,11 +59,11 @@ def test_brighter_pictures_have_more_highlights(brightness: float, more: float) 
 
 def test_limits_by_hand() -> None:
     # The ceiling of 0.5 is 1 - 0.35 (1 - 1/64) = 0.65547, that of 0.8 is 0.74175: below 0.8.
-    limit = strongest(column(0.5), 1.0, iterations=1)
+    limit = max_curve_strength(column(0.5), 1.0, iterations=1)
     assert limit.item() == pytest.approx((0.65547 - 0.5) / 0.25, abs=0.01)
     assert lit(column(0.5), 1.0, -1.0).item() == pytest.approx(0.65547, abs=1e-3)
     assert lit(column(0.5), 0.5, -1.0).item() == pytest.approx(1 - 0.175 * 63 / 64, abs=1e-3)
-    assert strongest(column(0.8), 1.0, iterations=8).item() == 0
+    assert max_curve_strength(column(0.8), 1.0, iterations=8).item() == 0
     assert lit(column(0.01), 1.0, -1.0).item() == pytest.approx(0.65, abs=2e-3)
 
 
@@ -127,10 +127,10 @@ def test_numpy_and_jax_and_the_whole_image_agree() -> None:
     assert isinstance(ours, np.ndarray)
     assert isinstance(theirs, jax.Array)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
-    most = strongest(ours, 0.7, iterations=8)
-    same = strongest(theirs, jnp.full((1, 1, 1, 1), 0.7), iterations=8)
+    most = max_curve_strength(ours, 0.7, iterations=8)
+    same = max_curve_strength(theirs, jnp.full((1, 1, 1, 1), 0.7), iterations=8)
     np.testing.assert_allclose(most, same, rtol=0, atol=5e-5)
-    most = strongest(brightness_of(image), 0.7, iterations=8)
+    most = max_curve_strength(brightness_of(image), 0.7, iterations=8)
     no_lower = np.full(image.shape, -1.0)
     expected = whole_image.held_back(no_lower, image.astype(np.float64), 0.7, 8)
     np.testing.assert_allclose(-most.repeat(3, -1), expected, rtol=0, atol=2e-5)

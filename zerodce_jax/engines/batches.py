@@ -14,7 +14,7 @@ from zerodce_jax.config import EnhanceSettings, NetworkConfig
 from zerodce_jax.engines.base import Engine
 from zerodce_jax.engines.tiling import PerTile, Tile, tiles
 from zerodce_jax.ops import exposure, highlights, resampling, temporal
-from zerodce_jax.ops.denoise import amount_for
+from zerodce_jax.ops.denoise import resolve_denoise
 from zerodce_jax.ops.grid import at_brightness, block_means, blocks, evenly, surroundings
 from zerodce_jax.ops.guided_filter import REACH
 
@@ -76,7 +76,7 @@ class Batches:
 
     def add(self, job: Job) -> None:
         """Put the tiles of an image into batches, each sent off once it is full."""
-        self._look(job)
+        self._analyze(job)
         height, width = job.pixels.shape[:2]
         for tile in tiles(height, width, size=self._engine.tile, halo=self._halo):
             if self._slots and self._tiles.dtype != job.pixels.dtype:
@@ -101,7 +101,7 @@ class Batches:
         while self._running:
             self._collect()
 
-    def _look(self, job: Job) -> None:
+    def _analyze(self, job: Job) -> None:
         """Look at an image as a whole: for its light, and for maps of a reduced size."""
         config, settings, smoothing = self._config, self._settings, self._smoothing
         pixels, reduced, maps = job.pixels, None, None
@@ -109,7 +109,7 @@ class Batches:
             reduced = self._reduced(pixels)
             job.maps = maps = self._estimate(reduced)
         job.strength = settings.strength
-        job.denoise = amount_for(pixels, settings)
+        job.denoise = resolve_denoise(pixels, settings)
         if settings.level is None and not settings.protect_highlights and smoothing is None:
             return
         # Pixels, not means of blocks: bright and dark ones make a difference.
@@ -130,14 +130,14 @@ class Batches:
             iterations=config.iterations,
         )
         if smoothing is not None:
-            light = temporal.Light(maps, job.strength, job.protection, job.denoise)
-            light = smoothing.follow(job.time, reduced, light, partial(self._response, pixels))
+            light = temporal.FrameAdjustments(maps, job.strength, job.protection, job.denoise)
+            light = smoothing.smooth(job.time, reduced, light, partial(self._response, pixels))
             job.strength, job.protection = light.strength, light.protection
             job.denoise = light.denoise
             job.maps = light.maps if config.two_passes else None
 
     def _response(
-        self, pixels: Shaped[np.ndarray, "h w 3"], light: temporal.Light
+        self, pixels: Shaped[np.ndarray, "h w 3"], light: temporal.FrameAdjustments
     ) -> exposure.Response:
         """How bright a frame becomes, measured on more samples than a picture is."""
         places = _places(pixels, blocks(max(pixels.shape[:2]), temporal.SAMPLES))

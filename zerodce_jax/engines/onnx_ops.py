@@ -135,7 +135,7 @@ class Graph:
         return self("Slice", image, start, self("Slice", box, two, four), axes)
 
     def estimate(self, network: Network, image: str) -> str:
-        """DCENet, as `dcenet.DCENet.at_size`."""
+        """DCENet, as `dcenet.DCENet.forward`."""
         params = flatten(network.params)
 
         def conv(index: int, *inputs: str) -> str:
@@ -155,10 +155,12 @@ class Graph:
         x5 = self("Relu", conv(5, x3, x4))
         x6 = self("Relu", conv(6, x2, x5))
         maps = self("Tanh", conv(7, x1, x6))
-        return self.draw_together(maps, network.config) if network.config.levels > 1 else maps
+        return (
+            self.shrink_level_contrast(maps, network.config) if network.config.levels > 1 else maps
+        )
 
-    def draw_together(self, maps: str, config: NetworkConfig) -> str:
-        """Curves of different levels kept alike, as `grid.draw_together`."""
+    def shrink_level_contrast(self, maps: str, config: NetworkConfig) -> str:
+        """Curves of different levels kept alike, as `grid.shrink_level_contrast`."""
         parts = self.levels(maps, config)
         mean = self("Mean", *parts)
         weight = self.constant(TOGETHER)
@@ -294,7 +296,7 @@ class Graph:
     ) -> str:
         """Curves, held back for highlights, and noise held down."""
         if protection is not None:
-            most = self.strongest(image, protection, config.iterations)
+            most = self.max_curve_strength(image, protection, config.iterations)
             maps = self("Max", maps, self("Neg", most))
         curves = [maps] * config.iterations
         if not config.shared_curve:
@@ -321,8 +323,8 @@ class Graph:
             lambda: self("Exp", self("Mul", gamma, self("Log", image))),
         )
 
-    def strongest(self, image: str, protection: str, iterations: int) -> str:
-        """As `highlights.strongest` of the local brightness."""
+    def max_curve_strength(self, image: str, protection: str, iterations: int) -> str:
+        """As `highlights.max_curve_strength` of the local brightness."""
         one = self.constant(1)
         axis = self.constant([1], np.int64)
         ends = [[self.constant([i], np.int64) for i in pair] for pair in ((0, 1), (1, 2), (2, 3))]

@@ -28,7 +28,7 @@ from zerodce_jax.ops.curves import apply_curves, curve_gain
 from zerodce_jax.ops.denoise import denoise
 from zerodce_jax.ops.grid import slice_grid
 from zerodce_jax.ops.guided_filter import REACH
-from zerodce_jax.ops.highlights import local_brightness, strongest
+from zerodce_jax.ops.highlights import local_brightness, max_curve_strength
 
 
 class XlaEngine:
@@ -242,7 +242,7 @@ def _estimate(
     tiles: Array,
     valid: Array,
 ) -> Array:
-    maps = nnx.merge(structure, params).at_size(to_float(tiles), _inside(valid, tiles.shape[1]))
+    maps = nnx.merge(structure, params).forward(to_float(tiles), _inside(valid, tiles.shape[1]))
     return _middle(maps, tiles.shape[1] - 2 * halo)
 
 
@@ -310,7 +310,7 @@ def _finish(
         brightness = local_brightness(pixels, inside)
         size -= 2 * REACH
         pixels, maps, inside = (_middle(x, size) for x in (pixels, maps, inside))
-        most = strongest(brightness, _spread(each.protection), iterations=iterations)
+        most = max_curve_strength(brightness, _spread(each.protection), iterations=iterations)
         maps = jnp.maximum(maps, -most)
     image = apply_curves(pixels, maps, iterations=iterations)
     if how.denoise:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Shaped
 
 from zerodce_jax.config import NetworkConfig
 from zerodce_jax.ops import resampling
-from zerodce_jax.ops.grid import block_means, blocks, draw_together, slice_grid
+from zerodce_jax.ops.grid import block_means, blocks, shrink_level_contrast, slice_grid
 
 INIT = nnx.initializers.normal(0.02)
 # Full float32 where it is asked for: accelerators would otherwise round to TF32.
@@ -155,7 +155,7 @@ class DCENet(nnx.Module):
             for the levels of brightness, that the network estimates them; both in [-1, 1].
         """
         estimated = self.estimate(images)
-        return self.spread(estimated, images), estimated
+        return self.upsample(estimated, images), estimated
 
     def estimate(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b y x outputs"]:
         """Predict the curve maps of whole images, as the config's scale and levels have them.
@@ -168,13 +168,13 @@ class DCENet(nnx.Module):
         """
         scale = self.config.scale
         if self.config.levels > 1:
-            return self.at_size(block_means(images, scale))
+            return self.forward(block_means(images, scale))
         if scale == 1:
-            return self.at_size(images)
+            return self.forward(images)
         rows, columns = (resampling.down_positions(size, scale) for size in images.shape[1:3])
-        return self.at_size(resampling.resample(images, rows, columns))
+        return self.forward(resampling.resample(images, rows, columns))
 
-    def spread(
+    def upsample(
         self, estimated: Float[Array, "b y x outputs"], images: Float[Array, "b h w 3"]
     ) -> Float[Array, "b h w maps"]:
         """Bring curve maps to the size of the images that they were estimated for.
@@ -206,7 +206,7 @@ class DCENet(nnx.Module):
         )
         return resampling.resample(estimated, rows, columns)
 
-    def at_size(
+    def forward(
         self, images: Float[Array, "b h w 3"], mask: Float[Array, "b h w 1"] | None = None
     ) -> Float[Array, "b h w outputs"]:
         """Predict curve maps at the very size of the input, whatever the config's scale.
@@ -236,7 +236,7 @@ class DCENet(nnx.Module):
         x5 = activate(self.conv5(x3, x4))
         x6 = activate(self.conv6(x2, x5))
         maps = jnp.tanh(self.conv7(x1, x6).astype(jnp.float32))
-        return draw_together(maps, self.config.levels) if self.config.levels > 1 else maps
+        return shrink_level_contrast(maps, self.config.levels) if self.config.levels > 1 else maps
 
 
 def to_float(pixels: Shaped[Array, "b h w c"]) -> Float[Array, "b h w c"]:

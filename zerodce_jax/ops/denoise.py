@@ -81,7 +81,7 @@ def _mixed(image: Array, matrix: Float[np.ndarray, "3 3"]) -> Array:
     return xp.concatenate(mixed, axis=-1)
 
 
-def amount_for(pixels: Shaped[np.ndarray, "h w 3"], settings: EnhanceSettings) -> float:
+def resolve_denoise(pixels: Shaped[np.ndarray, "h w 3"], settings: EnhanceSettings) -> float:
     """The amount for a picture: that of the settings, or ``auto`` by the noise found in it.
 
     Noise is measured by `noise.immerkaer` on the brightness of means over 2x2 pixels, times 2, so

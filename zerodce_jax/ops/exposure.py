@@ -13,12 +13,12 @@ from jaxtyping import Float
 
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.ops.curves import apply_curves
-from zerodce_jax.ops.highlights import strongest
+from zerodce_jax.ops.highlights import max_curve_strength
 
 THUMBNAIL = 128
 """Longer side of the small copy, in pixels, for networks that see pictures at full size."""
 _SAMPLES = 64
-STRONGEST = 4.0
+MAX_EXPOSURE_STRENGTH = 4.0
 """Factor on curve maps beyond which no picture is enhanced."""
 _HALVINGS = 20
 
@@ -48,7 +48,9 @@ class Response:
         # A pixel's own brightness stands for that of its surroundings: on the mean the two agree.
         self._most: Any = 1
         if protection:
-            self._most = strongest(image.max(-1, keepdims=True), protection, iterations=iterations)
+            self._most = max_curve_strength(
+                image.max(-1, keepdims=True), protection, iterations=iterations
+            )
 
     def __call__(self, strength: float) -> float:
         """Mean brightness after curves of this strength and gamma."""
@@ -57,8 +59,8 @@ class Response:
         return float((bent**self._gamma).mean())
 
     def strength_for(self, level: float) -> float:
-        """The strength up to the strongest that brings the picture nearest to a level."""
-        low, high = 0.0, STRONGEST
+        """The strength up to `MAX_EXPOSURE_STRENGTH` that brings the picture nearest to a level."""
+        low, high = 0.0, MAX_EXPOSURE_STRENGTH
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             low, high = (middle, high) if self(middle) < level else (low, middle)

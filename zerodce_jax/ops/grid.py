@@ -73,7 +73,7 @@ def surroundings(rows: int, first: int, count: int) -> np.ndarray:
     return np.clip(np.arange(first - 1, first + count + 1), 0, rows - 1)
 
 
-def draw_together(maps: ArrayLike, levels: int) -> ArrayLike:
+def shrink_level_contrast(maps: ArrayLike, levels: int) -> ArrayLike:
     """Keep the curves of different levels alike enough for brighter pixels to stay brighter.
 
     In continuous time n iterations of the curve move the logit of a pixel x by n log(1 - A). Where

@@ -70,7 +70,7 @@ def local_brightness(
     return guided_filter.smooth(image.max(-1, keepdims=True), STRUCTURE, inside)
 
 
-def strongest(
+def max_curve_strength(
     brightness: Float[Array, "*b h w 1"],
     protection: Float[Array, "*b 1 1 1"] | float,
     *,

@@ -53,7 +53,7 @@ def check_seconds(seconds: float) -> None:
 
 
 @dataclass(frozen=True)
-class Light:
+class FrameAdjustments:
     """What is decided on a frame."""
 
     maps: Float[np.ndarray, "y x outputs"]
@@ -71,7 +71,7 @@ class _State:
     time: float
     cells: np.ndarray
     scene: np.ndarray
-    light: Light
+    light: FrameAdjustments
     brightness: float
     logarithm: float
     """Of how bright the frame was before."""
@@ -93,13 +93,13 @@ class Smoothing:
         self._seconds, self._maps = seconds, maps
         self._state: _State | None = None
 
-    def follow(
+    def smooth(
         self,
         time: float,
         frame: Float[np.ndarray, "y x 3"],
-        light: Light,
-        respond: Callable[[Light], Response],
-    ) -> Light:
+        light: FrameAdjustments,
+        respond: Callable[[FrameAdjustments], Response],
+    ) -> FrameAdjustments:
         """The light of the next frame.
 
         Args:
@@ -132,7 +132,7 @@ class Smoothing:
             shares = 1 - (1 - share) * np.exp(-(moved**2))
             scene = last.scene + shares * (scene - last.scene)
             maps = (last.light.maps + shares * (maps - last.light.maps)).astype(np.float32)
-        mean = Light(
+        mean = FrameAdjustments(
             maps,
             last.light.strength + share * (light.strength - last.light.strength),
             last.light.protection + share * (light.protection - last.light.protection),

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 from zerodce_jax.config import LossConfig
 from zerodce_jax.ops.curves import apply_curves
-from zerodce_jax.ops.exposure import STRONGEST
+from zerodce_jax.ops.exposure import MAX_EXPOSURE_STRENGTH
 from zerodce_jax.training.losses import (
     Images,
     Loss,
@@ -146,5 +146,5 @@ def _strengths(
         darker = _enhanced(dark, maps, middle, iterations).mean((1, 2, 3)) < brightness
         return jnp.where(darker, middle, low), jnp.where(darker, high, middle)
 
-    ends = jnp.zeros(len(dark)), jnp.full(len(dark), STRONGEST)
+    ends = jnp.zeros(len(dark)), jnp.full(len(dark), MAX_EXPOSURE_STRENGTH)
     return jax.lax.fori_loop(0, _HALVINGS, halve, ends)[1]

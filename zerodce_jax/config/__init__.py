@@ -1,0 +1,28 @@
+"""Frozen settings of networks, of enhancement, and of training."""
+
+from zerodce_jax.config.enhancement import (
+    AUTO_EXPOSURE,
+    Denoise,
+    EnhanceSettings,
+    Exposure,
+    SettingOverrides,
+)
+from zerodce_jax.config.network import PRESETS, Dtype, NetworkConfig, flatten, nest, preset
+from zerodce_jax.config.training import WELL_EXPOSED, LossConfig, TrainConfig
+
+__all__ = [
+    "AUTO_EXPOSURE",
+    "PRESETS",
+    "WELL_EXPOSED",
+    "Denoise",
+    "Dtype",
+    "EnhanceSettings",
+    "Exposure",
+    "LossConfig",
+    "NetworkConfig",
+    "SettingOverrides",
+    "TrainConfig",
+    "flatten",
+    "nest",
+    "preset",
+]
