@@ -67,8 +67,13 @@ def settings_seen(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """What enhancers are told from here on; they give pictures back as they are."""
     seen = []
 
-    def many(self: Enhancer, images: Iterable[np.ndarray], **given: object) -> Iterator:
-        seen.append(self.network.settings.changed(**given).to_dict())
+    def many(
+        self: Enhancer,
+        images: Iterable[np.ndarray],
+        settings: EnhanceSettings | None = None,
+        **given: object,
+    ) -> Iterator:
+        seen.append((settings or self.network.settings).changed(**given).to_dict())
         yield from images
 
     monkeypatch.setattr(Enhancer, "many", many)

@@ -52,7 +52,7 @@ def assert_same(one: FrameAdjustments, other: FrameAdjustments) -> None:
 
 def test_the_first_frame_is_as_if_alone() -> None:
     alone = light(-0.4, 1.3, 0.2)
-    assert_same(Smoothing(0.5, maps=True).follow(3.0, small(1), alone, respond(small(1))), alone)
+    assert_same(Smoothing(0.5, maps=True).smooth(3.0, small(1), alone, respond(small(1))), alone)
 
 
 @given(st.integers(0, 1000), st.floats(0.005, 0.4), st.floats(0.005, 0.4))
