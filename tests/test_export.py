@@ -1,4 +1,4 @@
-"""export.py: exports compute what the package does, of any size, and say what they are."""
+"""export: exports compute what the package does, of any size, and say what they are."""
 
 import json
 import re
@@ -22,10 +22,10 @@ from helpers import GOLDENS, whole_image
 from helpers.command import run
 from zerodce_jax import Enhancer, EnhanceSettings, export
 from zerodce_jax.config import preset
-from zerodce_jax.engines.onnx_ops import OPSET
+from zerodce_jax.engines.onnx_array import OPSET
 from zerodce_jax.models import serialization
 from zerodce_jax.models.serialization import Network
-from zerodce_jax.ops.denoise import LEAST
+from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH
 
 SUFFIXES = (".onnx", ".stablehlo")
 LITERT = pytest.mark.skipif(
@@ -52,7 +52,7 @@ def exported(name: str, scale: int, suffix: str, settings: EnhanceSettings) -> C
         session = onnxruntime.InferenceSession(
             export.to_onnx(network, {}), providers=["CPUExecutionProvider"]
         )
-        names = export.inputs(network)
+        names = export.input_names(network)
         return lambda *values: session.run(None, dict(zip(names, values, strict=True)))[0]
     return jax_export.deserialize(bytearray(export.to_stablehlo(network, {}))).call
 
@@ -319,7 +319,7 @@ def test_the_page_of_stablehlo(root: Path, tmp_path: Path, monkeypatch: pytest.M
     exec(code_of(root / "docs" / "export" / "stablehlo.md"), names)
     page = SimpleNamespace(**names)
     enhancer = Enhancer.load("reduced")
-    plain = {"exposure": "off", "gamma": 1, "denoise": LEAST}
+    plain = {"exposure": "off", "gamma": 1, "denoise": MIN_AUTO_STRENGTH}
     for image, strength, result in zip(page.images, page.strength, page.result, strict=True):
         weak = min(float(strength), 2.0)
         if weak < strength:

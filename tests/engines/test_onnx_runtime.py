@@ -9,12 +9,11 @@ import onnxruntime
 import pytest
 
 from helpers import GOLDENS, whole_image
-from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, Steps
 from zerodce_jax.engines import onnx_graph
-from zerodce_jax.engines.onnx_ops import Steps
 from zerodce_jax.engines.onnx_runtime import OnnxEngine
-from zerodce_jax.engines.tiling import PerTile
 from zerodce_jax.models import serialization
+from zerodce_jax.ops.enhancement import Adjustments
 
 EVERY_STEP = [Steps(protect, denoise) for protect in (False, True) for denoise in (False, True)]
 
@@ -45,7 +44,7 @@ def test_models_give_what_the_originals_gave(name: str, shape: str) -> None:
         crop = np.array([0, 0, *image.shape[:2]], np.int64)
         result = run(onnx_graph.enhance(network, "float32"), pixels=image, crop=crop, **numbers())
         np.testing.assert_allclose(result, enhanced, rtol=0, atol=2e-5)
-        maps = run(onnx_graph.estimate(network, "float32"), pixels=image, crop=crop)
+        maps = run(onnx_graph.estimate(network), pixels=image, crop=crop)
         np.testing.assert_allclose(maps, curves, rtol=0, atol=2e-5)
 
 
@@ -59,21 +58,22 @@ def test_a_crop_is_cut_out_of_the_whole() -> None:
 
 
 def test_models_state_their_opset_and_pass_the_checker() -> None:
-    network = whole_image.random_network(NetworkConfig.fast())
+    reduced, fast = map(whole_image.random_network, (NetworkConfig.reduced(), NetworkConfig.fast()))
+    models = [onnx_graph.estimate(fast)]
     for dtype in ("uint8", "uint16", "float32"):
-        for build in (onnx_graph.enhance, onnx_graph.estimate, onnx_graph.apply):
-            kinds = [()] if build is onnx_graph.estimate else [(steps,) for steps in EVERY_STEP]
-            for steps in kinds:
-                model = build(network, dtype, *steps)
-                onnx.checker.check_model(model, full_check=True)
-                assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+        for steps in EVERY_STEP:
+            models.append(onnx_graph.enhance(reduced, dtype, steps))
+            models.append(onnx_graph.apply(fast, dtype, steps))
+    for model in models:
+        onnx.checker.check_model(model, full_check=True)
+        assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
 
 
 @pytest.mark.parametrize("steps", EVERY_STEP, ids=str)
 def test_models_take_what_their_steps_need(steps: Steps) -> None:
     network = serialization.load(GOLDENS / "reduced_random.pth")
     names = {entry.name for entry in onnx_graph.enhance(network, "uint8", steps).graph.input}
-    further = {"protection"} if steps.protect else set()
+    further = {"protection"} if steps.protect_highlights else set()
     further |= {"denoise"} if steps.denoise else set()
     further |= {"inner"} if steps.filters else set()
     assert names == {"pixels", "crop", "gamma", "strength", "gray"} | further
@@ -97,7 +97,7 @@ def test_steps_give_what_the_whole_image_gives() -> None:
             image,
             gamma=1.15,
             strength=1.5,
-            protect_highlights=0.8 * steps.protect,
+            protect_highlights=0.8 * steps.protect_highlights,
             denoise=0.9 * steps.denoise,
         )
         result = run(model, pixels=image, **whole, **some)
@@ -119,7 +119,7 @@ def test_what_lies_beyond_the_image_is_left_empty() -> None:
     window = np.full((1, 32, 32, 3), 40, np.uint8)
     valid = np.array([[8, 20, 8, 32]], np.int32)
     full = np.ones(1, np.float32)
-    each = PerTile(np.zeros(1, bool), full, 0 * full, 0 * full)
+    each = Adjustments(np.zeros(1, bool), full, 0 * full, 0 * full)
     (tile,) = engine.enhance(window, valid, each, EnhanceSettings())
     assert tile.shape == (16, 16, 3)
     assert (tile[:12] > 0).all()

@@ -13,10 +13,10 @@ import pytest
 from helpers import GOLDENS, whole_image
 from zerodce_jax import Enhancer
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.engines.tiling import PerTile
 from zerodce_jax.engines.xla import Dtype, XlaEngine
 from zerodce_jax.models import serialization
 from zerodce_jax.models.serialization import Network
+from zerodce_jax.ops.enhancement import Adjustments
 
 PLAIN = EnhanceSettings(gamma=1.0)
 
@@ -44,7 +44,7 @@ def everywhere(tiles: np.ndarray) -> np.ndarray:
 
 
 FULL = np.ones(2, np.float32)
-COLOR = PerTile(np.zeros(2, bool), FULL, 0 * FULL, 0 * FULL)
+COLOR = Adjustments(np.zeros(2, bool), FULL, 0 * FULL, 0 * FULL)
 
 
 def test_the_halo_comes_from_the_network() -> None:

@@ -91,7 +91,7 @@ def enhance(
     pillow.quiet_decoders()
     # Wrong values are wrong for every network.
     EnhanceSettings().changed(**settings.given())
-    temporal.check_seconds(video.smoothing)
+    temporal.check_smoothing(video.smoothing)
     encoding = Encoding(video.codec, video.quality, None if video.raw else video.pixel_format)
     if not inputs:
         raise UsageError("enhance: nothing to enhance; name photographs, videos or folders")

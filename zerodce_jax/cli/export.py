@@ -45,7 +45,7 @@ def export(
     network = Network(network.config, network.params, settings)
 
     from zerodce_jax import export as exports
-    from zerodce_jax.engines.onnx_ops import OPSET
+    from zerodce_jax.engines.onnx_array import OPSET
 
     if license is None:
         license = exports.LICENSE if model in serialization.shipped() else "not stated"  # noqa: A001
@@ -54,7 +54,7 @@ def export(
     called = network.config.preset or "an architecture of its own"
     kinds = {".onnx": f"ONNX, opset {OPSET}", ".stablehlo": "StableHLO", ".tflite": "LiteRT"}
     kind = kinds[target.suffix]
-    print(f"{target}: {called}, {kind}, inputs {', '.join(exports.inputs(network))}")
+    print(f"{target}: {called}, {kind}, inputs {', '.join(exports.input_names(network))}")
     for name, difference in rows:
         print(f"largest difference from the JAX function, {name}: {difference:.2g}")
     return 0

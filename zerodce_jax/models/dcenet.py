@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from zerodce_jax.config import NetworkConfig
 from zerodce_jax.ops import resampling
@@ -236,21 +236,7 @@ class DCENet(nnx.Module):
         x5 = activate(self.conv5(x3, x4))
         x6 = activate(self.conv6(x2, x5))
         maps = jnp.tanh(self.conv7(x1, x6).astype(jnp.float32))
-        return shrink_level_contrast(maps, self.config.levels) if self.config.levels > 1 else maps
-
-
-def to_float(pixels: Shaped[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Scale pixels to what the network sees.
-
-    Args:
-        pixels: uint8 or uint16, or float32 in [0, 1], which stays as it is.
-
-    Returns:
-        float32 in [0, 1].
-    """
-    if jnp.issubdtype(pixels.dtype, jnp.integer):
-        return pixels.astype(jnp.float32) / jnp.iinfo(pixels.dtype).max
-    return pixels
+        return shrink_level_contrast(maps, self.config.levels)
 
 
 def graphdef(

@@ -24,9 +24,10 @@ from zerodce_jax.models.checkpoint import (
     read_config,
     write_config,
 )
-from zerodce_jax.models.dcenet import graphdef, init_params, to_float
+from zerodce_jax.models.dcenet import graphdef, init_params
 from zerodce_jax.models.serialization import Network
 from zerodce_jax.ops.curves import apply_curves
+from zerodce_jax.ops.pixels import to_float
 from zerodce_jax.training import data as pipeline
 from zerodce_jax.training import hosts
 from zerodce_jax.training.journal import Journal, Silent, Watch

@@ -10,8 +10,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Shaped
 
 from zerodce_jax.config import NetworkConfig, TrainConfig
-from zerodce_jax.models.dcenet import graphdef, to_float
+from zerodce_jax.models.dcenet import graphdef
 from zerodce_jax.ops.curves import apply_curves
+from zerodce_jax.ops.pixels import to_float
 from zerodce_jax.training import darkening, hosts
 from zerodce_jax.training.losses import Images, weighted_losses
 
