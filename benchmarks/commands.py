@@ -45,8 +45,7 @@ def main(*, repetitions: int = 5) -> None:
     """Print a table of seconds and memory.
 
     Args:
-        repetitions: Turns with the small photograph. There are two turns with the large one. One
-            warm-up turn comes before each.
+        repetitions: Timed turns with the small photograph; the large one has two.
     """
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)

@@ -247,7 +247,8 @@ def description() -> str:
         f"{cores()} cores, {platform.processor() or platform.machine()}; "
         + ", ".join(f"{name} {version(name)}" for name in packages)
         + f". Matrix products reach {speed / 1e9:.0f} GFLOP/s. reduced needs "
-        f"{flops / 1e3:.1f} kFLOP per pixel, so at most {speed / flops / 1e6:.1f} megapixels/s are possible."
+        f"{flops / 1e3:.1f} kFLOP per pixel, so at most {speed / flops / 1e6:.1f} megapixels/s "
+        "are possible."
     )
 
 

@@ -71,7 +71,7 @@ def flaws(seed: str, /) -> None:
 
 
 def branches() -> None:
-    """Write branches.png: input, bilinearly upsampled curve maps, curve maps of a bilateral grid."""
+    """Write branches.png: input, upsampled curve maps, and curve maps of a bilateral grid."""
     image = _tree()
     reduced = serialization.load("reduced")
     at_fast_scale = replace(reduced, config=replace(reduced.config, scale=16))

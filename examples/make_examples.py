@@ -8,8 +8,8 @@ They are free to share in any form:
 - ``chelsea``: a cat, by Stefan van der Walt. CC0.
 - ``coffee``: by Rachel Michetti, courtesy of Pikolo Espresso Bar. CC0.
 
-``python examples/make_examples.py`` writes the dark photographs beside this file. It writes the same
-bytes each time, with the same versions of NumPy, Pillow and scikit-image.
+``python examples/make_examples.py`` writes the dark photographs beside this file. The bytes are the
+same each time with the same versions of NumPy, Pillow and scikit-image.
 """
 
 from collections.abc import Callable
