@@ -1,4 +1,4 @@
-"""Compare `photos.enhance_all` with a plain loop over the same Enhancer on a folder of small JPEGs.
+"""Compare `jobs/photos.py` with a plain loop over the same Enhancer on a folder of small JPEGs.
 
 Both enhance the same photographs in turns. The memory of the process is sampled after each one.
 """

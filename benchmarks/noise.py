@@ -42,7 +42,11 @@ def main(photographs: Path, /, *, model: str = "reduced") -> None:
     """
     bright = [photo.read_rgb(path) / np.float32(255) for path in evaluate.pictures_in(photographs)]
     enhancer = Enhancer.load(model)
-    print("| light | read | shot |", *(f" denoise {strength} |" for strength in STRENGTHS), sep="")
+    print(
+        "| exposure factor | read noise | shot noise |",
+        *(f" denoise {strength} |" for strength in STRENGTHS),
+        sep="",
+    )
     print("|---" * (3 + len(STRENGTHS)), "|", sep="")
     for level in tqdm(LEVELS, unit="level"):
         dark = [darken(image, *level, seed=i) for i, image in enumerate(bright)]

@@ -3,7 +3,7 @@
     python benchmarks/video.py
 
 All contenders decode the same file and encode with the same settings, in turns: decoding and
-encoding only, `videos.enhance_all` with `fast`, and a plain PyAV loop around Zero-DCE++ at its 1/12
+encoding only, `jobs/videos.py` with `fast`, and a plain PyAV loop around Zero-DCE++ at its 1/12
 scale in PyTorch eager, without exposure and highlight protection.
 """
 
