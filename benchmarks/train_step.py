@@ -1,9 +1,9 @@
-"""Images per second of a training step, beside the same step in PyTorch.
+"""Compare the images per second of the training step with the same step in PyTorch.
 
     python benchmarks/train_step.py
 
-Both train the same network from the same weights on the same images, in turns and in one process,
-on all cores. The totals of the first step, which must agree, are printed first.
+Both train the same network from the same weights on the same images, in turns, in one process, on
+all cores. The benchmark first prints the total losses of the first step, which must agree.
 """
 
 import os
@@ -28,9 +28,9 @@ def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -
     """Time training steps.
 
     Args:
-        batch_size: Images in a step.
+        batch_size: Images per step.
         image_size: Side of the images, in pixels.
-        repetitions: Timed steps of each, after two to warm up.
+        repetitions: Timed steps of each, after two warm-up steps.
     """
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
