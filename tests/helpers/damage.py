@@ -87,8 +87,8 @@ def damage(rng: np.random.Generator, intact: list[tuple[str, bytes]]) -> tuple[s
         _truncate,
         _flip_bits,
         _overwrite,
-        _insert_extreme,
-        _insert_extreme,
+        _write_extreme,
+        _write_extreme,
         _remove_bytes,
         _repeat_bytes,
         _set_false_header,
@@ -126,7 +126,7 @@ def _overwrite(rng: np.random.Generator, data: bytearray) -> None:
     data[at : at + length] = fill
 
 
-def _insert_extreme(rng: np.random.Generator, data: bytearray) -> None:
+def _write_extreme(rng: np.random.Generator, data: bytearray) -> None:
     """Write an extreme number of two, four or eight bytes at a random position."""
     at, kind = _random_position(rng, data), "HIQ"[rng.integers(3)]
     number = EXTREMES[rng.integers(len(EXTREMES))]

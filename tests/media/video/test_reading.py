@@ -92,7 +92,7 @@ def test_damaged_packets_are_skipped_with_a_note(tmp_path: Path) -> None:
 
 def test_a_truncated_file_is_read_with_a_note(tmp_path: Path) -> None:
     source = write(tmp_path / "a.mp4", noisy_frames(75), audio=None)
-    # The copy has its table of frames at the start, so that half of it can be read.
+    # The copy has its table of frames at the start, so that its first part can be read.
     assert copy_video(source, tmp_path / "whole.mp4") == []
     data = (tmp_path / "whole.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 2 // 3])

@@ -23,7 +23,7 @@ from zerodce_jax.errors import InputError
 from zerodce_jax.media.photo import MAX_PIXELS
 from zerodce_jax.media.video import Encoding, Reader, Writer
 
-KINDS: dict[str, dict[str, Any]] = {
+SOURCES: dict[str, dict[str, Any]] = {
     "a.mp4": {},
     "b.m4v": {"rotation": 90},
     "c.mov": {"codec": "libx265", "pixel_format": "yuv420p10le", "rotation": -90},
@@ -40,19 +40,19 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", SOURCES)
 def test_everything_but_the_pixels_is_unchanged(name: str, tmp_path: Path) -> None:
-    source = write(tmp_path / name, noisy_frames(), times=UNEVEN, **KINDS[name])
+    source = write(tmp_path / name, noisy_frames(), times=UNEVEN, **SOURCES[name])
     target = tmp_path / "out" / name
     target.parent.mkdir()
-    lossless = KINDS[name].get("codec") in {"prores_ks", "ffv1"}
+    lossless = SOURCES[name].get("codec") in {"prores_ks", "ffv1"}
     assert copy_video(source, target, Encoding() if lossless else BEST_QUALITY) == []
     before, after = describe(source), describe(target)
     if name.endswith("mov") and before["codec"] == "hevc":
         before["tag"] = "hvc1"
     assert after == before
     assert len(after["times"]) == len(UNEVEN)
-    assert bool(after["packets"]) == ("audio" not in KINDS[name] or bool(KINDS[name]["audio"]))
+    assert bool(after["packets"]) == ("audio" not in SOURCES[name] or bool(SOURCES[name]["audio"]))
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
