@@ -444,7 +444,7 @@ def test_notes_do_not_mix_with_the_picture(through_pipe: Callable) -> None:
     assert status == 0
     with Image.open(io.BytesIO(printed)) as image:
         assert image.format == "TIFF"
-    assert errors == "zerodce: note: only the first of its pictures is taken\n"
+    assert errors == "zerodce: note: only the first of its images is read\n"
 
 
 @pytest.mark.parametrize("given", [b"", b"no picture", as_bytes("PNG")[:100]])

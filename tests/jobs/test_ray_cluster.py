@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from helpers import object_store, picture_files
+from helpers import object_store, photo_files
 from helpers.command import run, summary_of
 from helpers.inverters import PIXELS, touch
 from zerodce_jax.config import EnhanceSettings
@@ -238,12 +238,12 @@ def many_pictures(folder: Path, count: int) -> Path:
     """Small pictures of every format, with metadata, some of 16 bits, and one that is none."""
     rng = np.random.default_rng(0)
     for i in range(count):
-        suffix = (*picture_files.CARRYING, "gif", "bmp")[i % 8]
+        suffix = (*photo_files.METADATA_SUFFIXES, "gif", "bmp")[i % 8]
         path = folder / f"{i % 3}" / f"{i}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(rng.integers(0, 90, (90, 120 + i % 7, 3), dtype=np.uint8))
-        carried = {"exif": picture_files.exif(6), "icc_profile": picture_files.ICC}
-        path.write_bytes(picture_files.content(image, suffix, **carried))
+        carried = {"exif": photo_files.exif(6), "icc_profile": photo_files.ICC}
+        path.write_bytes(photo_files.encode_image(image, suffix, **carried))
     for i in range(4):
         pixels = rng.integers(0, 20_000, (50, 60 + i, 3), dtype=np.uint16)
         photo.write(folder / f"deep/{i}.{('png', 'tif')[i % 2]}", Photo(pixels))

@@ -88,7 +88,7 @@ def enhance(
     from zerodce_jax.models import serialization
     from zerodce_jax.ops import temporal
 
-    pillow.quiet_decoders()
+    pillow.silence_decoders()
     # Wrong values are wrong for every network.
     EnhanceSettings().changed(**settings.given())
     temporal.check_smoothing(video.smoothing)

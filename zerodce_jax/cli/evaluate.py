@@ -45,7 +45,7 @@ def evaluate(
     from zerodce_jax.media import formats, pillow
     from zerodce_jax.models import serialization
 
-    pillow.quiet_decoders()
+    pillow.silence_decoders()
     if not networks:
         raise UsageError("evaluate: name a network, such as reduced")
     for path in (json, csv, sheet):

@@ -300,7 +300,7 @@ def write_sheet(path: Path, judged: Iterable[Judged]) -> None:
         raise InputError(f"{path}: there are no pictures to show")
     names = [Path(network).name for network in shown[0].figures]
     captions = [*names, "reference"][: len(shown[0].cells)]
-    rows = [[pillow.lettering(text, (_CELL[0], 20)) for text in captions]]
+    rows = [[pillow.draw_text(text, (_CELL[0], 20)) for text in captions]]
     rows += [picture.cells for picture in shown]
     framed = [np.hstack([_framed(cell) for cell in row]) for row in rows]
     photo.write(path, photo.Photo(np.vstack(framed)))

@@ -144,7 +144,7 @@ class _Actor:
     """Holds one network, and enhances batches of pictures with it."""
 
     def __init__(self, work: Work, network: Network, options: Options) -> None:
-        pillow.quiet_decoders()
+        pillow.silence_decoders()
         if choose_engine(options.engine) == "xla":
             from zerodce_jax.engines.xla import use_compilation_cache
 

@@ -16,7 +16,7 @@ from zerodce_jax.errors import InputError, one_line
 from zerodce_jax.jobs.photos import Result
 from zerodce_jax.jobs.plan import Item, is_done
 from zerodce_jax.media.photo import MAX_PIXELS
-from zerodce_jax.media.video import Encoding, Frame, Reader, Writer, naming
+from zerodce_jax.media.video import Encoding, Frame, Reader, Writer, prefix_video_errors
 from zerodce_jax.ops.temporal import DEFAULT_SECONDS
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def enhance_all(
                 item.target.parent.mkdir(parents=True, exist_ok=True)
                 with (
                     replacing(item.target) as temporary,
-                    naming(item.target),
+                    prefix_video_errors(item.target),
                     Writer(temporary, reader, encoding, strip=strip) as writer,
                 ):
                     for frame, pixels in _frames(reader, enhancer, settings, smoothing):
