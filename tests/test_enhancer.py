@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -766,3 +767,24 @@ def test_engines_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     found |= {"onnxruntime": "there", "jax_plugins": "there"}
     assert choose_engine("auto") == "xla"
     assert choose_engine("onnx") == "onnx"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("engine", ["xla", "onnx"])
+def test_jax_arrays_come_back_as_jax_arrays(dtype: str, engine: str) -> None:
+    image = picture(30, 41, 3, dtype=dtype)
+    enhancer = enhancer_of() if engine == "xla" else by_onnx_runtime()
+    result = enhancer(jnp.asarray(image))
+    assert isinstance(result, jax.Array)
+    assert result.dtype == dtype
+    np.testing.assert_array_equal(result, enhancer(image))
+
+
+def test_settings_go_before_the_networks_and_overrides_before_settings() -> None:
+    image = picture(20, 30, 3)
+    enhancer = enhancer_of()
+    unchanged = EnhanceSettings(strength=0.0, gamma=1.0)
+    np.testing.assert_array_equal(enhancer(image, unchanged), image)
+    np.testing.assert_array_equal(
+        enhancer(image, unchanged, strength=1.0), enhancer(image, strength=1.0, gamma=1.0)
+    )

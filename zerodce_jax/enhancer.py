@@ -1,4 +1,4 @@
-"""Enhancer: images in, images out, whatever their size and kind."""
+"""Images in, enhanced images out, of any size and kind."""
 
 import sys
 from collections import deque
@@ -36,10 +36,10 @@ EngineName = Literal["auto", "xla", "onnx"]
 
 
 def choose_engine(name: EngineName) -> Literal["xla", "onnx"]:
-    """The engine that a name stands for here.
+    """Return the engine that a name stands for on this machine.
 
     Raises:
-        UsageError: There is no such engine, or it is not installed.
+        UsageError: The name is unknown, or the engine is not installed.
     """
     if name not in get_args(EngineName):
         raise UsageError(f"no engine {name!r}; there are {', '.join(get_args(EngineName))}")
@@ -47,7 +47,7 @@ def choose_engine(name: EngineName) -> Literal["xla", "onnx"]:
     if name == "onnx" and not installed:
         raise UsageError("the engine onnx needs packages: pip install 'zerodce-jax[onnx]'")
     if name == "auto":
-        # JAX finds accelerators through plugins; asking it itself would take a second.
+        # JAX finds accelerators through plugins; asking JAX would take a second.
         accelerator = any(find_spec(name) is not None for name in ("jax_plugins", "libtpu"))
         return "onnx" if installed and not accelerator else "xla"
     return name
@@ -56,21 +56,23 @@ def choose_engine(name: EngineName) -> Literal["xla", "onnx"]:
 class Enhancer:
     """Enhances images with one network.
 
-    Images are NumPy arrays, (height, width, 3) or gray (height, width), of 8 or 16 unsigned bits
-    or floats in [0, 1] (what lies outside is clipped), or Pillow images; the result is of the same
-    kind, size and type. A gray image stays gray; the alpha of a Pillow image is left as it is.
+    Images are NumPy arrays, JAX arrays or Pillow images; the result is of the same kind, size and
+    type. Arrays are (height, width, 3) or gray (height, width), of 8 or 16 unsigned bits or floats
+    in [0, 1]; floats beyond that range are clipped. A gray image stays gray, and the alpha channel
+    of a Pillow image is kept.
 
     Args:
-        network: The network, as `serialization.load` reads it.
+        network: The network, as `load_network` returns it.
+        engine: ``xla`` (JAX), ``onnx`` (ONNX Runtime, on CPUs; the extra ``onnx``), or ``auto``,
+            the fastest engine that is installed for the device. Engines agree to one level of 8
+            bits.
         tile: Side of the tiles that images are cut into, in pixels; None suits the device.
-        batch: Tiles computed together; None suits the device.
-        dtype: What the convolutions compute in, ``float32`` or ``bfloat16`` (``xla`` alone).
-        engine: What computes: ``xla`` (JAX), ``onnx`` (ONNX Runtime, on CPUs, the extra ``onnx``),
-            or ``auto``, the fastest that is installed for the device. They agree to one level of
-            8 bits.
+        batch: Number of tiles that are computed together; None suits the device. ``xla`` only.
+        dtype: Type that convolutions compute in, ``float32`` or ``bfloat16``. ``xla`` only for
+            ``bfloat16``.
 
     Raises:
-        UsageError: The engine is not installed, or cannot do what is asked for.
+        UsageError: The engine is not installed, or does not support `batch` or `dtype`.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class Enhancer:
         self._engine: Engine
         if choose_engine(engine if plain or engine != "auto" else "xla") == "onnx":
             if not plain:
-                raise UsageError("the engine onnx knows neither batches nor bfloat16")
+                raise UsageError("the engine onnx supports neither batches nor bfloat16")
             from zerodce_jax.engines.onnx_runtime import OnnxEngine
 
             self._engine = OnnxEngine(network, tile=tile)
@@ -107,12 +109,12 @@ class Enhancer:
         batch: int | None = None,
         dtype: Dtype = "float32",
     ) -> Self:
-        """Read a network and make an enhancer of it.
+        """Read a network, and return an enhancer for it.
 
         Args:
             source: A shipped name, an Orbax folder, a file, or ``hf://OWNER/NAME`` (hub), as for
-                `serialization.load`, which says what can go wrong.
-            preset: The architecture of a file that does not say it.
+                `load_network`, which lists the errors too.
+            preset: Preset of the architecture, for files that do not state it.
             engine: As for the class.
             tile: As for the class.
             batch: As for the class.
