@@ -19,6 +19,7 @@ from zerodce_jax.jobs import ray_cluster
 from zerodce_jax.jobs.storage import Local
 from zerodce_jax.jobs.worklist import Work, plan_work
 from zerodce_jax.models import serialization
+from zerodce_jax.models.network import Network
 
 
 @dataclass
@@ -54,7 +55,7 @@ def main(
         turns: How often each does the whole folder.
         batch: Pictures that an actor takes at one time.
     """
-    network = serialization.load(model)
+    network = serialization.load_network(model)
     runs: dict[str, list[Run]] = {"enhance --jobs 2": [], "1 actor": [], "2 actors": []}
     with tempfile.TemporaryDirectory() as place:
         base = Path(place)
@@ -96,7 +97,7 @@ def alone(source: Path, target: Path, model: str) -> Run:
     return run
 
 
-def together(work: Work, network: serialization.Network, actors: int, batch: int) -> Run:
+def together(work: Work, network: Network, actors: int, batch: int) -> Run:
     """A whole run on Ray, which is started and ended."""
     options = ray_cluster.Options(network.settings, actors=actors, batch=batch)
     start, run, times = time.perf_counter(), Run(), []

@@ -16,7 +16,7 @@ from zerodce_jax.engines.base import Engine
 from zerodce_jax.engines.batches import Batches, Job
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import serialization
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops.temporal import SECONDS, Smoothing, check_seconds
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Enhancer:
     kind, size and type. A gray image stays gray; the alpha of a Pillow image is left as it is.
 
     Args:
-        network: The network, as `serialization.load` reads it.
+        network: The network, as `serialization.load_network` reads it.
         tile: Side of the tiles that images are cut into, in pixels; None suits the device.
         batch: Tiles computed together; None suits the device.
         dtype: What the convolutions compute in, ``float32`` or ``bfloat16`` (``xla`` alone).
@@ -111,14 +111,14 @@ class Enhancer:
 
         Args:
             source: A shipped name, an Orbax folder, a file, or ``hf://OWNER/NAME`` (hub), as for
-                `serialization.load`, which says what can go wrong.
+                `serialization.load_network`, which says what can go wrong.
             preset: The architecture of a file that does not say it.
             engine: As for the class.
             tile: As for the class.
             batch: As for the class.
             dtype: As for the class.
         """
-        network = serialization.load(source, preset=preset)
+        network = serialization.load_network(source, preset=preset)
         return cls(network, engine=engine, tile=tile, batch=batch, dtype=dtype)
 
     def __call__(

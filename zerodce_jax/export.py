@@ -26,7 +26,7 @@ from zerodce_jax.engines import onnx_graph
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.media import photo
 from zerodce_jax.models.dcenet import graphdef
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops.curves import apply_curves, curve_gain
 from zerodce_jax.ops.denoise import LEAST, denoise
 from zerodce_jax.ops.guided_filter import REACH

@@ -81,7 +81,9 @@ class Fuzzer:
         self.workplace, self.seed, self.max_pixels = workplace, seed, max_pixels
         self.environment = dict(environment)
         self.network = workplace / "network.safetensors"
-        serialization.save(random_network(NetworkConfig(features=2, iterations=2)), self.network)
+        serialization.save_network(
+            random_network(NetworkConfig(features=2, iterations=2)), self.network
+        )
         self.whole = {f"whole-{i}.{k}": data for i, (k, data) in enumerate(whole_files(seed))}
         self.expected = workplace / "expected"
         for name, data in self.whole.items():

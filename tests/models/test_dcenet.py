@@ -12,7 +12,7 @@ from flax import nnx
 from helpers import whole_image
 from zerodce_jax.config import NetworkConfig, flatten, preset
 from zerodce_jax.models.dcenet import DCENet, graphdef, init_params
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops.curves import apply_curves
 
 CASES = [

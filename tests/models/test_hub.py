@@ -50,14 +50,14 @@ def zerodce(hub: Hub, tmp_path: Path) -> Zerodce:
 
 def published(hub: Hub, name: str = "tester/net", **options: bool) -> serialization.Network:
     """Put a network into the stand-in."""
-    network = serialization.load(GOLDENS / "reduced_random.pth")
+    network = serialization.load_network(GOLDENS / "reduced_random.pth")
     files = {"model.safetensors": serialization.to_safetensors(network)}
     hub.repos[name] = Repo(branches={"main": files}, **options)
     return network
 
 
 def assert_same(file: Path, network: serialization.Network) -> None:
-    found = serialization.load(file)
+    found = serialization.load_network(file)
     assert (found.config, found.settings) == (network.config, network.settings)
     for name, array in flatten(network.params).items():
         np.testing.assert_array_equal(flatten(found.params)[name], array)
@@ -85,7 +85,7 @@ def test_what_is_pushed_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Path
     fetched = tmp_path / "fetched.safetensors"
     result = zerodce("convert", "hf://tester/net", fetched)
     assert result.returncode == 0, result.stderr
-    assert_same(fetched, serialization.load("fast"))
+    assert_same(fetched, serialization.load_network("fast"))
 
     # A second push keeps the card.
     files["README.md"] = b"written by hand"
@@ -95,14 +95,14 @@ def test_what_is_pushed_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Path
     assert hub.repos["tester/net"].branches["main"]["README.md"] == b"written by hand"
     result = zerodce("convert", "hf://tester/net@main/model.safetensors", fetched, "--overwrite")
     assert result.returncode == 0, result.stderr
-    assert_same(fetched, serialization.load("reduced"))
+    assert_same(fetched, serialization.load_network("reduced"))
 
     result = zerodce("push", "fast", "tester/net", "--revision", "other")
     assert result.returncode == 0, result.stderr
     assert set(hub.repos["tester/net"].branches) == {"main", "other"}
     result = zerodce("convert", "hf://tester/net@other", fetched, "--overwrite")
     assert result.returncode == 0, result.stderr
-    assert_same(fetched, serialization.load("fast"))
+    assert_same(fetched, serialization.load_network("fast"))
 
 
 @pytest.mark.slow
@@ -201,7 +201,7 @@ def test_a_missing_client_is_named(
 
 
 def test_the_card_says_how_the_network_is_used() -> None:
-    network = serialization.load("reduced")
+    network = serialization.load_network("reduced")
     card = publish.card(network, "me/night", None)
     assert card.startswith("---\nlibrary_name: zerodce-jax\n")
     assert "\n# night\n" in card

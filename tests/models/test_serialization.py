@@ -16,8 +16,8 @@ from helpers.whole_image import random_network as any_network
 from zerodce_jax.config import EnhanceSettings, NetworkConfig, flatten, preset
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import checkpoint, serialization
+from zerodce_jax.models.network import Network
 from zerodce_jax.models.pytorch_pickle import read_state_dict
-from zerodce_jax.models.serialization import Network
 
 GOLDEN_FILES = [
     f"{name}_random{kind}"
@@ -41,7 +41,7 @@ def assert_same(ours: Network, theirs: Network) -> None:
 
 def torch_file(path: Path, change: Callable[[dict[str, np.ndarray]], object]) -> Path:
     """A .pth of the preset `reduced` with something changed in it."""
-    tensors = serialization.to_torch(any_network(NetworkConfig.reduced()))
+    tensors = pytorch_layout.to_torch(any_network(NetworkConfig.reduced()))
     change(tensors)
     path.write_bytes(pth_files.both(tensors)[0])
     return path
@@ -49,14 +49,14 @@ def torch_file(path: Path, change: Callable[[dict[str, np.ndarray]], object]) ->
 
 @pytest.mark.parametrize("name", GOLDEN_FILES)
 def test_pth_to_orbax_to_safetensors_and_back(name: str, goldens: Path, tmp_path: Path) -> None:
-    original = serialization.load(goldens / f"{name}.pth")
+    original = serialization.load_network(goldens / f"{name}.pth")
     assert original.config.preset == name.split("_")[0]
-    serialization.save(original, tmp_path / "net")
-    from_orbax = serialization.load(tmp_path / "net")
+    serialization.save_network(original, tmp_path / "net")
+    from_orbax = serialization.load_network(tmp_path / "net")
     assert_same(from_orbax, original)
 
     torch_layout = tmp_path / "torch.safetensors"
-    serialization.save(from_orbax, torch_layout, layout="torch")
+    serialization.save_network(from_orbax, torch_layout, layout="torch")
     # What torch would load: the names and OIHW arrays of the .pth, nothing more or less.
     as_torch_sees = safetensors.numpy.load_file(torch_layout)
     as_it_was = read_state_dict(goldens / f"{name}.pth")
@@ -65,18 +65,20 @@ def test_pth_to_orbax_to_safetensors_and_back(name: str, goldens: Path, tmp_path
         assert as_torch_sees[key].shape == array.shape
         assert as_torch_sees[key].dtype == array.dtype
         assert as_torch_sees[key].tobytes() == array.tobytes()
-    assert_same(serialization.load(torch_layout), original)
+    assert_same(serialization.load_network(torch_layout), original)
 
-    serialization.save(serialization.load(torch_layout), tmp_path / "jax.safetensors")
-    assert_same(serialization.load(tmp_path / "jax.safetensors"), original)
+    serialization.save_network(
+        serialization.load_network(torch_layout), tmp_path / "jax.safetensors"
+    )
+    assert_same(serialization.load_network(tmp_path / "jax.safetensors"), original)
 
 
 @pytest.mark.parametrize("config", [ODD, ODD_SHARED], ids=["dense", "separable"])
 def test_the_whole_config_travels(config: NetworkConfig, tmp_path: Path) -> None:
     network = any_network(config)
     for name, layout in (("net", "jax"), ("j.safetensors", "jax"), ("t.safetensors", "torch")):
-        serialization.save(network, tmp_path / name, layout=layout)
-        loaded = serialization.load(tmp_path / name)
+        serialization.save_network(network, tmp_path / name, layout=layout)
+        loaded = serialization.load_network(tmp_path / name)
         assert_same(loaded, network)
         assert loaded.notes == ()
 
@@ -93,17 +95,17 @@ FILES = [("net", "jax"), ("jax.safetensors", "jax"), ("torch.safetensors", "torc
 def test_settings_travel_with_the_network(name: str, layout: str, tmp_path: Path) -> None:
     for settings in SETTINGS:
         network = replace(any_network(ODD_SHARED), settings=settings)
-        serialization.save(network, tmp_path / name, layout=layout)
-        assert_same(serialization.load(tmp_path / name), network)
+        serialization.save_network(network, tmp_path / name, layout=layout)
+        assert_same(serialization.load_network(tmp_path / name), network)
     # At another scale it is still the same network.
-    assert serialization.load(tmp_path / name, scale=3).settings == SETTINGS[-1]
+    assert serialization.load_network(tmp_path / name, scale=3).settings == SETTINGS[-1]
 
 
 def test_settings_go_from_format_to_format(tmp_path: Path) -> None:
     network = replace(any_network(ODD), settings=SETTINGS[2])
     for name, layout in (*FILES, *FILES):
-        serialization.save(network, tmp_path / name, layout=layout)
-        network = serialization.load(tmp_path / name)
+        serialization.save_network(network, tmp_path / name, layout=layout)
+        network = serialization.load_network(tmp_path / name)
     assert_same(network, replace(any_network(ODD), settings=SETTINGS[2]))
 
 
@@ -111,29 +113,30 @@ def test_files_that_say_nothing_of_settings_have_the_recipe_of_the_original(
     goldens: Path, tmp_path: Path
 ) -> None:
     recipe = EnhanceSettings(exposure="off", gamma=1.15)
-    assert serialization.load(goldens / "reduced_random.pth").settings == recipe
+    assert serialization.load_network(goldens / "reduced_random.pth").settings == recipe
     network = replace(any_network(ODD), settings=SETTINGS[1])
     config = {"config": json.dumps(ODD.to_dict())}
     safetensors.numpy.save_file(flatten(network.params), tmp_path / "jax.safetensors", config)
     tensors = {
-        name: np.ascontiguousarray(array) for name, array in serialization.to_torch(network).items()
+        name: np.ascontiguousarray(array)
+        for name, array in pytorch_layout.to_torch(network).items()
     }
     given = {"torch": config | {"format": "pt"}, "bare": None}
     for name, metadata in given.items():
         safetensors.numpy.save_file(tensors, tmp_path / f"{name}.safetensors", metadata)
     folder = tmp_path / "net"
-    serialization.save(network, folder)
+    serialization.save_network(network, folder)
     checkpoint.write_config(folder, {"network": ODD.to_dict()})
     for name in ("jax.safetensors", "torch.safetensors", "bare.safetensors", "net"):
-        assert serialization.load(tmp_path / name).settings == recipe
+        assert serialization.load_network(tmp_path / name).settings == recipe
 
 
 def test_some_settings_leave_the_others_to_the_recipe(tmp_path: Path) -> None:
     folder = tmp_path / "net"
-    serialization.save(replace(any_network(ODD), settings=SETTINGS[1]), folder)
+    serialization.save_network(replace(any_network(ODD), settings=SETTINGS[1]), folder)
     some = {"network": ODD.to_dict(), "settings": {"exposure": 0.3}}
     checkpoint.write_config(folder, some)
-    assert serialization.load(folder).settings == EnhanceSettings(exposure=0.3)
+    assert serialization.load_network(folder).settings == EnhanceSettings(exposure=0.3)
 
 
 BAD_SETTINGS = {
@@ -151,7 +154,7 @@ BAD_SETTINGS = {
 @pytest.mark.parametrize("layout", ["jax", "torch"])
 def test_settings_in_files_that_make_no_sense(settings: str, layout: str, tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
-    serialization.save(any_network(ODD), path, layout=layout)
+    serialization.save_network(any_network(ODD), path, layout=layout)
     with safetensors.safe_open(path, framework="numpy") as file:
         metadata = file.metadata() | {"settings": settings}
     safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, metadata)
@@ -177,7 +180,7 @@ def test_settings_in_folders_that_make_no_sense(settings: str, tmp_path: Path) -
     config = f'{{"network": {json.dumps(ODD.to_dict())}, "settings": {settings}}}'
     (tmp_path / checkpoint.CONFIG_FILE).write_text(config)
     with pytest.raises(InputError) as caught:
-        serialization.load(tmp_path)
+        serialization.load_network(tmp_path)
     message = str(caught.value)
     assert not isinstance(caught.value, UsageError)
     assert len(message.splitlines()) == 1
@@ -190,7 +193,7 @@ def test_folders_whose_settings_are_none(settings: str, tmp_path: Path) -> None:
     config = f'{{"network": {json.dumps(ODD.to_dict())}, "settings": {settings}}}'
     (tmp_path / checkpoint.CONFIG_FILE).write_text(config)
     with pytest.raises(InputError, match=f"^{tmp_path / checkpoint.CONFIG_FILE}: "):
-        serialization.load(tmp_path)
+        serialization.load_network(tmp_path)
 
 
 @pytest.mark.parametrize("part", ["config", "settings"])
@@ -199,17 +202,17 @@ def test_metadata_too_deep_to_read(part: str, tmp_path: Path) -> None:
     metadata = {"config": json.dumps(ODD.to_dict())} | {part: "[" * 200_000}
     safetensors.numpy.save_file(flatten(any_network(ODD).params), path, metadata)
     with pytest.raises(InputError, match=f"^{path}: its metadata describe no network"):
-        serialization.load(path)
+        serialization.load_network(path)
     (tmp_path / checkpoint.CONFIG_FILE).write_text("[" * 200_000)
     with pytest.raises(InputError, match="damaged"):
-        serialization.load(tmp_path)
+        serialization.load_network(tmp_path)
 
 
 def test_metadata_names_format_and_preset(tmp_path: Path) -> None:
     network = any_network(replace(preset("plusplus"), scale=12))
     for layout, kind in (("jax", "jax"), ("torch", "pt")):
         path = tmp_path / f"{layout}.safetensors"
-        serialization.save(network, path, layout=layout)
+        serialization.save_network(network, path, layout=layout)
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata()
         assert metadata["format"] == kind
@@ -220,22 +223,22 @@ def test_metadata_names_format_and_preset(tmp_path: Path) -> None:
 
 def test_names_and_layouts_by_hand() -> None:
     kernel = np.arange(3 * 3 * 3 * 16, dtype=np.float32).reshape(16, 3, 3, 3)
-    tensors = serialization.to_torch(any_network(NetworkConfig.reduced()))
-    ours = serialization.from_torch(tensors | {"e_conv1.weight": kernel}).params["conv1"]["kernel"]
+    tensors = pytorch_layout.to_torch(any_network(NetworkConfig.reduced()))
+    ours = pytorch_layout.from_torch(tensors | {"e_conv1.weight": kernel}).params["conv1"]["kernel"]
     # (out, in, height, width) becomes (height, width, in, out).
     assert ours.shape == (3, 3, 3, 16)
     assert ours[2, 1, 0, 5] == kernel[5, 0, 2, 1]
-    separable = serialization.to_torch(any_network(preset("plusplus")))
+    separable = pytorch_layout.to_torch(any_network(preset("plusplus")))
     assert separable["e_conv2.depth_conv.weight"].shape == (32, 1, 3, 3)
     assert separable["e_conv7.point_conv.weight"].shape == (3, 64, 1, 1)
 
 
 def test_module_prefixes_of_data_parallel(goldens: Path) -> None:
     tensors = read_state_dict(goldens / "reduced_random.pth")
-    parallel = serialization.from_torch(
+    parallel = pytorch_layout.from_torch(
         {f"module.{name}": array for name, array in tensors.items()}
     )
-    assert_same(parallel, serialization.from_torch(tensors))
+    assert_same(parallel, pytorch_layout.from_torch(tensors))
 
 
 @pytest.mark.parametrize(
@@ -249,8 +252,8 @@ def test_module_prefixes_of_data_parallel(goldens: Path) -> None:
     ],
 )
 def test_shapes_tell_the_architecture(config: NetworkConfig, recognised: str) -> None:
-    network = serialization.from_torch(
-        serialization.to_torch(any_network(config)), source="net.pth"
+    network = pytorch_layout.from_torch(
+        pytorch_layout.to_torch(any_network(config)), source="net.pth"
     )
     assert network.config == config
     (note,) = network.notes
@@ -260,24 +263,24 @@ def test_shapes_tell_the_architecture(config: NetworkConfig, recognised: str) ->
 
 
 def test_preset_overrides_what_shapes_suggest(goldens: Path) -> None:
-    network = serialization.load(goldens / "reduced_random.pth", preset="reduced")
+    network = serialization.load_network(goldens / "reduced_random.pth", preset="reduced")
     assert network.config == preset("reduced")
     assert network.notes == ()
     with pytest.raises(InputError, match="do not fit original"):
-        serialization.load(goldens / "reduced_random.pth", preset="original")
+        serialization.load_network(goldens / "reduced_random.pth", preset="original")
     with pytest.raises(UsageError, match="no preset 'tiny'"):
-        serialization.load(goldens / "reduced_random.pth", preset="tiny")
+        serialization.load_network(goldens / "reduced_random.pth", preset="tiny")
 
 
 def test_scale_can_be_set(goldens: Path) -> None:
-    network = serialization.load(goldens / "plusplus_random.pth", scale=12)
+    network = serialization.load_network(goldens / "plusplus_random.pth", scale=12)
     assert network.config == replace(preset("plusplus"), scale=12)
     with pytest.raises(UsageError, match="scale"):
-        serialization.load(goldens / "plusplus_random.pth", scale=0)
+        serialization.load_network(goldens / "plusplus_random.pth", scale=0)
 
 
 def test_number_of_parameters(goldens: Path) -> None:
-    assert serialization.load(goldens / "reduced_random.pth").parameters == 23_592
+    assert serialization.load_network(goldens / "reduced_random.pth").parameters == 23_592
 
 
 def misfit(tensors: dict[str, np.ndarray]) -> None:
@@ -305,12 +308,12 @@ def test_everything_that_does_not_fit_is_named_at_once(kind: str, tmp_path: Path
     if kind == "pth":
         torch_file(path, misfit)
     else:
-        tensors = serialization.to_torch(any_network(NetworkConfig.reduced()))
+        tensors = pytorch_layout.to_torch(any_network(NetworkConfig.reduced()))
         misfit(tensors)
         contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
         safetensors.numpy.save_file(contiguous, path)
     with pytest.raises(InputError) as caught:
-        serialization.load(path)
+        serialization.load_network(path)
     head, *lines = str(caught.value).splitlines()
     assert head.startswith(f"{path}: 6 tensors do not fit reduced")
     assert sorted(line.strip() for line in lines) == sorted(MISFITS)
@@ -324,7 +327,7 @@ def test_misfits_of_the_jax_layout_go_by_our_names(tmp_path: Path) -> None:
     del flat["conv7.bias"]
     safetensors.numpy.save_file(flat, path, {"config": json.dumps(config.to_dict())})
     with pytest.raises(InputError) as caught:
-        serialization.load(path)
+        serialization.load_network(path)
     lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
     assert lines == [
         "conv7.bias: missing, expected (24,)",
@@ -354,7 +357,7 @@ def test_misfits_of_the_jax_layout_go_by_our_names(tmp_path: Path) -> None:
 )
 def test_other_networks_are_refused(tensors: dict[str, np.ndarray]) -> None:
     with pytest.raises(InputError, match=r"other\.pth: not a DCE-Net"):
-        serialization.from_torch(tensors, source="other.pth")
+        pytorch_layout.from_torch(tensors, source="other.pth")
 
 
 @pytest.mark.parametrize(
@@ -372,7 +375,7 @@ def test_metadata_that_describe_no_network(metadata: str, tmp_path: Path) -> Non
     path = tmp_path / "bad.safetensors"
     safetensors.numpy.save_file({"x": np.zeros(1, np.float32)}, path, {"config": metadata})
     with pytest.raises(InputError, match=f"{path}: its metadata describe no network") as caught:
-        serialization.load(path)
+        serialization.load_network(path)
     assert not isinstance(caught.value, UsageError)
 
 
@@ -382,17 +385,17 @@ def test_metadata_of_another_architecture(tmp_path: Path) -> None:
     other = {"config": json.dumps(NetworkConfig(features=32).to_dict())}
     safetensors.numpy.save_file(flat, path, other)
     with pytest.raises(InputError, match="tensors do not fit its config"):
-        serialization.load(path)
+        serialization.load_network(path)
 
 
 def test_damaged_safetensors(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
-    serialization.save(any_network(NetworkConfig(features=2)), path)
+    serialization.save_network(any_network(NetworkConfig(features=2)), path)
     whole = path.read_bytes()
     for damaged in (b"", whole[:100], whole[:-1], whole + b"x", bytes(8) + whole, b"\xff" * 100):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=str(path)):
-            serialization.load(path)
+            serialization.load_network(path)
 
 
 def test_safetensors_of_types_that_numpy_has_not(tmp_path: Path) -> None:
@@ -400,24 +403,24 @@ def test_safetensors_of_types_that_numpy_has_not(tmp_path: Path) -> None:
     header = json.dumps({"x": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     with pytest.raises(InputError, match=str(path)):
-        serialization.load(path)
+        serialization.load_network(path)
 
 
 def test_steps_of_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "net"
     network = any_network(ODD)
-    serialization.save(network, folder)
-    assert_same(serialization.load(f"{folder}@0"), network)
-    assert_same(serialization.load(Path(f"{folder}@0")), network)
+    serialization.save_network(network, folder)
+    assert_same(serialization.load_network(f"{folder}@0"), network)
+    assert_same(serialization.load_network(Path(f"{folder}@0")), network)
     with pytest.raises(InputError, match=rf"{folder}: no checkpoint of step 7; there are 0"):
-        serialization.load(f"{folder}@7")
+        serialization.load_network(f"{folder}@7")
 
 
 def test_folders_of_another_kind(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for source in (tmp_path / "photos", f"{tmp_path}/photos@3", f"{tmp_path}/missing@3"):
         with pytest.raises(InputError, match="holds no checkpoint of this program"):
-            serialization.load(source)
+            serialization.load_network(source)
 
 
 @pytest.mark.parametrize(
@@ -437,7 +440,7 @@ def test_folders_with_a_damaged_config(config: str, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / checkpoint.CONFIG_FILE).write_text(config)
     with pytest.raises(InputError, match=str(folder)) as caught:
-        serialization.load(folder)
+        serialization.load_network(folder)
     # A damaged file is no wrong usage.
     assert not isinstance(caught.value, UsageError)
 
@@ -445,21 +448,21 @@ def test_folders_with_a_damaged_config(config: str, tmp_path: Path) -> None:
 def test_folder_without_a_finished_step(tmp_path: Path) -> None:
     checkpoint.write_config(tmp_path, {"network": ODD.to_dict()})
     with pytest.raises(InputError, match="no finished checkpoint"):
-        serialization.load(tmp_path)
+        serialization.load_network(tmp_path)
 
 
 def test_folder_whose_config_does_not_fit_its_parameters(tmp_path: Path) -> None:
     folder = tmp_path / "net"
-    serialization.save(any_network(ODD), folder)
+    serialization.save_network(any_network(ODD), folder)
     checkpoint.write_config(folder, {"network": replace(ODD, features=9).to_dict()})
     with pytest.raises(InputError, match=rf"{folder}: the parameters of step 0 do not fit"):
-        serialization.load(folder)
+        serialization.load_network(folder)
 
 
 def refusal_of(source: Path) -> str | None:
     """What is said where a network is refused, or None where it is not."""
     try:
-        serialization.load(source)
+        serialization.load_network(source)
     except InputError as error:
         return str(error)
     return None
@@ -470,7 +473,7 @@ def refusal_of(source: Path) -> str | None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_folder_with_damaged_files(tmp_path: Path) -> None:
     folder = tmp_path / "net"
-    serialization.save(any_network(ODD), folder)
+    serialization.save_network(any_network(ODD), folder)
     files = sorted(path for path in (folder / "0").rglob("*") if path.is_file())
     refused = 0
     for path in files:
@@ -487,14 +490,14 @@ def test_folder_with_damaged_files(tmp_path: Path) -> None:
                 assert len(message.splitlines()) == 1
                 refused += 1
     assert refused >= 3
-    serialization.load(folder)
+    serialization.load_network(folder)
     gc.collect()
 
 
 def test_unknown_names_list_the_shipped_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serialization, "shipped", lambda: ["one", "two"])
     with pytest.raises(InputError, match=r"^nonesuch: no such network file.*\(one, two\)"):
-        serialization.load("nonesuch")
+        serialization.load_network("nonesuch")
 
 
 def test_a_package_without_its_folder_of_weights(
@@ -502,14 +505,14 @@ def test_a_package_without_its_folder_of_weights(
 ) -> None:
     # As git leaves it while no network ships: it keeps no empty folders.
     monkeypatch.setattr(serialization.resources, "files", lambda _: tmp_path)
-    assert serialization.shipped() == []
+    assert serialization.shipped_networks() == []
     with pytest.raises(InputError, match=r"no such network file.*\(none yet\)"):
-        serialization.load("reduced")
+        serialization.load_network("reduced")
 
 
 def test_shipped_networks_load_by_their_names_with_settings_of_their_own() -> None:
-    for name in serialization.shipped():
-        network = serialization.load(name)
+    for name in serialization.shipped_networks():
+        network = serialization.load_network(name)
         assert network.parameters > 0
         assert (network.settings.exposure, network.settings.gamma) == ("auto", 1)
         assert network.settings.protect_highlights > 0
@@ -518,7 +521,7 @@ def test_shipped_networks_load_by_their_names_with_settings_of_their_own() -> No
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".npz", ".onnx"])
 def test_formats_that_are_not_written(suffix: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"written as \.safetensors or as a folder"):
-        serialization.save(any_network(ODD), tmp_path / f"net{suffix}")
+        serialization.save_network(any_network(ODD), tmp_path / f"net{suffix}")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -536,19 +539,19 @@ def test_failed_writes_leave_what_was_there(
             patched.setattr(safetensors.numpy, "save", fail)
             patched.setattr(checkpoint, "write_config", fail)
             with pytest.raises(OSError, match="disk full"):
-                serialization.save(any_network(ODD), path)
+                serialization.save_network(any_network(ODD), path)
 
     write()
     assert list(tmp_path.iterdir()) == []
-    serialization.save(any_network(ODD, seed=1), path)
+    serialization.save_network(any_network(ODD, seed=1), path)
     write()
     assert list(tmp_path.iterdir()) == [path]
-    assert_same(serialization.load(path), any_network(ODD, seed=1))
+    assert_same(serialization.load_network(path), any_network(ODD, seed=1))
 
 
 def test_others_may_read_what_is_written(tmp_path: Path) -> None:
     for path in (tmp_path / "net.safetensors", tmp_path / "net" / "config.json"):
-        serialization.save(any_network(ODD), tmp_path / path.relative_to(tmp_path).parts[0])
+        serialization.save_network(any_network(ODD), tmp_path / path.relative_to(tmp_path).parts[0])
         (tmp_path / "plain").touch()
         assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
@@ -556,15 +559,15 @@ def test_others_may_read_what_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["net.safetensors", "net"])
 def test_networks_are_replaced_whole(name: str, tmp_path: Path) -> None:
     path = tmp_path / "below" / name
-    serialization.save(any_network(ODD, seed=1), path)
-    serialization.save(any_network(ODD_SHARED, seed=2), path)
-    assert_same(serialization.load(path), any_network(ODD_SHARED, seed=2))
+    serialization.save_network(any_network(ODD, seed=1), path)
+    serialization.save_network(any_network(ODD_SHARED, seed=2), path)
+    assert_same(serialization.load_network(path), any_network(ODD_SHARED, seed=2))
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_round_trip_finds_no_difference() -> None:
     network = any_network(ODD)
-    rows = serialization.round_trip(network)
+    rows = serialization.round_trip_differences(network)
     assert [(name, shape) for name, shape, _ in rows] == list(ODD.param_shapes.items())
     assert all(difference == 0 for *_, difference in rows)
 
@@ -577,6 +580,7 @@ def test_round_trip_finds_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(safetensors.numpy, "save", coarse)
     differences = {
-        name: difference for name, _, difference in serialization.round_trip(any_network(ODD))
+        name: difference
+        for name, _, difference in serialization.round_trip_differences(any_network(ODD))
     }
     assert 0 < differences["conv1.kernel"] < 1e-2

@@ -7,7 +7,7 @@ from zerodce_jax.config.enhancement import (
     Exposure,
     SettingOverrides,
 )
-from zerodce_jax.config.network import PRESETS, Dtype, NetworkConfig, flatten, nest, preset
+from zerodce_jax.config.network import PRESETS, Dtype, NetworkConfig, preset
 from zerodce_jax.config.training import WELL_EXPOSED, LossConfig, TrainConfig
 
 __all__ = [
@@ -22,7 +22,5 @@ __all__ = [
     "NetworkConfig",
     "SettingOverrides",
     "TrainConfig",
-    "flatten",
-    "nest",
     "preset",
 ]

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto
 
 from zerodce_jax.engines.onnx_ops import NONE, Graph, Steps
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 
 
 def enhance(network: Network, dtype: str, steps: Steps = NONE) -> onnx.ModelProto:

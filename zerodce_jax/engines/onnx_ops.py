@@ -15,8 +15,8 @@ import onnx
 from jaxtyping import Float
 from onnx import TensorProto, helper, numpy_helper
 
-from zerodce_jax.config import NetworkConfig, flatten
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.config import NetworkConfig
+from zerodce_jax.models.network import Network, flatten
 from zerodce_jax.ops.denoise import APART, BACK, COLOR, NOISE
 from zerodce_jax.ops.grid import TOGETHER
 from zerodce_jax.ops.guided_filter import RADIUS

@@ -18,7 +18,7 @@ from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engines import onnx_graph
 from zerodce_jax.engines.onnx_ops import Steps
 from zerodce_jax.engines.tiling import PerTile, cores, tile_side
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops import grid
 from zerodce_jax.ops.guided_filter import REACH
 

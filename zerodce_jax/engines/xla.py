@@ -23,7 +23,7 @@ from zerodce_jax.config import Dtype, EnhanceSettings, NetworkConfig
 from zerodce_jax.engines.tiling import PerTile, cores, tile_side
 from zerodce_jax.errors import UsageError
 from zerodce_jax.models.dcenet import DCENet, graphdef, to_float
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops.curves import apply_curves, curve_gain
 from zerodce_jax.ops.denoise import denoise
 from zerodce_jax.ops.grid import slice_grid
