@@ -193,7 +193,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
             "--size HEIGHT WIDTH is required for .tflite, and only for it",
         ),
         ("net.tflite", ("--size", 0, 8), 2, "--size must be at least 1, not 0"),
-        ("net.onnx", ("-m", "nothing"), 1, "nothing: no such network file"),
+        ("net.onnx", ("-m", "nothing"), 1, "nothing: neither a network file nor a shipped network"),
         ("net.onnx", ("--denoise", 2), 2, "denoise must lie in [0, 1]"),
         ("none/net.onnx", (), 1, "none"),
     ],

@@ -54,7 +54,7 @@ def test_convert_writes_and_says_what(
     assert run("convert", goldens / "plusplus_random_legacy.pth", path, "--scale", 12) == 0
     printed = capsys.readouterr()
     assert printed.out == f"{path}: plusplus, 10,561 parameters\n"
-    assert "taken for the preset plusplus" in printed.err
+    assert "assuming the preset plusplus without a max-pool" in printed.err
     assert serialization.load_network(path).config.scale == 12
 
 
@@ -84,7 +84,7 @@ def test_convert_assumes_reduced_for_16_features_and_says_so(
     assert run("convert", goldens / "reduced_random.pth", tmp_path / "net") == 0
     (note,) = capsys.readouterr().err.splitlines()
     assert note.startswith("zerodce: note: ")
-    assert "16 features are taken for the preset reduced" in note
+    assert "assuming the preset reduced with a max-pool because of its 16 features" in note
     preset = ("--preset", "reduced")
     assert run("convert", goldens / "reduced_random.pth", tmp_path / "sure", *preset) == 0
     assert capsys.readouterr().err == ""

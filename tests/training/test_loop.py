@@ -265,5 +265,5 @@ def test_checkpoint_configs_that_are_damaged_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config\.json: damaged"):
         checkpoint.read_config(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="describes no network"):
+    with pytest.raises(InputError, match="does not describe a network"):
         checkpoint.read_config(tmp_path)
