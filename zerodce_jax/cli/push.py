@@ -28,15 +28,14 @@ def push(
             branch.
         message: Commit message.
     """
-    from zerodce_jax.models import publish
+    from zerodce_jax.models import hub, publish
     from zerodce_jax.models.serialization import load_network
 
     loaded = load_network(network)
     for note in loaded.notes:
         print(f"zerodce: note: {note}", file=sys.stderr)
-    address, kept = publish.push(
-        loaded, repo, license=license, private=private, revision=revision, message=message
-    )
+    files = publish.repository_files(loaded, repo, license)
+    address, kept = hub.upload(files, repo, private=private, revision=revision, message=message)
     for name in kept:
         print(f"zerodce: note: kept the existing {name}", file=sys.stderr)
     print(address)

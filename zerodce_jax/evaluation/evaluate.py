@@ -1,6 +1,6 @@
 """Evaluation of networks on photographs, with or without references, one photograph at a time."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,6 +39,7 @@ COLUMNS = {
 THUMBNAIL_SIZE = (240, 160)
 """Width and height of the thumbnails, in pixels."""
 _MAX_THUMBNAILS = 12  # photographs
+_WHITE = np.float32(255)
 
 
 @dataclass(frozen=True)
@@ -89,30 +90,27 @@ def evaluate(
             raise UsageError(f"{metric.name} is always computed; it is not a perceptual metric")
     if references is not None and find_spec("skimage") is None:
         raise UsageError("evaluate needs packages: pip install 'zerodce-jax[evaluate]'")
-    partners = [None] * len(photographs) if references is None else references
-    pairs = zip(photographs, partners, strict=True)
-    return _evaluations(networks, pairs, overrides or {}, perceptual)
 
+    def evaluations() -> Iterator[Evaluation]:
+        with_thumbnails = 0
+        partners = [None] * len(photographs) if references is None else references
+        for photograph, reference in zip(photographs, partners, strict=True):
+            try:
+                evaluation = _evaluate_one(
+                    networks, photograph, reference, overrides or {}, perceptual
+                )
+                if with_thumbnails == _MAX_THUMBNAILS:
+                    evaluation = replace(evaluation, thumbnails=())
+                else:
+                    with_thumbnails += 1
+            except UsageError:
+                raise
+            except (InputError, OSError) as error:
+                evaluation = Evaluation(photograph, reference, error=one_line(error))
+            yield evaluation
 
-def _evaluations(
-    networks: "Mapping[str, Enhancer]",
-    pairs: Iterable[tuple[Path, Path | None]],
-    overrides: SettingOverrides,
-    perceptual: Sequence[PerceptualMetric],
-) -> Iterator[Evaluation]:
-    with_thumbnails = 0
-    for photograph, reference in pairs:
-        try:
-            evaluation = _evaluate_one(networks, photograph, reference, overrides, perceptual)
-            if with_thumbnails == _MAX_THUMBNAILS:
-                evaluation = replace(evaluation, thumbnails=())
-            else:
-                with_thumbnails += 1
-        except UsageError:
-            raise
-        except (InputError, OSError) as error:
-            evaluation = Evaluation(photograph, reference, error=one_line(error))
-        yield evaluation
+    # The checks above run now; the iterator runs later.
+    return evaluations()
 
 
 def _evaluate_one(
@@ -127,21 +125,17 @@ def _evaluate_one(
     if bright is not None and bright.shape != dark.shape:
         sizes = [f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (dark, bright)]
         raise InputError(f"{photograph} has {sizes[0]} pixels, but {reference} has {sizes[1]}")
-    before = _floats(dark)
-    target = None if bright is None else _floats(bright)
+    before = dark / _WHITE
+    target = None if bright is None else bright / _WHITE
     scores = {INPUT: _scores(before, before, target, perceptual)}
     thumbnails = [pillow.thumbnail(dark, THUMBNAIL_SIZE)]
     for name, enhancer in networks.items():
         enhanced = enhancer(dark, **overrides)
-        scores[name] = _scores(before, _floats(enhanced), target, perceptual)
+        scores[name] = _scores(before, enhanced / _WHITE, target, perceptual)
         thumbnails.append(pillow.thumbnail(enhanced, THUMBNAIL_SIZE))
     if bright is not None:
         thumbnails.append(pillow.thumbnail(bright, THUMBNAIL_SIZE))
     return Evaluation(photograph, reference, scores, tuple(thumbnails))
-
-
-def _floats(pixels: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
-    return pixels / np.float32(255)
 
 
 def _scores(

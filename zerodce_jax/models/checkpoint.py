@@ -94,13 +94,9 @@ def read_checkpoint(directory: Path, step: int | None = None) -> Network:
 
 def best_step(checkpoints: Sequence[Any]) -> int:
     """Return the step with the lowest validation loss, or the newest if none was validated."""
-    losses = {
-        checkpoint.step: float(checkpoint.metrics["total"])
-        for checkpoint in checkpoints
-        if checkpoint.metrics
-    }
-    if losses:
-        return min(losses, key=losses.__getitem__)
+    validated = [checkpoint for checkpoint in checkpoints if checkpoint.metrics]
+    if validated:
+        return min(validated, key=lambda checkpoint: float(checkpoint.metrics["total"])).step
     return max(checkpoint.step for checkpoint in checkpoints)
 
 

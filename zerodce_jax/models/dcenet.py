@@ -142,22 +142,7 @@ class DCENet(nnx.Module):
         Returns:
             Curve maps at the size of the images, (batch, height, width, maps), in [-1, 1].
         """
-        return self.curve_maps(images)[0]
-
-    def curve_maps(
-        self, images: Float[Array, "b h w 3"]
-    ) -> tuple[Float[Array, "b h w maps"], Float[Array, "b y x outputs"]]:
-        """Predict the curve maps of whole images, at the size of the images and before upsampling.
-
-        Args:
-            images: Images, (batch, height, width, 3), in [0, 1].
-
-        Returns:
-            Curve maps at the size of the images, (batch, height, width, maps), and the result of
-            `estimate` that they come from; both in [-1, 1].
-        """
-        estimated = self.estimate(images)
-        return self.upsample(estimated, images), estimated
+        return self.upsample(self.estimate(images), images)
 
     def estimate(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b y x outputs"]:
         """Predict the curve maps of whole images at the scale of the config.
@@ -259,13 +244,7 @@ def to_float(pixels: Shaped[Array, "b h w c"]) -> Float[Array, "b h w c"]:
 def graphdef(
     config: NetworkConfig, *, dtype: DTypeLike = jnp.float32, inference: bool = False
 ) -> nnx.GraphDef[DCENet]:
-    """Return the structure of the network, to merge with parameters (`nnx.merge`) inside jit.
-
-    Args:
-        config: The architecture.
-        dtype: Data type of the convolutions; see `DCENet`.
-        inference: Whether to convolve in the form for inference; see `DCENet`.
-    """
+    """Return the structure of a `DCENet`, to merge with parameters (`nnx.merge`) inside jit."""
     return nnx.graphdef(
         nnx.eval_shape(lambda: DCENet(config, dtype=dtype, inference=inference, rngs=nnx.Rngs(0)))
     )

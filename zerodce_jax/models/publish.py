@@ -1,42 +1,20 @@
-"""Publish a network with a model card on the Hugging Face hub."""
+"""Contents of a repository on the Hugging Face hub: a network with a model card."""
 
 from zerodce_jax.models import hub
 from zerodce_jax.models.network import Network
 from zerodce_jax.models.serialization import to_safetensors
 
 
-def push(
-    network: Network,
-    repo: str,
-    *,
-    license: str | None = None,  # noqa: A002
-    private: bool = False,
-    revision: str | None = None,
-    message: str = "Upload a zerodce_jax network",
-) -> tuple[str, tuple[str, ...]]:
-    """Publish a network as ``model.safetensors`` with a ``README.md``.
+def repository_files(network: Network, repo: str, license: str | None) -> dict[str, bytes]:  # noqa: A002
+    """Return the files that publish a network, for `hub.upload`.
 
     Args:
         network: The network.
-        repo: ``OWNER/NAME`` of the repository, which is created if it does not exist.
-        license: Name of the license on the hub (``apache-2.0``, ``cc-by-nc-4.0``, ``other``), for a
-            new model card.
-        private: Whether to make a new repository private.
-        revision: Branch to commit to; None is the main branch.
-        message: Commit message.
-
-    Returns:
-        The address of the commit, and the names of existing files that were kept.
-
-    Raises:
-        InputError: The hub refuses, or cannot be reached.
-        UsageError: The name is malformed, or the client is not installed.
+        repo: ``OWNER/NAME`` of the repository.
+        license: Name of the license on the hub (``apache-2.0``, ``cc-by-nc-4.0``, ``other``).
     """
-    files = {
-        hub.NETWORK_FILE: to_safetensors(network),
-        "README.md": model_card(network, repo, license).encode(),
-    }
-    return hub.upload(files, repo, private=private, revision=revision, message=message)
+    card = model_card(network, repo, license).encode()
+    return {hub.NETWORK_FILE: to_safetensors(network), "README.md": card}
 
 
 def model_card(network: Network, repo: str, license: str | None) -> str:  # noqa: A002

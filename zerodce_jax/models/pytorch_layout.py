@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from zerodce_jax.config import EnhanceSettings, NetworkConfig
-from zerodce_jax.config import preset as preset_config
+from zerodce_jax.config import NetworkConfig
 from zerodce_jax.errors import InputError
 from zerodce_jax.models.network import Network, fit_params, flatten
 
@@ -32,9 +31,7 @@ def to_torch(network: Network) -> dict[str, np.ndarray]:
 def from_torch(
     tensors: Mapping[str, np.ndarray],
     *,
-    preset: str | None = None,
     config: NetworkConfig | None = None,
-    settings: EnhanceSettings | None = None,
     source: str = "state dict",
 ) -> Network:
     """Make a network of a PyTorch state dict.
@@ -42,20 +39,15 @@ def from_torch(
     Args:
         tensors: Arrays under the names of the originals, with or without the prefix ``module.``
             that DataParallel adds.
-        preset: Name of the architecture; None derives it from names and shapes.
-        config: The whole architecture, if the file stores it; it takes precedence over `preset`.
-        settings: Settings of the network; None takes the recipe of Zero-DCE-improved.
+        config: The architecture; None derives it from names and shapes.
         source: Name of the state dict in error messages.
 
     Raises:
         InputError: Tensors are missing, unexpected or of the wrong shape; the message names each.
-        UsageError: No preset has this name.
     """
     tensors = {name.removeprefix("module."): array for name, array in tensors.items()}
     notes: tuple[str, ...] = ()
-    if config is None and preset is not None:
-        config = preset_config(preset)
-    elif config is None:
+    if config is None:
         config, note = _recognise(tensors, source)
         notes = (note,)
     torch_names = {name: _torch_name(name) for name in config.param_shapes}
@@ -65,7 +57,7 @@ def from_torch(
         for name, array in tensors.items()
     }
     params = fit_params(arrays, config, source, file_names=torch_names)
-    return Network(config, params, settings or EnhanceSettings(), notes)
+    return Network(config, params, notes=notes)
 
 
 def _recognise(tensors: Mapping[str, np.ndarray], source: str) -> tuple[NetworkConfig, str]:

@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from zerodce_jax.atomic import replacing
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.config import preset as preset_config
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import hub
 from zerodce_jax.models.network import Network, fit_params, flatten
@@ -45,18 +46,18 @@ def load_network(
         UsageError: No preset has this name.
         OSError: The file cannot be read.
     """
-    network = _load(source, preset)
+    network = _load(source, None if preset is None else preset_config(preset))
     if scale is not None:
         network = replace(network, config=replace(network.config, scale=scale))
     return network
 
 
-def _load(source: str | Path, preset: str | None) -> Network:
+def _load(source: str | Path, config: NetworkConfig | None) -> Network:
     if isinstance(source, str) and source in shipped_networks():
         with resources.as_file(_weights() / f"{source}.safetensors") as file:
-            return _load_safetensors(file, preset)
+            return _load_safetensors(file, config)
     if isinstance(source, str) and source.startswith(hub.SCHEME):
-        return _load_safetensors(hub.download(source), preset)
+        return _load_safetensors(hub.download(source), config)
     path = Path(source)
     step = _step_of(path)
     if path.is_dir() or step is not None:
@@ -71,8 +72,8 @@ def _load(source: str | Path, preset: str | None) -> Network:
         names = ", ".join(shipped_networks()) or "none"
         raise InputError(f"{source}: neither a network file nor a shipped network ({names})")
     if path.suffix == ".safetensors":
-        return _load_safetensors(path, preset)
-    return from_torch(read_state_dict(path), preset=preset, source=str(path))
+        return _load_safetensors(path, config)
+    return from_torch(read_state_dict(path), config=config, source=str(path))
 
 
 def save_network(network: Network, path: Path, *, layout: Layout = "jax") -> None:
@@ -155,26 +156,26 @@ def shipped_networks() -> list[str]:
     return sorted(n.removesuffix(".safetensors") for n in names if n.endswith(".safetensors"))
 
 
-def _load_safetensors(path: Path, preset: str | None) -> Network:
+def _load_safetensors(path: Path, config: NetworkConfig | None) -> Network:
+    """Read a file; `config` is the architecture if the file does not store one."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise InputError(f"{path}: not a safetensors file, or damaged ({error})") from error
-    config, settings = None, EnhanceSettings()
+    stored, settings = None, EnhanceSettings()
     try:
         if "config" in metadata:
-            config = NetworkConfig.from_dict(json.loads(metadata["config"]))
+            stored = NetworkConfig.from_dict(json.loads(metadata["config"]))
         if "settings" in metadata:
             settings = EnhanceSettings.from_dict(json.loads(metadata["settings"]))
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: its metadata do not describe a network ({error})") from error
-    if config is None or metadata.get("format") == "pt":
-        return from_torch(
-            tensors, preset=preset, config=config, settings=settings, source=str(path)
-        )
-    return Network(config, fit_params(tensors, config, str(path)), settings)
+    if stored is None or metadata.get("format") == "pt":
+        network = from_torch(tensors, config=stored or config, source=str(path))
+        return replace(network, settings=settings)
+    return Network(stored, fit_params(tensors, stored, str(path)), settings)
 
 
 def _step_of(path: Path) -> int | None:
