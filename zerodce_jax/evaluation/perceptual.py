@@ -9,7 +9,7 @@ import contextlib
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,7 @@ def load_metrics(names: Iterable[str], *, references: bool) -> list[PerceptualMe
         return []
     try:
         import pyiqa  # pyright: ignore[reportMissingImports] (gigabytes: not installed for tests)
+        from torch.hub import get_dir  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
         command = "pip install 'zerodce-jax[perceptual]'"
         raise UsageError(f"{', '.join(names)}: needs packages: {command}") from error
@@ -92,20 +93,18 @@ def load_metrics(names: Iterable[str], *, references: bool) -> list[PerceptualMe
             raise UsageError(f"{name}: not a metric of images in pyiqa")
         if name in full_reference and not references:
             raise UsageError(f"{name} needs references: use --pairs LOW HIGH")
-    return [_load_metric(name, pyiqa.create_metric) for name in names]
-
-
-def _load_metric(name: str, create: Callable[[str], Any]) -> PerceptualMetric:
-    from torch.hub import get_dir  # pyright: ignore[reportMissingImports]
-
-    try:
-        # pyiqa prints what it loads, but standard output is for the table.
-        with contextlib.redirect_stdout(sys.stderr):
-            model = create(name)
-    # Weights have many file formats, and their readers raise many types of errors.
-    except Exception as error:
-        raise UsageError(
-            f"{name}: its weights are missing or damaged in {get_dir()}, "
-            f"and could not be downloaded: {one_line(error)}"
-        ) from error
-    return PerceptualMetric(name, model.lower_better, model.metric_mode == "FR", model)
+    metrics = []
+    for name in names:
+        try:
+            # pyiqa prints what it loads, but standard output is for the table.
+            with contextlib.redirect_stdout(sys.stderr):
+                model = pyiqa.create_metric(name)
+        # Weights have many file formats, and their readers raise many types of errors.
+        except Exception as error:
+            raise UsageError(
+                f"{name}: its weights are missing or damaged in {get_dir()},"
+                f" and could not be downloaded: {one_line(error)}"
+            ) from error
+        needs_reference = model.metric_mode == "FR"
+        metrics.append(PerceptualMetric(name, model.lower_better, needs_reference, model))
+    return metrics

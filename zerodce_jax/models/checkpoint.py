@@ -25,12 +25,7 @@ def is_checkpoint(directory: Path) -> bool:
 
 
 def write_checkpoint(directory: Path, network: Network) -> None:
-    """Write a network as step 0 of a new checkpoint folder.
-
-    Args:
-        directory: The folder, which this function creates.
-        network: The network.
-    """
+    """Create a checkpoint folder with a network as its step 0."""
     directory.mkdir(parents=True)
     config = {"network": network.config.to_dict(), "settings": network.settings.to_dict()}
     write_config(directory, config)

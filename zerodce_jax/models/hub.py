@@ -97,6 +97,14 @@ def _one_line_errors(address: str, file: str) -> Iterator[None]:
     """Turn the client's errors into errors with a message of one line."""
     from huggingface_hub import errors
 
+    # The first matching class counts, because some are subclasses of later ones.
+    causes = {
+        errors.LocalEntryNotFoundError: f"cannot reach the hub, and {file} is not in the cache",
+        errors.GatedRepoError: "gated; request access on its page, then run hf auth login",
+        errors.RepositoryNotFoundError: "does not exist, or is private (run hf auth login)",
+        errors.RevisionNotFoundError: "this revision does not exist",
+        errors.EntryNotFoundError: f"does not contain {file}",
+    }
     # The client warns of each failed attempt, although it raises the last failure as an error.
     logger = logging.getLogger("huggingface_hub")
     silenced = logger.getEffectiveLevel() == logging.WARNING
@@ -106,31 +114,14 @@ def _one_line_errors(address: str, file: str) -> Iterator[None]:
         yield
     except errors.HFValidationError as error:
         raise UsageError(f"{address}: {one_line(error)}") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise InputError(
-            f"{address}: the hub cannot be reached, and {file} is not in the cache"
-        ) from error
-    except errors.GatedRepoError as error:
-        raise InputError(
-            f"{address}: gated; request access on its page, then run hf auth login"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise InputError(f"{address}: does not exist, or is private (run hf auth login)") from error
-    except errors.RevisionNotFoundError as error:
-        raise InputError(f"{address}: this revision does not exist") from error
-    except errors.EntryNotFoundError as error:
-        raise InputError(f"{address}: does not contain {file}") from error
-    except errors.HfHubHTTPError as error:
-        if error.response.status_code in (401, 403):
-            raise InputError(f"{address}: access denied; run hf auth login") from error
-        raise InputError(f"{address}: {one_line(error)}") from error
-    # Errors of the connection come from the client's HTTP library and are not OSErrors.
-    except (
-        errors.HTTPError,  # pyright: ignore[reportPrivateImportUsage]
-        OSError,
-        ValueError,
-    ) as error:
-        raise InputError(f"{address}: {one_line(error)}") from error
+    except tuple(causes) as error:
+        cause = next(cause for kind, cause in causes.items() if isinstance(error, kind))
+        raise InputError(f"{address}: {cause}") from error
+    # HTTPError, of the client's HTTP library, is not an OSError.
+    except (errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
+        status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+        cause = "access denied; run hf auth login" if status in (401, 403) else one_line(error)
+        raise InputError(f"{address}: {cause}") from error
     finally:
         if silenced:
             logger.setLevel(logging.WARNING)

@@ -35,12 +35,7 @@ class Network:
 
 
 def flatten(params: dict, prefix: str = "") -> dict[str, Any]:
-    """Turn nested parameters into one dict with dotted names, such as ``conv1.kernel``.
-
-    Args:
-        params: Nested dict whose leaves can be of any type.
-        prefix: Text to put in front of every name.
-    """
+    """Turn nested parameters into one dict with dotted names, such as ``conv1.kernel``."""
     flat: dict[str, Any] = {}
     for name, value in params.items():
         if isinstance(value, dict):

@@ -133,18 +133,13 @@ def round_trip_differences(network: Network) -> list[tuple[str, tuple[int, ...],
     """
     before = flatten(network.params)
     largest = dict.fromkeys(before, 0.0)
-    formats: list[tuple[str, Layout]] = [
-        ("orbax", "jax"),
-        ("jax.safetensors", "jax"),
-        ("torch.safetensors", "torch"),
-    ]
+    formats: dict[str, Layout] = {"orbax": "jax", "1.safetensors": "jax", "2.safetensors": "torch"}
     with tempfile.TemporaryDirectory() as folder:
-        for file_name, layout in formats:
+        for file_name, layout in formats.items():
             path = Path(folder) / file_name
             save_network(network, path, layout=layout)
             for name, array in flatten(load_network(path).params).items():
-                difference = float(np.max(np.abs(array - before[name])))
-                largest[name] = max(largest[name], difference)
+                largest[name] = max(largest[name], float(np.max(np.abs(array - before[name]))))
     return [(name, array.shape, largest[name]) for name, array in before.items()]
 
 
