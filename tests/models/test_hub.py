@@ -1,6 +1,5 @@
 """Tests of hub.py and publish.py: the real client, in processes, with a local hub."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,14 +25,14 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def zerodce(hub: Hub, tmp_path: Path) -> Zerodce:
+def zerodce(hub: Hub, tmp_path: Path, environment: dict[str, str]) -> Zerodce:
     """Return a function that runs the command line in a process, with the local hub."""
 
     def run_process(
         *arguments: object, token: bool = True, **variables: str
     ) -> subprocess.CompletedProcess:
-        environment = {
-            **os.environ,
+        hub_environment = {
+            **environment,
             "HF_ENDPOINT": hub.address,
             "HF_HOME": str(tmp_path / "hf"),
             "HF_HUB_DISABLE_XET": "1",
@@ -43,7 +42,7 @@ def zerodce(hub: Hub, tmp_path: Path) -> Zerodce:
         }
         command = [sys.executable, "-m", "zerodce_jax", *map(str, arguments)]
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, cwd=tmp_path
+            command, env=hub_environment, capture_output=True, text=True, cwd=tmp_path
         )
 
     return run_process
