@@ -117,9 +117,9 @@ def test_pairs_are_reported_as_table_json_csv_and_sheet(
     assert cells[:5] == ["network", "PSNR, dB ↑", "SSIM ↑", "MAE ↓", "PSNR matched, dB ↑"]
     assert line == "| --- " * 12 + "|"
     assert [re.split(r" *\| *", row)[1] for row in rows] == ["input", "reduced", "fast"]
-    figures = re.split(r" *\| *", rows[1])[2:-1]
-    assert figures[0] == f"{np.mean(psnrs):.2f}"
-    assert figures[5] == "–"
+    numbers = re.split(r" *\| *", rows[1])[2:-1]
+    assert numbers[0] == f"{np.mean(psnrs):.2f}"
+    assert numbers[5] == "–"
     assert (empty, last) == ("", "means over 3 photographs")
 
     with files[1].open(newline="") as file:
