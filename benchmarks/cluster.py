@@ -19,6 +19,7 @@ from zerodce_jax.jobs import ray_cluster
 from zerodce_jax.jobs.storage import Local
 from zerodce_jax.jobs.worklist import Work, plan_work
 from zerodce_jax.models import serialization
+from zerodce_jax.models.network import Network
 
 
 @dataclass
@@ -54,7 +55,7 @@ def main(
         turns: How often each contender enhances the whole folder.
         batch: Photographs per batch of an actor.
     """
-    network = serialization.load(model)
+    network = serialization.load_network(model)
     runs: dict[str, list[Run]] = {"enhance --jobs 2": [], "1 actor": [], "2 actors": []}
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder)
@@ -99,7 +100,7 @@ def run_enhance(source: Path, target: Path, model: str) -> Run:
     return run
 
 
-def run_cluster(work: Work, network: serialization.Network, actors: int, batch: int) -> Run:
+def run_cluster(work: Work, network: Network, actors: int, batch: int) -> Run:
     """Start Ray, run the whole work on it, stop it, and measure the run."""
     options = ray_cluster.Options(network.settings, actors=actors, batch=batch)
     start, run, times = time.perf_counter(), Run(), []

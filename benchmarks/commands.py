@@ -29,10 +29,10 @@ import sys
 import numpy as np
 import pytorch
 from PIL import Image
-from zerodce_jax.models import serialization
+from zerodce_jax.models import pytorch_layout, serialization
 network, source, target = sys.argv[1:]
 if network == "reduced":
-    module = pytorch.load(serialization.to_torch(serialization.load("reduced")))
+    module = pytorch.load(pytorch_layout.to_torch(serialization.load_network("reduced")))
 else:
     module = pytorch.PlusPlusDCENet()
 image = np.array(Image.open(source))

@@ -42,7 +42,7 @@ def main(parts: Path, networks: Positional[tuple[str, ...]], /) -> None:
     print("|---" * (len(COLUMNS) + 3) + "|")
     print(f"| input |{' |' * len(COLUMNS)} | {similarity(pixels)} |")
     for name in networks:
-        network = serialization.load(name)
+        network = serialization.load_network(name)
         losses = jax.jit(make_losses(network.config, config))
         terms = validation_losses(losses, network.params, files, config)
         enhancer = Enhancer(network)

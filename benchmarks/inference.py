@@ -43,11 +43,11 @@ def eager(network: str, layout: str) -> Run:
     import pytorch
     import torch
 
-    from zerodce_jax.models import serialization
+    from zerodce_jax.models import pytorch_layout, serialization
 
     torch.set_num_threads(cores())
     if network == "reduced":
-        module = pytorch.load(serialization.to_torch(serialization.load("reduced")))
+        module = pytorch.load(pytorch_layout.to_torch(serialization.load_network("reduced")))
     else:
         module = pytorch.PlusPlusDCENet()
     if layout == "last":
@@ -60,7 +60,7 @@ def whole_image_model() -> bytes:
     from zerodce_jax.engines import onnx_graph
     from zerodce_jax.models import serialization
 
-    return onnx_graph.enhance(serialization.load("reduced"), "uint8").SerializeToString()
+    return onnx_graph.enhance(serialization.load_network("reduced"), "uint8").SerializeToString()
 
 
 def inputs(image: np.ndarray) -> dict[str, np.ndarray]:

@@ -17,7 +17,8 @@ import tyro
 from tqdm import tqdm
 
 from zerodce_jax import Enhancer
-from zerodce_jax.evaluation import evaluate, metrics
+from zerodce_jax.evaluation import metrics
+from zerodce_jax.evaluation.pairs import find_photographs
 from zerodce_jax.media import photo
 from zerodce_jax.training.darkening import retake
 
@@ -40,7 +41,7 @@ def main(photographs: Path, /, *, model: str = "reduced") -> None:
         photographs: Folder of well-exposed photographs.
         model: Network to run.
     """
-    bright = [photo.read_rgb(path) / np.float32(255) for path in evaluate.pictures_in(photographs)]
+    bright = [photo.read_rgb(path) / np.float32(255) for path in find_photographs(photographs)]
     enhancer = Enhancer.load(model)
     print(
         "| exposure factor | read noise | shot noise |",

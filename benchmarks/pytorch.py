@@ -83,7 +83,7 @@ def enhance(network: nn.Module, image: np.ndarray, *, gamma: float, layout: str)
 
 
 def load(tensors: Mapping[str, np.ndarray]) -> ReducedDCENet:
-    """Load the weights that `zerodce_jax.models.serialization.to_torch` returns."""
+    """Load the weights that `zerodce_jax.models.pytorch_layout.to_torch` returns."""
     network = ReducedDCENet()
     network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in tensors.items()})
     return network

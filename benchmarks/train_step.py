@@ -18,8 +18,9 @@ import torch
 import tyro
 
 from zerodce_jax.config import TrainConfig
-from zerodce_jax.models import serialization
 from zerodce_jax.models.dcenet import init_params
+from zerodce_jax.models.network import Network
+from zerodce_jax.models.pytorch_layout import to_torch
 from zerodce_jax.training.hosts import shared
 from zerodce_jax.training.step import init_state, make_step
 
@@ -42,9 +43,7 @@ def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -
     jax_step = make_step(config.network, config, steps=1000)
     state = init_state(params, config, steps=1000)
     on_device = shared(pixels)
-    torch_step = pytorch.TrainStep(
-        pytorch.load(serialization.to_torch(serialization.Network(config.network, params))), config
-    )
+    torch_step = pytorch.TrainStep(pytorch.load(to_torch(Network(config.network, params))), config)
     images = torch.from_numpy(pixels.astype(np.float32) / 255).permute(0, 3, 1, 2).contiguous()
 
     seconds: dict[str, list[float]] = {"zerodce_jax": [], "PyTorch": []}

@@ -73,11 +73,11 @@ def flaws(seed: str, /) -> None:
 def branches() -> None:
     """Write branches.png: input, upsampled curve maps, and curve maps of a bilateral grid."""
     image = _tree()
-    reduced = serialization.load("reduced")
+    reduced = serialization.load_network("reduced")
     at_fast_scale = replace(reduced, config=replace(reduced.config, scale=16))
     # The default settings apply only curves and gamma.
     settings = EnhanceSettings().to_dict()
-    networks = (at_fast_scale, serialization.load("fast"))
+    networks = (at_fast_scale, serialization.load_network("fast"))
     results = [Enhancer(network)(image, **settings) for network in networks]
     Image.fromarray(np.concatenate([image, *results], axis=1)).save(DOCS / "branches.png")
 

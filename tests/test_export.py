@@ -24,7 +24,7 @@ from zerodce_jax import Enhancer, EnhanceSettings, export
 from zerodce_jax.config import preset
 from zerodce_jax.engines.onnx_array import OPSET
 from zerodce_jax.models import serialization
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH
 
 SUFFIXES = (".onnx", ".stablehlo")
@@ -185,10 +185,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     [
         ("net.pb", (), 2, "exported as .onnx, .stablehlo or .tflite"),
         ("net", (), 2, "exported as .onnx, .stablehlo or .tflite"),
-        ("net.tflite", (), 2, "--size HEIGHT WIDTH is for .tflite, and needed there"),
-        ("net.onnx", ("--size", 8, 8), 2, "--size HEIGHT WIDTH is for .tflite, and needed there"),
+        ("net.tflite", (), 2, "--size HEIGHT WIDTH is required for .tflite, and only for it"),
+        (
+            "net.onnx",
+            ("--size", 8, 8),
+            2,
+            "--size HEIGHT WIDTH is required for .tflite, and only for it",
+        ),
         ("net.tflite", ("--size", 0, 8), 2, "--size must be at least 1, not 0"),
-        ("net.onnx", ("-m", "nothing"), 1, "nothing: no such network file"),
+        ("net.onnx", ("-m", "nothing"), 1, "nothing: neither a network file nor a shipped network"),
         ("net.onnx", ("--denoise", 2), 2, "denoise must lie in [0, 1]"),
         ("none/net.onnx", (), 1, "none"),
     ],
@@ -212,7 +217,7 @@ def test_networks_that_stablehlo_cannot_express_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "plusplus.safetensors"
-    serialization.save(network_of("plusplus", 12), file)
+    serialization.save_network(network_of("plusplus", 12), file)
     assert run("export", tmp_path / "net.stablehlo", "-m", file) == 2
     assert ".onnx can" in capsys.readouterr().err
 

@@ -17,7 +17,7 @@ from zerodce_jax.engines.base import Engine
 from zerodce_jax.engines.batches import Batches, Job
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import serialization
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops.temporal import DEFAULT_SECONDS, Smoothing, check_smoothing
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Enhancer:
             batch: As for the class.
             dtype: As for the class.
         """
-        network = serialization.load(source, preset=preset)
+        network = serialization.load_network(source, preset=preset)
         return cls(network, engine=engine, tile=tile, batch=batch, dtype=dtype)
 
     def __call__(

@@ -37,7 +37,7 @@ def numbers(gamma: float = 1.0, strength: float = 1.0) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("shape", ["odd", "even"])
 def test_models_give_what_the_originals_gave(name: str, shape: str) -> None:
     golden = np.load(GOLDENS / f"{name}_forward.npz")
-    network = serialization.load(GOLDENS / f"{name}_random.pth")
+    network = serialization.load_network(GOLDENS / f"{name}_random.pth")
     for image, enhanced, curves in zip(
         *(golden[f"{shape}_{part}"] for part in ("input", "enhanced", "curves")), strict=True
     ):
@@ -49,7 +49,7 @@ def test_models_give_what_the_originals_gave(name: str, shape: str) -> None:
 
 
 def test_a_crop_is_cut_out_of_the_whole() -> None:
-    network = serialization.load(GOLDENS / "reduced_random.pth")
+    network = serialization.load_network(GOLDENS / "reduced_random.pth")
     image = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
     model = onnx_graph.enhance(network, "uint8")
     whole = run(model, pixels=image, crop=np.array([0, 0, 30, 41]), **numbers(1.15))
@@ -71,7 +71,7 @@ def test_models_state_their_opset_and_pass_the_checker() -> None:
 
 @pytest.mark.parametrize("steps", EVERY_STEP, ids=str)
 def test_models_take_what_their_steps_need(steps: Steps) -> None:
-    network = serialization.load(GOLDENS / "reduced_random.pth")
+    network = serialization.load_network(GOLDENS / "reduced_random.pth")
     names = {entry.name for entry in onnx_graph.enhance(network, "uint8", steps).graph.input}
     further = {"protection"} if steps.protect_highlights else set()
     further |= {"denoise"} if steps.denoise else set()
@@ -80,7 +80,7 @@ def test_models_take_what_their_steps_need(steps: Steps) -> None:
 
 
 def test_steps_give_what_the_whole_image_gives() -> None:
-    network = serialization.load(GOLDENS / "reduced_random.pth")
+    network = serialization.load_network(GOLDENS / "reduced_random.pth")
     image = np.random.default_rng(0).random((30, 41, 3), dtype=np.float32)
     whole = {"crop": np.array([0, 0, 30, 41]), **numbers(1.15, 1.5)}
     given = {
@@ -111,11 +111,13 @@ def test_steps_give_what_the_whole_image_gives() -> None:
 
 def test_tiles_are_whole_blocks() -> None:
     assert OnnxEngine(whole_image.random_network(NetworkConfig.fast()), tile=20).tile == 32
-    assert OnnxEngine(serialization.load(GOLDENS / "reduced_random.pth"), tile=20).tile == 20
+    assert (
+        OnnxEngine(serialization.load_network(GOLDENS / "reduced_random.pth"), tile=20).tile == 20
+    )
 
 
 def test_what_lies_beyond_the_image_is_left_empty() -> None:
-    engine = OnnxEngine(serialization.load(GOLDENS / "reduced_random.pth"), tile=16)
+    engine = OnnxEngine(serialization.load_network(GOLDENS / "reduced_random.pth"), tile=16)
     window = np.full((1, 32, 32, 3), 40, np.uint8)
     valid = np.array([[8, 20, 8, 32]], np.int32)
     full = np.ones(1, np.float32)

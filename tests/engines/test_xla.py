@@ -15,7 +15,7 @@ from zerodce_jax import Enhancer
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engines.xla import Dtype, XlaEngine
 from zerodce_jax.models import serialization
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops.enhancement import Adjustments
 
 PLAIN = EnhanceSettings(gamma=1.0)
@@ -23,7 +23,7 @@ PLAIN = EnhanceSettings(gamma=1.0)
 
 @cache
 def network_of(name: str, scale: int = 1) -> Network:
-    network = serialization.load(GOLDENS / f"{name}_random.pth")
+    network = serialization.load_network(GOLDENS / f"{name}_random.pth")
     return replace(network, config=replace(network.config, scale=scale))
 
 
@@ -158,7 +158,7 @@ print(len(jax.devices()), enhancer._engine.batch)
 def test_four_devices_give_what_one_gives(name: str, tmp_path: Path, python: Callable) -> None:
     scale = 1 if name == "reduced" else 12
     network = tmp_path / "net.safetensors"
-    serialization.save(network_of(name, scale), network)
+    serialization.save_network(network_of(name, scale), network)
     rng = np.random.default_rng(2)
     sizes = [(1, 1), (50, 70), (24, 24), (7, 90)]
     images = {

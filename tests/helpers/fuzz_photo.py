@@ -82,7 +82,9 @@ class Fuzzer:
         self.folder, self.seed, self.max_pixels = folder, seed, max_pixels
         self.environment = dict(environment)
         self.network = folder / "network.safetensors"
-        serialization.save(random_network(NetworkConfig(features=2, iterations=2)), self.network)
+        serialization.save_network(
+            random_network(NetworkConfig(features=2, iterations=2)), self.network
+        )
         self.intact = {
             f"intact-{i}.{suffix}": data for i, (suffix, data) in enumerate(intact_files(seed))
         }

@@ -84,7 +84,7 @@ def test_an_actor_leaves_alone_what_a_lost_attempt_has_made(
     photo.write(tmp_path / "out/a.png", Photo(PIXELS[:1]))
     before = (tmp_path / "out/a.png").stat().st_mtime_ns
     actor = ray_cluster._Actor(
-        work, serialization.load(network), Options(EnhanceSettings(), engine="xla")
+        work, serialization.load_network(network), Options(EnhanceSettings(), engine="xla")
     )
     told = sorted(actor(rows(work)).to_pylist(), key=lambda row: row["row"])
     assert [row["status"] for row in told] == ["done"] * 3

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from helpers.command import run
-from zerodce_jax.config import flatten
 from zerodce_jax.errors import UsageError
 from zerodce_jax.models import serialization
+from zerodce_jax.models.network import flatten
 from zerodce_jax.training import hosts
 
 # Six rows are shared out evenly to one, two and three processes.
@@ -110,7 +110,8 @@ def make(
 def assert_alike(one: Run, other: Run, *, step: int) -> None:
     """The same parameters after a step, and the same losses on the way: so the same photographs."""
     first, second = (
-        flatten(serialization.load(f"{each.workdir}@{step}").params) for each in (one, other)
+        flatten(serialization.load_network(f"{each.workdir}@{step}").params)
+        for each in (one, other)
     )
     for name, array in first.items():
         np.testing.assert_allclose(second[name], array, rtol=0, atol=1e-6, err_msg=name)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zerodce_jax.config import EnhanceSettings, TrainConfig, flatten
+from zerodce_jax.config import EnhanceSettings, TrainConfig
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import checkpoint, serialization
+from zerodce_jax.models.network import flatten
 from zerodce_jax.training import loop
 
 TINY = TrainConfig(
@@ -70,7 +71,7 @@ def test_a_run_leaves_checkpoints_log_samples_and_what_tensorboard_reads(
     assert list((tmp_path / "tensorboard").glob("events.out.tfevents*"))
     settings = json.loads((tmp_path / "config.json").read_text())
     assert settings["train"]["ema"] == 0.5
-    assert serialization.load(tmp_path).settings == EnhanceSettings.adaptive()
+    assert serialization.load_network(tmp_path).settings == EnhanceSettings.adaptive()
 
 
 @pytest.mark.slow
@@ -84,16 +85,20 @@ def test_the_best_by_validation_is_loaded_or_the_newest_or_the_one_asked_for(
     judged = tmp_path / "judged"
     losses = {entry["step"]: entry["val_total"] for entry in log_of(judged) if "val_total" in entry}
     best = min(losses, key=losses.__getitem__)
-    assert equal(serialization.load(judged).params, serialization.load(f"{judged}@{best}").params)
+    assert equal(
+        serialization.load_network(judged).params,
+        serialization.load_network(f"{judged}@{best}").params,
+    )
     others = [step for step in losses if step != best]
     assert not equal(
-        serialization.load(judged).params, serialization.load(f"{judged}@{others[0]}").params
+        serialization.load_network(judged).params,
+        serialization.load_network(f"{judged}@{others[0]}").params,
     )
     loop.fit(replace(), data=photographs, workdir=tmp_path / "blind")
-    newest = serialization.load(f"{tmp_path / 'blind'}@6").params
-    assert equal(serialization.load(tmp_path / "blind").params, newest)
+    newest = serialization.load_network(f"{tmp_path / 'blind'}@6").params
+    assert equal(serialization.load_network(tmp_path / "blind").params, newest)
     with pytest.raises(InputError, match="no checkpoint of step 5; there are 2, 4, 6"):
-        serialization.load(f"{tmp_path / 'blind'}@5")
+        serialization.load_network(f"{tmp_path / 'blind'}@5")
 
 
 @pytest.mark.slow
@@ -103,7 +108,8 @@ def test_the_moving_average_is_what_a_run_is_loaded_as(photographs: Path, tmp_pa
     # The same seed takes the same steps: only the average makes a difference.
     assert log_of(tmp_path / "ema") == log_of(tmp_path / "plain")
     assert not equal(
-        serialization.load(tmp_path / "ema").params, serialization.load(tmp_path / "plain").params
+        serialization.load_network(tmp_path / "ema").params,
+        serialization.load_network(tmp_path / "plain").params,
     )
 
 
@@ -115,7 +121,10 @@ def test_a_run_in_parts_ends_like_one_in_one_piece(photographs: Path, tmp_path: 
     for steps in (2, 5, 6):
         config = replace(**{**vars(config), "steps": steps})
         loop.fit(config, data=photographs, workdir=parts)
-    assert equal(serialization.load(f"{whole}@6").params, serialization.load(f"{parts}@6").params)
+    assert equal(
+        serialization.load_network(f"{whole}@6").params,
+        serialization.load_network(f"{parts}@6").params,
+    )
     trained = [[x for x in log_of(run) if "total" in x] for run in (whole, parts)]
     assert trained[0] == trained[1]
 
@@ -145,10 +154,10 @@ def test_another_recipe_or_folder_does_not_go_on_with_a_run(
 def test_starting_from_a_network_takes_its_weights_and_architecture(
     photographs: Path, tmp_path: Path, goldens: Path
 ) -> None:
-    network = serialization.load(goldens / "original_random.pth")
+    network = serialization.load_network(goldens / "original_random.pth")
     config = replace(lr=1e-12, weight_decay=0.0, steps=1)
     loop.fit(config, data=photographs, workdir=tmp_path, init=network)
-    trained = serialization.load(tmp_path)
+    trained = serialization.load_network(tmp_path)
     assert trained.config == network.config
     for name, array in flatten(trained.params).items():
         np.testing.assert_allclose(array, flatten(network.params)[name], atol=1e-10)
@@ -166,7 +175,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_anything_bad_is_saved(
     assert "total nan" in message or "total inf" in message or "grad_norm" in message
     assert message.count(".png") == config.batch_size
     for step in checkpoint_steps(tmp_path):
-        params = serialization.load(f"{tmp_path}@{step}").params
+        params = serialization.load_network(f"{tmp_path}@{step}").params
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
 
 
@@ -198,7 +207,7 @@ def test_a_half_written_checkpoint_is_never_picked_up(photographs: Path, tmp_pat
     # What a kill in the middle of writing leaves behind.
     (tmp_path / "2").rename(tmp_path / "4.orbax-checkpoint-tmp")
     with pytest.raises(InputError, match="no finished checkpoint"):
-        serialization.load(tmp_path)
+        serialization.load_network(tmp_path)
     assert loop.fit(replace(), data=photographs, workdir=tmp_path).step == 6
     assert checkpoint_steps(tmp_path) == [2, 4, 6]
     assert not list(tmp_path.glob("*tmp*"))
@@ -256,5 +265,5 @@ def test_checkpoint_configs_that_are_damaged_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config\.json: damaged"):
         checkpoint.read_config(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="describes no network"):
+    with pytest.raises(InputError, match="does not describe a network"):
         checkpoint.read_config(tmp_path)

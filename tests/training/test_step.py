@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zerodce_jax.config import NetworkConfig, TrainConfig, flatten
+from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.models import serialization
 from zerodce_jax.models.dcenet import init_params
+from zerodce_jax.models.network import flatten
 from zerodce_jax.training.hosts import shared
 from zerodce_jax.training.step import (
     init_state,
@@ -22,7 +23,7 @@ from zerodce_jax.training.step import (
 
 
 def golden_steps(goldens: Path) -> tuple[list[dict[str, float]], dict]:
-    network = serialization.load(goldens / "train_start.pth")
+    network = serialization.load_network(goldens / "train_start.pth")
     config = TrainConfig()
     state = init_state(network.params, config, 5)
     train_step = make_step(network.config, config, 5)
@@ -40,7 +41,7 @@ def test_five_steps_are_those_of_the_original(goldens: Path) -> None:
     found = np.array([[terms[name] for name in names] for terms in log])
     table = expected["loss_total_spatial_color5_exposure10_smoothness300_gradnorm"]
     np.testing.assert_allclose(found, table, rtol=1e-4)
-    after = flatten(serialization.load(goldens / "train_after_5_steps.pth").params)
+    after = flatten(serialization.load_network(goldens / "train_after_5_steps.pth").params)
     for name, array in flatten(params).items():
         np.testing.assert_allclose(array, after[name], rtol=0, atol=2e-6, err_msg=name)
 
@@ -52,7 +53,7 @@ def test_two_devices_take_the_same_five_steps_as_one(
     script = (
         "import sys; sys.path.insert(0, 'tests')\n"
         "import jax, numpy as np; from pathlib import Path\n"
-        "from test_step import golden_steps; from zerodce_jax.config import flatten\n"
+        "from test_step import golden_steps; from zerodce_jax.models.network import flatten\n"
         "assert jax.local_device_count() == 2\n"
         "log, params = golden_steps(Path(sys.argv[1]))\n"
         "totals = np.array([terms['total'] for terms in log])\n"

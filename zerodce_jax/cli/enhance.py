@@ -102,7 +102,7 @@ def enhance(
 
     @functools.cache
     def load(name: str) -> "tuple[Enhancer, EnhanceSettings]":
-        network = serialization.load(name)
+        network = serialization.load_network(name)
         for note in network.notes:
             say(f"note: {note}")
         from zerodce_jax.enhancer import Enhancer

@@ -63,7 +63,7 @@ def _trained(
     # Forced, since libraries that were just imported have set their own.
     logging.basicConfig(format="zerodce: %(message)s", force=True)
     use_compilation_cache()
-    network = serialization.load(init) if init else None
+    network = serialization.load_network(init) if init else None
     with tqdm(unit="step", disable=not sys.stderr.isatty(), smoothing=0.05) as bar:
         shown: dict[str, str] = {}
 

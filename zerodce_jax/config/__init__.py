@@ -8,7 +8,7 @@ from zerodce_jax.config.enhancement import (
     SettingOverrides,
     Steps,
 )
-from zerodce_jax.config.network import PRESETS, Dtype, NetworkConfig, flatten, nest, preset
+from zerodce_jax.config.network import PRESETS, Dtype, NetworkConfig, preset
 from zerodce_jax.config.training import WELL_EXPOSED, LossConfig, TrainConfig
 
 __all__ = [
@@ -24,7 +24,5 @@ __all__ = [
     "SettingOverrides",
     "Steps",
     "TrainConfig",
-    "flatten",
-    "nest",
     "preset",
 ]

@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from zerodce_jax.config.stored import Stored
 from zerodce_jax.errors import UsageError
@@ -142,26 +142,3 @@ def preset(name: str) -> NetworkConfig:
     if name not in PRESETS:
         raise UsageError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
     return getattr(NetworkConfig, name)()
-
-
-def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
-    """Turn nested parameters into one dict with dotted names, as `param_shapes` has them."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def nest(flat: dict[str, Any]) -> dict:
-    """Undo `flatten`."""
-    tree: dict = {}
-    for name, value in flat.items():
-        *parents, leaf = name.split(".")
-        branch = tree
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[leaf] = value
-    return tree

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx
 
-from zerodce_jax.config import NetworkConfig, Steps, flatten
+from zerodce_jax.config import NetworkConfig, Steps
 from zerodce_jax.engines.onnx_array import Graph, Value
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network, flatten
 from zerodce_jax.ops import enhancement
 from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.grid import interpolate_levels, shrink_level_contrast

@@ -16,7 +16,7 @@ from onnxruntime import InferenceSession as Session
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engines import onnx_graph
 from zerodce_jax.engines.tiling import cores, tile_side
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops import enhancement
 from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.grid import upsample_weights

@@ -22,7 +22,7 @@ from zerodce_jax.config import Dtype, EnhanceSettings, NetworkConfig, Steps
 from zerodce_jax.engines.tiling import cores, tile_side
 from zerodce_jax.errors import UsageError
 from zerodce_jax.models.dcenet import DCENet, graphdef
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops import enhancement
 from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.grid import slice_grid

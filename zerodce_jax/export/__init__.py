@@ -21,7 +21,7 @@ from zerodce_jax.errors import InputError
 from zerodce_jax.export.formats import run, to_onnx, to_stablehlo, to_tflite
 from zerodce_jax.export.function import Function, input_names, jax_function
 from zerodce_jax.media import photo
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 
 LICENSE = "Apache-2.0; trained on photographs under an academic licence (MODEL_CARD.md)"
 """Licence of the networks that ship."""
@@ -40,7 +40,7 @@ def metadata(network: Network, *, source: str, license: str) -> dict[str, str]: 
         license: Licence of the network.
     """
     return {
-        "network": network.config.preset or "an architecture of its own",
+        "network": network.architecture,
         "source": source,
         "license": license,
         "config": json.dumps(network.config.to_dict()),

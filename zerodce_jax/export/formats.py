@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from zerodce_jax.errors import UsageError
 from zerodce_jax.export.function import Function, input_names, jax_function
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """Platforms that StableHLO files are for."""

@@ -7,7 +7,7 @@ from zerodce_jax.config import NetworkConfig
 from zerodce_jax.engines.onnx_array import Graph, Value
 from zerodce_jax.engines.onnx_graph import forward
 from zerodce_jax.export.function import denoising_strength
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops.enhancement import Adjustments, enhance
 from zerodce_jax.ops.grid import interpolate_levels
 from zerodce_jax.ops.pixels import from_float

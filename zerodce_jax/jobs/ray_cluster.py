@@ -26,7 +26,7 @@ from zerodce_jax.jobs.photos import Result
 from zerodce_jax.jobs.plan import Item
 from zerodce_jax.jobs.worklist import Work
 from zerodce_jax.media import photo, pillow
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -25,7 +25,7 @@ from zerodce_jax.models.checkpoint import (
     write_config,
 )
 from zerodce_jax.models.dcenet import graphdef, init_params
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.pixels import to_float
 from zerodce_jax.training import data as pipeline

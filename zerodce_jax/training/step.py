@@ -75,7 +75,8 @@ def make_losses(network: NetworkConfig, config: TrainConfig) -> Callable[..., Te
         model = nnx.merge(structure, params)
 
         def curves(images: Images) -> tuple[Array, Array]:
-            maps, estimated = model.curves(images)
+            estimated = model.estimate(images)
+            maps = model.upsample(estimated, images)
             # A grid is to be smooth from block to block, but free to follow brightness.
             return maps, estimated if network.levels > 1 else maps
 
