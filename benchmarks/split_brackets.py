@@ -19,7 +19,7 @@ import numpy as np
 import tyro
 
 from zerodce_jax.media import photo
-from zerodce_jax.training.data import find_images
+from zerodce_jax.training.data import find_photographs
 
 SIDE = 32
 SAME_SCENE = 0.8
@@ -35,7 +35,7 @@ def main(data: Path, out: Path, /, *, fraction: float = 0.1) -> None:
         out: New folder for the parts.
         fraction: Share of the scenes to validate on.
     """
-    scenes = find_scenes(find_images(data))
+    scenes = find_scenes(find_photographs(data))
     count = round(len(scenes) * fraction)
     for name, some in {"train": scenes[:-count], "validation": scenes[-count:]}.items():
         for scene in some:

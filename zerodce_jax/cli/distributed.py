@@ -1,4 +1,4 @@
-"""``zerodce train`` as one of several processes: joining them, and a word when they are lost."""
+"""``zerodce train`` in several processes: join them, and report when one is lost."""
 
 import contextlib
 import logging
@@ -17,23 +17,23 @@ from zerodce_jax.errors import InputError, UsageError, one_line
 
 
 @dataclass(frozen=True)
-class Several:
-    """Flags for training on several hosts; the same command runs on each."""
+class DistributedFlags:
+    """Flags for training in several processes; the same command runs in each."""
 
     coordinator: Annotated[str | None, arg(metavar="HOST:PORT")] = None
-    """Where process 0 can be reached by the others."""
+    """Address of process 0, which the other processes connect to."""
     processes: Annotated[int | None, arg(metavar="N")] = None
-    """How many processes there are."""
+    """Number of processes."""
     process_id: Annotated[int | None, arg(metavar="I")] = None
-    """Which of them this is, from 0."""
+    """Number of this process, from 0."""
     distributed: Literal["off", "auto"] = "off"
-    """Take all three from the cluster (auto): Slurm, Open MPI, Kubernetes, TPUs."""
+    """Take address and numbers from the cluster (auto): Slurm, Open MPI, Kubernetes, TPUs."""
 
-    def place(self) -> tuple[str, int, int] | Literal["auto"] | None:
-        """Coordinator, processes and process id; or where they are to be had; None alone.
+    def resolve(self) -> tuple[str, int, int] | Literal["auto"] | None:
+        """Return coordinator, processes and process id; ``auto``; or None for a single process.
 
         Raises:
-            UsageError: The flags do not go together.
+            UsageError: The flags cannot be combined.
         """
         given = (self.coordinator, self.processes, self.process_id)
         if given == (None, None, None):
@@ -48,50 +48,51 @@ class Several:
 
 
 @contextlib.contextmanager
-def joined(several: Several, workdir: Path) -> Iterator[bool]:
-    """Join the others for as long as the body runs; before anything of JAX is imported.
+def joined_processes(flags: DistributedFlags, workdir: Path) -> Iterator[bool]:
+    """Join the other processes while the body runs; enter it before anything imports JAX.
 
-    JAX ends a process that has lost the others at once, from a thread of its own and with pages of
-    its log. So that log goes to a file, and a watcher says in one line what happened.
+    JAX ends a process that has lost the others at once, from a thread of its own, after pages of
+    log. So the log goes to a file, and a child process prints one line about what happened.
 
     Args:
-        several: The flags.
-        workdir: Where the log goes.
+        flags: The flags.
+        workdir: Folder for the log.
 
     Yields:
-        Whether this is the process that speaks for all. What the body raises ends the program.
+        Whether this is process 0, which alone prints. If there are several processes, an exception
+        in the body ends the program.
     """
-    place = several.place()
-    if place is None:
+    resolved = flags.resolve()
+    if resolved is None:
         yield True
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    name = f"{socket.gethostname()}-{os.getpid()}" if place == "auto" else place[2]
+    name = f"{socket.gethostname()}-{os.getpid()}" if resolved == "auto" else resolved[2]
     log = workdir / f"process-{name}.log"
-    farewell = _watched(
+    cancel = _print_at_death(
         "zerodce: this process was killed, or lost the others of its run, or never found them"
-        f" (JAX says more in {log}); the same commands go on from the last checkpoint"
+        f" (JAX says more in {log}); the same commands continue from the last checkpoint"
     )
     _redirect_libraries(log)
     try:
         from zerodce_jax.training import hosts
 
-        if place == "auto":
+        if resolved == "auto":
             hosts.join_cluster()
         else:
-            hosts.join(*place)
+            hosts.join(*resolved)
         yield hosts.is_first()
         hosts.leave()
-        farewell()
+        cancel()
     except BaseException as error:
-        status = _say(error)
-        farewell()
-        # At an ordinary end JAX would wait for the others, and they for this one.
+        status = _report(error)
+        cancel()
+        # At a normal exit JAX would wait for the other processes, and they for this one.
         os._exit(status)
 
 
-def _say(error: BaseException) -> int:
-    """Print what went wrong; returns the exit status."""
+def _report(error: BaseException) -> int:
+    """Print an error, and return the exit status."""
     if isinstance(error, InputError | OSError):
         print(f"zerodce: {one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -102,11 +103,11 @@ def _say(error: BaseException) -> int:
     return 1
 
 
-def _watched(line: str) -> Callable[[], None]:
-    """Have a line printed once this process is gone, unless what is returned is called."""
+def _print_at_death(line: str) -> Callable[[], None]:
+    """Fork a child that prints a line when this process dies, unless the result is called."""
     reading, writing = os.pipe()
     if os.fork() == 0:
-        # Ctrl-C is not meant for the watcher.
+        # Ctrl-C goes to the whole session, but must not end the child.
         os.setsid()
         os.close(writing)
         if not os.read(reading, 1):
@@ -117,13 +118,13 @@ def _watched(line: str) -> Callable[[], None]:
 
 
 def _redirect_libraries(log: Path) -> None:
-    """Send what libraries print to a file; what Python prints goes where it went."""
+    """Send the output of libraries to a file, but not the output of Python itself."""
     sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1) for number in (1, 2))
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for number in (1, 2):
         os.dup2(file, number)
     os.close(file)
-    # What goes wrong is raised as well.
+    # These libraries raise what they log, so the terminal does not need it twice.
     for name in ("absl", "jax", "orbax"):
         logger = logging.getLogger(name)
         logger.addHandler(logging.FileHandler(log))
