@@ -315,4 +315,3 @@ def test_every_function_works_in_a_single_process() -> None:
         hosts.sum_over_processes(np.arange(6.0).reshape(2, 3)), [[0, 1, 2], [3, 4, 5]]
     )
     hosts.check_same("text")
-    hosts.barrier("name")

@@ -95,10 +95,10 @@ def test_loading_takes_the_best_by_validation_or_the_newest_or_a_given_step(
         serialization.load(validated).params, serialization.load(f"{validated}@{others[0]}").params
     )
     fit(replace(), data=photographs, workdir=tmp_path / "unvalidated")
-    newest = serialization.load(f"{tmp_path / 'blind'}@6").params
+    newest = serialization.load(f"{tmp_path / 'unvalidated'}@6").params
     assert equal(serialization.load(tmp_path / "unvalidated").params, newest)
     with pytest.raises(InputError, match="no checkpoint of step 5; there are 2, 4, 6"):
-        serialization.load(f"{tmp_path / 'blind'}@5")
+        serialization.load(f"{tmp_path / 'unvalidated'}@5")
 
 
 @pytest.mark.slow

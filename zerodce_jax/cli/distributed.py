@@ -29,22 +29,20 @@ class DistributedFlags:
     distributed: Literal["off", "auto"] = "off"
     """Take address and numbers from the cluster (auto): Slurm, Open MPI, Kubernetes, TPUs."""
 
-    def resolve(self) -> tuple[str, int, int] | Literal["auto"] | None:
-        """Return coordinator, processes and process id; ``auto``; or None for a single process.
+    def enabled(self) -> bool:
+        """Return whether there are several processes.
 
         Raises:
             UsageError: The flags cannot be combined.
         """
-        given = (self.coordinator, self.processes, self.process_id)
-        if given == (None, None, None):
-            return "auto" if self.distributed == "auto" else None
-        if self.distributed == "auto":
+        given = [value is not None for value in (self.coordinator, self.processes, self.process_id)]
+        if self.distributed == "auto" and any(given):
             raise UsageError(
                 "--distributed auto finds --coordinator, --processes and --process-id itself"
             )
-        if self.coordinator is None or self.processes is None or self.process_id is None:
+        if any(given) and not all(given):
             raise UsageError("--coordinator, --processes and --process-id go together")
-        return self.coordinator, self.processes, self.process_id
+        return any(given) or self.distributed == "auto"
 
 
 @contextlib.contextmanager
@@ -62,12 +60,12 @@ def joined_processes(flags: DistributedFlags, workdir: Path) -> Iterator[bool]:
         Whether this is process 0, which alone prints. If there are several processes, an exception
         in the body ends the program.
     """
-    resolved = flags.resolve()
-    if resolved is None:
+    if not flags.enabled():
         yield True
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    name = f"{socket.gethostname()}-{os.getpid()}" if resolved == "auto" else resolved[2]
+    number = flags.process_id
+    name = f"{socket.gethostname()}-{os.getpid()}" if number is None else number
     log = workdir / f"process-{name}.log"
     cancel = _print_at_death(
         "zerodce: this process was killed, or lost the others of its run, or never found them"
@@ -75,14 +73,14 @@ def joined_processes(flags: DistributedFlags, workdir: Path) -> Iterator[bool]:
     )
     _redirect_libraries(log)
     try:
+        import jax
+
         from zerodce_jax.training import hosts
 
-        if resolved == "auto":
-            hosts.join_cluster()
-        else:
-            hosts.join(*resolved)
+        hosts.join(flags.coordinator, flags.processes, flags.process_id)
         yield hosts.is_first()
-        hosts.leave()
+        # This waits until all processes have finished.
+        jax.distributed.shutdown()
         cancel()
     except BaseException as error:
         status = _report(error)

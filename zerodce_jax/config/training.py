@@ -85,19 +85,15 @@ class TrainConfig(LossConfig):
     """Number of steps between sample sheets: input, enhanced image, curve map."""
 
     def __post_init__(self) -> None:
-        _require(self.scale is None or self.scale >= 1, "scale", "at least 1", self.scale)
-        at_least_one = ("epochs", "batch_size", "log_every", "checkpoint_every", "keep")
-        for name in (*at_least_one, "sample_every"):
-            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        _require(self.steps is None or self.steps >= 1, "steps", "at least 1", self.steps)
-        _require(self.image_size >= 16, "image_size", "at least 16", self.image_size)
-        _require(self.warmup_steps >= 0, "warmup_steps", "at least 0", self.warmup_steps)
+        minimums = {"image_size": 16, "warmup_steps": 0, "weight_decay": 0, "consistency_weight": 0}
+        minimums |= dict.fromkeys(("scale", "epochs", "steps", "batch_size", "keep"), 1)
+        minimums |= dict.fromkeys(("log_every", "checkpoint_every", "sample_every"), 1)
+        minimums |= {f"{name}_weight": 0 for name in ("spatial", "exposure", "color", "smoothness")}
+        for name, minimum in minimums.items():
+            value = getattr(self, name)
+            _require(value is None or value >= minimum, name, f"at least {minimum}", value)
         for name in ("lr", "grad_clip"):
             _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
-        for name in ("spatial", "exposure", "color", "smoothness", "consistency"):
-            weight = getattr(self, f"{name}_weight")
-            _require(weight >= 0, f"{name}_weight", "at least 0", weight)
-        _require(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
         for name in ("ema", "val_fraction"):
             _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
         _require(0 <= self.exposure_level <= 1, "exposure_level", "in [0, 1]", self.exposure_level)

@@ -88,16 +88,13 @@ def usable(files: Sequence[Path], config: TrainConfig) -> list[Path]:
     Raises:
         InputError: No photograph is usable.
     """
-    size = _scaled_side(config)
+    low, high = WELL_EXPOSED
 
     def is_usable(file: Path) -> bool:
-        try:
-            image = photo.read_rgb(file, size=size)
-        except (InputError, OSError) as error:
-            _report_once(file, error)
-            return False
-        low, high = WELL_EXPOSED
-        return not config.darken or bool(low * 255 <= image.mean() <= high * 255)
+        image = _read(file, None if config.crop else config.image_size)
+        if image is None or not config.darken:
+            return image is not None
+        return bool(low * 255 <= image.mean() <= high * 255)
 
     local = slice(jax.process_index(), None, jax.process_count())
     flags = np.zeros(len(files), np.int32)
@@ -105,10 +102,9 @@ def usable(files: Sequence[Path], config: TrainConfig) -> list[Path]:
         flags[local] = list(pool.map(is_usable, files[local]))
     selected = [f for f, flag in zip(files, hosts.sum_over_processes(flags), strict=True) if flag]
     if not selected:
-        well_exposed = " and has a mean brightness of {} to {}".format(*WELL_EXPOSED)
+        wanted = " and has a mean brightness of {} to {}".format(*WELL_EXPOSED)
         raise InputError(
-            f"none of the {len(files)} photographs can be read"
-            f"{well_exposed if config.darken else ''}"
+            f"none of the {len(files)} photographs can be read{wanted if config.darken else ''}"
         )
     return selected
 
@@ -125,35 +121,27 @@ class ImageFolder:
     """
 
     def __init__(self, files: Sequence[Path], *, size: int | None, cache: bool = False) -> None:
-        self.files = list(files)
-        self._size = size
-        self._cache: dict[int, UInt8[np.ndarray, "h w 3"]] | None = {} if cache else None
-        self._unreadable: set[int] = set()
+        self._files, self._size, self._cache = list(files), size, cache
+        self._images: dict[int, UInt8[np.ndarray, "h w 3"] | None] = {}
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self._files)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         for candidate in range(int(index), int(index) + len(self)):
             file = candidate % len(self)
-            image = self._read(file)
+            image = self._image(file)
             if image is not None:
                 return {"images": image, "files": np.int32(file)}
         raise InputError(f"none of the {len(self)} photographs can be read")
 
-    def _read(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
-        if self._cache is not None and index in self._cache:
-            return self._cache[index]
-        if index in self._unreadable:
-            return None
-        try:
-            image = photo.read_rgb(self.files[index], size=self._size)
-        except (InputError, OSError) as error:
-            _report_once(self.files[index], error)
-            self._unreadable.add(index)
-            return None
-        if self._cache is not None:
-            self._cache[index] = image
+    def _image(self, file: int) -> UInt8[np.ndarray, "h w 3"] | None:
+        if file in self._images:
+            return self._images[file]
+        image = _read(self._files[file], self._size)
+        # Unreadable files are always remembered, so that they are not read again.
+        if self._cache or image is None:
+            self._images[file] = image
         return image
 
 
@@ -174,7 +162,7 @@ def training_batches(
     Raises:
         InputError: None of the photographs can be read (raised by the iterator).
     """
-    folder = ImageFolder(files, size=_scaled_side(config), cache=config.cache)
+    folder = ImageFolder(files, size=None if config.crop else config.image_size, cache=config.cache)
 
     def augment(sample: Any, rng: np.random.Generator) -> dict[str, Any]:
         image = sample["images"]
@@ -238,16 +226,16 @@ def random_crop(
     return image[top : top + size, left : left + size]
 
 
-def _scaled_side(config: TrainConfig) -> int | None:
-    return None if config.crop else config.image_size
-
-
-def _report_once(file: Path, error: Exception) -> None:
-    with _report_lock:
-        if file in _reported:
-            return
-        _reported.add(file)
-    logger.warning("skipped: %s", error)
+def _read(file: Path, size: int | None) -> UInt8[np.ndarray, "h w 3"] | None:
+    """Read a photograph; report an unreadable one, once, and return None."""
+    try:
+        return photo.read_rgb(file, size=size)
+    except (InputError, OSError) as error:
+        with _report_lock:
+            if file not in _reported:
+                _reported.add(file)
+                logger.warning("skipped: %s", error)
+        return None
 
 
 def _counting_key(name: str) -> list[tuple[bool, int, str]]:

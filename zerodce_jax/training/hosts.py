@@ -24,11 +24,14 @@ HEARTBEAT_TIMEOUT = 30
 """Seconds of silence after which a process counts as lost."""
 
 
-def join(coordinator: str, processes: int, process_id: int) -> None:
+def join(
+    coordinator: str | None = None, processes: int | None = None, process_id: int | None = None
+) -> None:
     """Join a run as one of its processes; call this before any other use of JAX.
 
     It returns once all processes have joined. JAX itself ends a process that cannot find the
-    others within five minutes, or loses them later.
+    others within five minutes, or loses them later. Without arguments JAX takes them from the
+    cluster; it knows Slurm, Open MPI, Kubernetes and TPU pods, among others.
 
     Args:
         coordinator: Address ``HOST:PORT`` that process 0 listens on.
@@ -37,66 +40,40 @@ def join(coordinator: str, processes: int, process_id: int) -> None:
 
     Raises:
         InputError: Process 0 cannot listen on the address.
-        UsageError: The address or a number is not valid.
+        UsageError: The address or a number is not valid, or JAX finds no cluster.
     """
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise UsageError(
-            f"--coordinator must be HOST:PORT, such as 10.0.0.1:7000, not {coordinator}"
-        )
-    if not 0 <= process_id < processes:
-        raise UsageError(
-            f"--process-id must be from 0 to below --processes ({processes}), not {process_id}"
-        )
+    if coordinator is not None:
+        host, _, port = coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise UsageError(
+                f"--coordinator must be HOST:PORT, such as 10.0.0.1:7000, not {coordinator}"
+            )
+        if processes is None or process_id is None or not 0 <= process_id < processes:
+            raise UsageError(
+                f"--process-id must be from 0 to below --processes ({processes}), not {process_id}"
+            )
+    # The service would handle SIGTERM in place of `stop_signal`.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
-        _initialize(
-            coordinator_address=coordinator,
-            num_processes=processes,
-            process_id=process_id,
-            cluster_detection_method="deactivate",
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            process_id,
+            cluster_detection_method="deactivate" if coordinator else None,
+            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
         )
-    except RuntimeError as error:
-        raise InputError(f"{coordinator}: {error}") from error
-
-
-def join_cluster() -> None:
-    """Join a run like `join`, with the address and the numbers that JAX reads from the cluster.
-
-    JAX knows Slurm, Open MPI, Kubernetes and TPU pods, among others.
-
-    Raises:
-        InputError: Process 0 cannot listen on the address.
-        UsageError: JAX finds no cluster.
-    """
-    try:
-        _initialize()
     except ValueError as error:
         raise UsageError(
             "--distributed auto: JAX finds no cluster here; give --coordinator, --processes and"
             " --process-id"
         ) from error
     except RuntimeError as error:
-        raise InputError(f"--distributed auto: {error}") from error
-
-
-def _initialize(**options: Any) -> None:
-    # The service would handle SIGTERM in place of `stop_signal`.
-    jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(**options, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT)
-
-
-def leave() -> None:
-    """Wait until all processes have finished, then leave the run."""
-    jax.distributed.shutdown()
+        raise InputError(f"{coordinator or '--distributed auto'}: {error}") from error
 
 
 @contextmanager
 def detect_lost_processes() -> Iterator[None]:
-    """Turn errors that the end of another process causes into `HostLostError`.
-
-    Raises:
-        HostLostError: Another process has ended.
-    """
+    """Raise `HostLostError` for errors that the end of another process causes."""
     try:
         yield
     except InputError:
@@ -120,11 +97,10 @@ def stop_signal() -> Iterator[Callable[[], int]]:
     Yields:
         A function that returns the number of the signal that this process caught, or 0.
     """
-    caught = 0
+    caught: list[int] = []
 
     def catch(signum: int, _frame: object) -> None:
-        nonlocal caught
-        caught = signum
+        caught.append(signum)
         restore()
 
     def restore() -> None:
@@ -133,7 +109,7 @@ def stop_signal() -> Iterator[Callable[[], int]]:
 
     before = {stop: signal.signal(stop, catch) for stop in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield lambda: caught
+        yield lambda: caught[0] if caught else 0
     finally:
         restore()
 
@@ -193,11 +169,6 @@ def sum_over_processes(array: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray
     """Return the sum of the arrays of all processes."""
     gathered = multihost_utils.process_allgather(array, tiled=False)
     return gathered.reshape(-1, *array.shape).sum(0)
-
-
-def barrier(name: str) -> None:
-    """Wait until all processes have arrived here."""
-    multihost_utils.sync_global_devices(name)
 
 
 def check_same(text: str) -> None:

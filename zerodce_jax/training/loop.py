@@ -1,10 +1,11 @@
 """The training loop."""
 
+import json
 import math
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from zerodce_jax.config import NetworkConfig, TrainConfig
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, TrainConfig
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models.checkpoint import TrainingCheckpoints
 from zerodce_jax.models.dcenet import init_params
@@ -27,7 +28,7 @@ from zerodce_jax.training.data import (
     validation_batches,
 )
 from zerodce_jax.training.journal import Journal, OnMetrics
-from zerodce_jax.training.losses import LossFunction, weighted_losses
+from zerodce_jax.training.losses import LossFunction, loss_name, weighted_losses
 from zerodce_jax.training.resume import prepare_workdir
 from zerodce_jax.training.step import Metrics, eval_params, init_state, make_losses, make_step
 
@@ -99,9 +100,17 @@ def fit(
         files, val_files = split(files, config.val_fraction)
     else:
         val_files = find_photographs(val_data)
-    prepare_workdir(
-        workdir, network, config, losses, files=files, val_files=val_files, resume=resume
-    )
+    run = {
+        "network": network.to_dict(),
+        "train": asdict(config),
+        "losses": loss_name(losses),
+        "images": len(files),
+        "settings": EnhanceSettings.adaptive().to_dict(),
+    }
+    # Hosts may keep the photographs in different folders, but under the same names.
+    names = [[file.name for file in part] for part in (files, val_files)]
+    hosts.check_same(json.dumps([run, names, resume]))
+    prepare_workdir(workdir, run, resume)
     if config.darken:
         files = usable(files, config)
     if val_files:
@@ -136,21 +145,20 @@ def fit(
             state = checkpoints.restore(state)
         start = int(state["step"])
         batches = training_batches(files, config, rows=rows, start=start)
-        launched: LaunchedStep | None = None
+        launched = None
         for step in range(start + 1, steps + 1):
             batch = next(batches)
             state, metrics = train_step(state, hosts.shard_batch(batch["images"]))
             # The devices compute in the background. Meanwhile, finish the step before.
-            stop = launched.finish(journal) if launched else 0
+            stop = _finish(*launched, journal) if launched else 0
             batch_files = [files[i] for i in batch["files"]]
-            signum = hosts.max_over_processes(stop_signal())
-            launched = LaunchedStep(step, metrics, batch_files, signum)
+            launched = step, metrics, batch_files, hosts.max_over_processes(stop_signal())
 
             saving = step % config.checkpoint_every == 0 or step == steps
             sampling = step % config.sample_every == 0 or step == steps
             if saving or sampling or stop:
                 # Finish this step too: only finite parameters may be saved.
-                stop = launched.finish(journal) or stop
+                stop = _finish(*launched, journal) or stop
                 launched = None
             if sampling and journal:
                 journal.samples(step, hosts.local_copy(eval_params(state)))
@@ -167,30 +175,22 @@ def fit(
     return Outcome(max(start, steps))
 
 
-@dataclass(frozen=True)
-class LaunchedStep:
-    """A step that the devices may still be computing."""
+def _finish(
+    step: int, metrics: Metrics, files: list[Path], signum: Int[Array, ""], journal: Journal | None
+) -> int:
+    """Wait for a launched step, record its metrics, and return the stop signal.
 
-    step: int
-    metrics: Metrics
-    files: list[Path]
-    signum: Int[Array, ""]
-    """Signal that any of the processes has caught, or 0; the same in all of them."""
-
-    def finish(self, journal: Journal | None) -> int:
-        """Wait for the step, record its metrics, and return the stop signal.
-
-        Raises:
-            InputError: A loss is not finite.
-        """
-        values = {name: float(value) for name, value in self.metrics.items()}
-        if not all(map(math.isfinite, values.values())):
-            listed = ", ".join(f"{name} {value:g}" for name, value in values.items())
-            names = ", ".join(map(str, self.files))
-            raise InputError(f"step {self.step}: the loss is not finite ({listed}) on {names}")
-        if journal:
-            journal.train(self.step, values)
-        return int(self.signum)
+    Raises:
+        InputError: A loss is not finite.
+    """
+    values = {name: float(value) for name, value in metrics.items()}
+    if not all(map(math.isfinite, values.values())):
+        listed = ", ".join(f"{name} {value:g}" for name, value in values.items())
+        names = ", ".join(map(str, files))
+        raise InputError(f"step {step}: the loss is not finite ({listed}) on {names}")
+    if journal:
+        journal.train(step, values)
+    return int(signum)
 
 
 def validation_losses(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from zerodce_jax.config import LossConfig, TrainConfig
+from zerodce_jax.errors import UsageError
 
 Images = Float[Array, "b h w 3"]
 Loss = Float[Array, ""]
@@ -123,6 +124,18 @@ def weighted_losses(
         "color": config.color_weight * color_constancy_loss(enhanced),
         "smoothness": config.smoothness_weight * illumination_smoothness_loss(maps),
     }
+
+
+def loss_name(losses: LossFunction) -> str:
+    """Return the name that a run records for its loss function.
+
+    Raises:
+        UsageError: The function is a lambda or has no name.
+    """
+    name = getattr(losses, "__qualname__", "<lambda>")
+    if "<lambda>" in name:
+        raise UsageError("losses: define the loss function with def; a run is resumed by its name")
+    return f"{losses.__module__}.{name}"
 
 
 def region_means(values: Float[Array, "b h w *c"], size: int) -> Float[Array, "b y x *c"]:

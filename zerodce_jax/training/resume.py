@@ -1,12 +1,11 @@
 """The folder of a run: it holds a new run, or continues the same one."""
 
-import dataclasses
-import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from zerodce_jax.config import EnhanceSettings, NetworkConfig, TrainConfig
-from zerodce_jax.errors import InputError, UsageError
+from jax.experimental import multihost_utils
+
+from zerodce_jax.errors import InputError
 from zerodce_jax.models.checkpoint import (
     TrainingCheckpoints,
     is_checkpoint,
@@ -14,7 +13,7 @@ from zerodce_jax.models.checkpoint import (
     write_config,
 )
 from zerodce_jax.training import hosts
-from zerodce_jax.training.losses import LossFunction, weighted_losses
+from zerodce_jax.training.losses import loss_name, weighted_losses
 
 # These settings do not change the steps that a run takes.
 _MAY_CHANGE = frozenset(
@@ -22,46 +21,22 @@ _MAY_CHANGE = frozenset(
 )
 
 
-def prepare_workdir(
-    workdir: Path,
-    network: NetworkConfig,
-    config: TrainConfig,
-    losses: LossFunction,
-    *,
-    files: list[Path],
-    val_files: list[Path],
-    resume: Literal["auto", "never"],
-) -> None:
+def prepare_workdir(workdir: Path, run: dict[str, Any], resume: Literal["auto", "never"]) -> None:
     """Create the folder of a run, or check that the run in it is the same one.
 
-    ``config.json`` in the folder holds what identifies the run. All processes call this alike.
+    All processes call this alike.
 
     Args:
         workdir: The folder.
-        network: The architecture.
-        config: The recipe.
-        losses: The loss function, which is recorded and compared by its name.
-        files: Photographs to train on.
-        val_files: Photographs to validate on.
+        run: Content of ``config.json``: ``network``, ``train``, ``losses`` and ``images`` identify
+            the run.
         resume: ``never`` refuses a folder that holds a run.
 
     Raises:
-        InputError: The folder holds a run, and it differs or `resume` is ``never``; or the
-            processes were started differently.
-        UsageError: The loss function has no name of its own.
+        InputError: The folder holds a run, and it differs or `resume` is ``never``.
     """
-    run = {
-        "network": network.to_dict(),
-        "train": dataclasses.asdict(config),
-        "losses": _name(losses),
-        "images": len(files),
-        "settings": EnhanceSettings.adaptive().to_dict(),
-    }
-    # Hosts may keep the photographs in different folders, but under the same names.
-    names = [[file.name for file in part] for part in (files, val_files)]
-    hosts.check_same(json.dumps([run, names, resume]))
     workdir.mkdir(parents=True, exist_ok=True)
-    with TrainingCheckpoints(workdir, keep=config.keep) as checkpoints:
+    with TrainingCheckpoints(workdir, keep=run["train"]["keep"]) as checkpoints:
         has_run = checkpoints.latest is not None
     if has_run:
         if resume == "never":
@@ -71,23 +46,15 @@ def prepare_workdir(
         if differences := _differences(read_config(workdir), run):
             raise InputError(f"{workdir}: its run differs in {', '.join(differences)}")
     # Process 0 must not write before the others have read.
-    hosts.barrier("workdir read")
+    multihost_utils.sync_global_devices("workdir read")
     if hosts.is_first():
         write_config(workdir, run)
-
-
-def _name(losses: LossFunction) -> str:
-    """Return the name that a loss function is recorded under."""
-    name = getattr(losses, "__qualname__", "<lambda>")
-    if "<lambda>" in name:
-        raise UsageError("losses: define the loss function with def; a run is resumed by its name")
-    return f"{losses.__module__}.{name}"
 
 
 def _differences(before: dict, now: dict) -> list[str]:
     """Name the settings in which an earlier run differs."""
     # Folders of earlier versions do not name the loss function.
-    pairs = [("loss function", before.get("losses", _name(weighted_losses)), now["losses"])]
+    pairs = [("loss function", before.get("losses", loss_name(weighted_losses)), now["losses"])]
     for part in ("network", "train"):
         for name, value in now[part].items():
             if name not in _MAY_CHANGE:
