@@ -20,7 +20,7 @@ from zerodce_jax.config import TrainConfig
 from zerodce_jax.evaluation import metrics
 from zerodce_jax.media import photo
 from zerodce_jax.models import serialization
-from zerodce_jax.training.data import find_images
+from zerodce_jax.training.data import find_photographs
 from zerodce_jax.training.loop import validation_losses
 from zerodce_jax.training.step import make_losses
 
@@ -35,8 +35,8 @@ def main(parts: Path, networks: Positional[tuple[str, ...]], /) -> None:
         networks: Networks to compare, named as for enhance --model.
     """
     config = TrainConfig(batch_size=8)
-    files = find_images(parts / "validation")
-    pairs = [(path, parts / "high" / path.name) for path in find_images(parts / "low")]
+    files = find_photographs(parts / "validation")
+    pairs = [(path, parts / "high" / path.name) for path in find_photographs(parts / "low")]
     pixels = [(photo.read_rgb(low), photo.read_rgb(high)) for low, high in pairs]
     print(f"| network | {' | '.join(COLUMNS)} | PSNR, SSIM, gamma 1.15 | PSNR, SSIM, no gamma |")
     print("|---" * (len(COLUMNS) + 3) + "|")

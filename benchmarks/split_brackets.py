@@ -20,7 +20,7 @@ import numpy as np
 import tyro
 
 from zerodce_jax.media import photo
-from zerodce_jax.training.data import find_images
+from zerodce_jax.training.data import find_photographs
 
 SIDE = 32
 SAME_SCENE = 0.8
@@ -36,7 +36,7 @@ def main(data: Path, out: Path, /, *, fraction: float = 0.1) -> None:
         out: New folder for the parts.
         fraction: Share of the scenes for validation.
     """
-    scenes = find_scenes(find_images(data))
+    scenes = find_scenes(find_photographs(data))
     count = round(len(scenes) * fraction)
     for name, part in {"train": scenes[:-count], "validation": scenes[-count:]}.items():
         for scene in part:

@@ -21,8 +21,8 @@ from zerodce_jax.config import TrainConfig
 from zerodce_jax.models.dcenet import init_params
 from zerodce_jax.models.network import Network
 from zerodce_jax.models.pytorch_layout import to_torch
-from zerodce_jax.training.hosts import shared
-from zerodce_jax.training.step import init_state, make_step
+from zerodce_jax.training.hosts import shard_batch
+from zerodce_jax.training.step import init_state, make_losses, make_step
 
 
 def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -> None:
@@ -40,9 +40,9 @@ def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -
     pixels = rng.integers(0, 120, (batch_size, image_size, image_size, 3), dtype=np.uint8)
     params = jax.tree.map(np.asarray, init_params(config.network, seed=0))
 
-    jax_step = make_step(config.network, config, steps=1000)
+    jax_step = make_step(make_losses(config.network, config), config, steps=1000)
     state = init_state(params, config, steps=1000)
-    on_device = shared(pixels)
+    on_device = shard_batch(pixels)
     torch_step = pytorch.TrainStep(pytorch.load(to_torch(Network(config.network, params))), config)
     images = torch.from_numpy(pixels.astype(np.float32) / 255).permute(0, 3, 1, 2).contiguous()
 
