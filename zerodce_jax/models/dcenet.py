@@ -230,11 +230,10 @@ def to_float(pixels: Shaped[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     """Convert pixels to the input of the network.
 
     Args:
-        pixels: Pixels, uint8 or uint16 of full range, or float32 in [0, 1], (batch, height, width,
-            channels).
+        pixels: Pixels, uint8 or uint16 of full range, or float32 in [0, 1].
 
     Returns:
-        Pixels of the same shape, float32 in [0, 1]; an input of floats is returned unchanged.
+        Pixels of the same shape, float32 in [0, 1]; float32 input does not change.
     """
     if jnp.issubdtype(pixels.dtype, jnp.integer):
         return pixels.astype(jnp.float32) / jnp.iinfo(pixels.dtype).max
