@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-from jaxtyping import UInt8
 
 from zerodce_jax.atomic import replacing
 from zerodce_jax.config import SettingOverrides
@@ -102,12 +101,11 @@ def write_sheet(path: Path, evaluations: Iterable[Evaluation]) -> None:
     captions = [*names, "reference"][: len(shown[0].thumbnails)]
     rows = [[pillow.draw_text(text, (THUMBNAIL_SIZE[0], 20)) for text in captions]]
     rows += [evaluation.thumbnails for evaluation in shown]
-    strips = [np.hstack([_with_margin(cell) for cell in row]) for row in rows]
+    margin = ((2, 2), (2, 2), (0, 0))
+    strips = [
+        np.hstack([np.pad(cell, margin, constant_values=255) for cell in row]) for row in rows
+    ]
     photo.write(path, photo.Photo(np.vstack(strips)))
-
-
-def _with_margin(cell: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    return np.pad(cell, ((2, 2), (2, 2), (0, 0)), constant_values=255)
 
 
 def _finite(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:

@@ -77,11 +77,8 @@ def _load(stream: Any, storages: list[_Storage] | None = None) -> Any:
     """Interpret one pickle that holds dicts, lists, numbers, strings and tensors.
 
     Security: this interpreter knows only the opcodes that such pickles need. It imports nothing,
-    calls nothing but the functions in `_REBUILD`, and sets no attributes.
-
-    Args:
-        stream: Binary stream; the function reads up to the end of the pickle.
-        storages: List to append each storage to, in the order of their appearance.
+    calls nothing but the functions in `_REBUILD`, and sets no attributes. It reads the stream up to
+    the end of the pickle, and appends the storages to `storages` in the order of appearance.
     """
     stack: list[Any] = []
     marks: list[int] = []
