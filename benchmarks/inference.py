@@ -72,6 +72,8 @@ def inputs(image: np.ndarray) -> dict[str, np.ndarray]:
         "gamma": np.array(GAMMA, np.float32),
         "strength": np.array(1, np.float32),
         "gray": np.array(False),
+        "highlight_protection": np.array(0, np.float32),
+        "denoise": np.array(0, np.float32),
     }
 
 
