@@ -15,9 +15,10 @@ import psutil
 import tyro
 from folder import make_pictures
 
-from zerodce_jax.jobs import ray_cluster
-from zerodce_jax.jobs.storage import Local
-from zerodce_jax.jobs.worklist import Work, plan_work
+from zerodce_jax.jobs import runner
+from zerodce_jax.jobs.ray_cluster import Options, RayExecutor
+from zerodce_jax.jobs.storage import Folder, LocalFiles
+from zerodce_jax.jobs.worklist import Worklist, plan_work
 from zerodce_jax.models import serialization
 
 
@@ -62,7 +63,8 @@ def main(
         for turn in range(turns):
             runs["enhance --jobs 2"].append(alone(base / "in", base / f"{turn}-0", model))
             for actors in (1, 2):
-                work = plan_work(Local(base / "in"), Local(base / f"{turn}-{actors}"))
+                target = base / f"{turn}-{actors}"
+                work = plan_work(Folder(LocalFiles(), base / "in"), Folder(LocalFiles(), target))
                 name = "1 actor" if actors == 1 else "2 actors"
                 runs[name].append(together(work, network, actors, batch))
     for name, some in runs.items():
@@ -96,23 +98,28 @@ def alone(source: Path, target: Path, model: str) -> Run:
     return run
 
 
-def together(work: Work, network: serialization.Network, actors: int, batch: int) -> Run:
+def together(work: Worklist, network: serialization.Network, actors: int, batch: int) -> Run:
     """A whole run on Ray, which is started and ended."""
-    options = ray_cluster.Options(network.settings, actors=actors, batch=batch)
+    options = Options(actors=actors, batch=batch)
     start, run, times = time.perf_counter(), Run(), []
-    with ray_cluster.session(None, lambda line: print(line, file=sys.stderr)):
-        for number, result in enumerate(ray_cluster.enhance_all(work, network, options), start=1):
-            assert result.status == "done", result.message
-            times.append(time.perf_counter())
-            if number in (100, len(work)):
-                run.memory.setdefault("driver", []).append(mebibytes(psutil.Process()))
-                for i, process in enumerate(workers()):
-                    run.memory.setdefault(f"actor {i + 1}", []).append(mebibytes(process))
+    executor = RayExecutor(work, network, options=options, tell=report_message)
+    for number, result in enumerate(runner.run(work, executor), start=1):
+        assert result.status == "done", result.message
+        times.append(time.perf_counter())
+        if number in (100, len(work)):
+            run.memory.setdefault("driver", []).append(mebibytes(psutil.Process()))
+            for i, process in enumerate(workers()):
+                run.memory.setdefault(f"actor {i + 1}", []).append(mebibytes(process))
     # The first batches of all actors come at nearly one time, and were begun before.
     begun = times[min(actors * batch, len(times)) - 1]
     run.starting, run.whole = times[0] - start, time.perf_counter() - start
     run.rate = (len(times) - actors * batch) / (times[-1] - begun)
     return run
+
+
+def report_message(line: str) -> None:
+    """Print a message of Ray."""
+    print(line, file=sys.stderr)
 
 
 def workers() -> list[psutil.Process]:

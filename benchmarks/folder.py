@@ -1,4 +1,4 @@
-"""A folder of small JPEGs through `photos.enhance_all`, beside a plain loop over the same Enhancer.
+"""A folder of small JPEGs through a `PhotoExecutor`, beside a plain loop over the same Enhancer.
 
 Both do the same pictures in turns; the memory of the process is read along the way.
 """
@@ -17,7 +17,8 @@ from PIL import Image
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engines.xla import use_compilation_cache
 from zerodce_jax.enhancer import Enhancer
-from zerodce_jax.jobs import photos, plan
+from zerodce_jax.jobs import plan, runner
+from zerodce_jax.jobs.photos import PhotoExecutor
 
 
 def main(
@@ -50,9 +51,8 @@ def main(
         for part in np.array_split(np.arange(len(items)), turns):
             some = [items[i] for i in part]
             start = time.perf_counter()
-            results = list(
-                watched(photos.enhance_all(some, enhancer, EnhanceSettings(), jobs=jobs), memory)
-            )
+            executor = PhotoExecutor(enhancer, EnhanceSettings(), jobs=jobs)
+            results = list(watched(runner.run(some, executor), memory))
             stop = time.perf_counter()
             assert all(result.status == "done" for result in results)
             for item in some:
@@ -86,7 +86,7 @@ def make_pictures(place: Path, count: int, width: int, height: int) -> None:
         )
 
 
-def watched(results: Iterator[photos.Result], memory: list[int]) -> Iterator[photos.Result]:
+def watched(results: Iterator[runner.Result], memory: list[int]) -> Iterator[runner.Result]:
     """Pass results on, and note the memory of the process after each."""
     process = psutil.Process()
     for result in results:

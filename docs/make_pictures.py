@@ -58,11 +58,11 @@ def flaws(seed: str, /) -> None:
     Args:
         seed: Network to run with the recipe of Zero-DCE-improved.
     """
-    enhancers = [(Enhancer.load(seed), EnhanceSettings().to_dict()), (Enhancer.load(), {})]
+    enhancers = [(Enhancer.load(seed), EnhanceSettings()), (Enhancer.load(), None)]
     rows = []
     for name, box in FLAWS.items():
         image = np.asarray(Image.open(DOCS.parent / "examples" / name).convert("RGB"))
-        images = [image, *(enhancer(image, **settings) for enhancer, settings in enhancers)]
+        images = [image, *(enhancer(image, settings) for enhancer, settings in enhancers)]
         parts = [Image.fromarray(each).crop(box).resize((320, 240)) for each in images]
         rows.append(np.concatenate([np.asarray(part) for part in parts], axis=1))
     Image.fromarray(np.concatenate(rows)).save(DOCS / "flaws.jpg", quality=92)
@@ -74,9 +74,9 @@ def branches() -> None:
     reduced = serialization.load("reduced")
     at_fast_scale = replace(reduced, config=replace(reduced.config, scale=16))
     # The curves alone.
-    settings = EnhanceSettings().to_dict()
+    settings = EnhanceSettings()
     networks = (at_fast_scale, serialization.load("fast"))
-    results = [Enhancer(network)(image, **settings) for network in networks]
+    results = [Enhancer(network)(image, settings) for network in networks]
     Image.fromarray(np.concatenate([image, *results], axis=1)).save(DOCS / "branches.png")
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, get_args
 
 import numpy as np
 
-from zerodce_jax.config import Dtype, EnhanceSettings, SettingOverrides
+from zerodce_jax.config import SMOOTHING_SECONDS, Dtype, EnhanceSettings, SettingOverrides
 from zerodce_jax.engines.base import Engine
 from zerodce_jax.engines.batches import Batches, Job
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import serialization
 from zerodce_jax.models.serialization import Network
-from zerodce_jax.ops.temporal import SECONDS, Smoothing, check_seconds
+from zerodce_jax.ops.temporal import Smoothing, check_seconds
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -163,7 +163,7 @@ class Enhancer:
         frames: Iterable[tuple[float, ImageT]],
         settings: EnhanceSettings | None = None,
         *,
-        smoothing: float = SECONDS,
+        smoothing: float = SMOOTHING_SECONDS,
         **overrides: Unpack[SettingOverrides],
     ) -> Iterator[ImageT]:
         """Enhance the frames of a video without flicker.

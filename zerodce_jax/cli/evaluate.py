@@ -2,11 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from zerodce_jax.cli.enhancing import Settings, make_ready
+from zerodce_jax.cli.options import Engine, SettingFlags, prepare_engine
 
 
 def evaluate(
@@ -15,8 +15,8 @@ def evaluate(
     *,
     pairs: Annotated[tuple[Path, Path] | None, arg(metavar="LOW HIGH")] = None,
     images: Annotated[Path | None, arg(metavar="DIR")] = None,
-    settings: OmitArgPrefixes[Settings] = Settings(),  # noqa: B008 (frozen)
-    engine: Literal["auto", "xla", "onnx"] = "auto",
+    settings: OmitArgPrefixes[SettingFlags] = SettingFlags(),  # noqa: B008 (frozen)
+    engine: Engine = "auto",
     perceptual: Annotated[tuple[str, ...], arg(metavar="NAME...")] = (),
     json: Annotated[Path | None, arg(metavar="FILE")] = None,
     csv: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -71,9 +71,9 @@ def evaluate(
 
     from zerodce_jax.enhancer import Enhancer
 
-    engine = make_ready(engine)
+    engine = prepare_engine(engine)
     enhancers = {name: Enhancer(network, engine=engine) for name, network in loaded.items()}
-    given = settings.given()
+    given = settings.overrides()
     judged: list[evaluation.Judged] = []
     found = evaluation.evaluate(enhancers, files, references, settings=given, perceptual=measures)
     with tqdm(total=len(files), unit="picture", disable=not sys.stderr.isatty()) as bar:

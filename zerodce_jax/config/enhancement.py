@@ -11,6 +11,8 @@ Exposure = Literal["auto", "off"] | float
 Denoise = Literal["auto"] | float
 AUTO_EXPOSURE = 0.4
 """Mean brightness that ``auto`` brings darker pictures to."""
+SMOOTHING_SECONDS = 0.5
+"""Default time constant of the exposure smoothing of videos, in seconds."""
 
 
 class SettingOverrides(TypedDict, total=False):

@@ -17,17 +17,15 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from zerodce_jax.atomic import replacing
-from zerodce_jax.atomic import sweep as sweep  # part of what `storage.Files` asks for
 from zerodce_jax.errors import InputError, one_line
 from zerodce_jax.media import pillow, png, tiff
 from zerodce_jax.media.formats import Format, format_of
+from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.metadata import Metadata
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS = 300_000_000
-"""Pixels of the largest picture that is decoded, unless told otherwise."""
 _WITHOUT_ALPHA: frozenset[Format] = frozenset({"jpeg", "bmp"})
 
 
@@ -73,11 +71,6 @@ def check_file(size: int, max_pixels: int) -> None:
     """
     if size > largest_file(max_pixels):
         raise InputError(f"{size:,} bytes are too large for a picture")
-
-
-def name(path: Path) -> str:
-    """What a file is called in messages."""
-    return str(path)
 
 
 def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

@@ -18,8 +18,6 @@ from zerodce_jax.errors import UsageError
 from zerodce_jax.ops.exposure import Response
 from zerodce_jax.ops.grid import block_means, blocks
 
-SECONDS = 0.5
-"""Over which light follows, where nothing else is said."""
 SAMPLES = 256
 """Longer side of the small copy that brightness is measured on, in pixels: noise in fewer of them
 would show as flicker."""
