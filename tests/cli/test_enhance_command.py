@@ -477,7 +477,7 @@ def test_an_endless_pipe_is_not_read_to_the_end(
     status, printed, errors = through_pipe(as_bytes("BMP"), "-", "-o", "-")
     assert (status, printed) == (1, b"")
     assert errors == (
-        "zerodce: standard input: more than 1,000 bytes are too large for a picture\n"
+        "zerodce: standard input: more than 1,000 bytes are too large for a photograph\n"
     )
 
 

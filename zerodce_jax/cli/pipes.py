@@ -121,7 +121,9 @@ def _standard_input(max_pixels: int) -> "photo.Photo":
     limit = photo.largest_file(max_pixels)
     data = sys.stdin.buffer.read(limit + 1)
     if len(data) > limit:
-        raise InputError(f"standard input: more than {limit:,} bytes are too large for a picture")
+        raise InputError(
+            f"standard input: more than {limit:,} bytes are too large for a photograph"
+        )
     try:
         return photo.decode(data, max_pixels=max_pixels)
     except InputError as error:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engines.tiling import MOST_CORES, cores
 from zerodce_jax.enhancer import EngineName, Enhancer, choose_engine
-from zerodce_jax.errors import InputError, UsageError, one_line
+from zerodce_jax.errors import InputError, UsageError, first_line, one_line
 from zerodce_jax.jobs import runner
 from zerodce_jax.jobs.photos import PhotoExecutor
 from zerodce_jax.jobs.plan import Item
@@ -149,7 +149,7 @@ class RayExecutor(Executor):
                     number = row.pop("number")
                     yield number, Result(self._work[number], **row)
         except (RayError, RuntimeError) as error:
-            raise InputError(f"Ray: {_first_line(error)}") from error
+            raise InputError(f"Ray: {first_line(error)}") from error
 
 
 class _Actor:
@@ -270,7 +270,7 @@ def _session(address: str | None, tell: Callable[[str], object]) -> Iterator[Non
             else:
                 ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-        cause = _first_line(error)
+        cause = first_line(error)
         if "InvalidAuthToken" in f"{error}{error.__cause__}":
             cause = "asks for a token (RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or its file)"
         raise InputError(f"{address or 'Ray on this machine'}: {cause}") from error
@@ -325,7 +325,3 @@ def _without_standard_error() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-def _first_line(error: BaseException) -> str:
-    return one_line(next(iter(str(error).strip().splitlines()), type(error).__name__))

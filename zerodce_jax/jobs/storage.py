@@ -1,39 +1,25 @@
-"""Read and write photographs on this machine, or anywhere that pyarrow and fsspec reach.
+"""Where photographs are read and written: on this machine, or at an address such as ``s3://``.
 
 `LocalFiles` and `RemoteFiles` follow the protocol `Files`. A `Folder` is one folder in either of
-them; `folder_at` opens the folder that a path or an address such as ``s3://BUCKET/PATH`` names.
-
-A file appears under its name only once it is complete. Object stores guarantee this; other file
-systems get it by a move from a hidden temporary name beside the file. If a process is killed before
-the move, the temporary file stays.
+them; `folder_at` opens the folder that a path or an address names.
 """
 
 import io
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from zerodce_jax import atomic
-from zerodce_jax.atomic import TEMPORARY_PREFIX
-from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.errors import InputError, UsageError, first_line
 from zerodce_jax.jobs import plan
 from zerodce_jax.jobs.plan import Item
-from zerodce_jax.media import formats, photo
+from zerodce_jax.jobs.remote_files import OBJECT_STORES, RemoteFiles
+from zerodce_jax.media import photo
 from zerodce_jax.media.photo import Photo
-
-if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
-
-# The names of object stores in pyarrow and fsspec.
-_OBJECT_STORES = {"s3", "s3a", "gcs", "gs", "abfs", "abfss", "az", "adl", "oci", "oss"}
-_HEAD = 1 << 17
-"""Number of bytes at the start of a file that hold the header of most photographs."""
 
 
 @runtime_checkable
@@ -155,124 +141,6 @@ class LocalFiles:
 
 
 @dataclass(frozen=True)
-class RemoteFiles:
-    """Files of another file system, by their paths in it."""
-
-    filesystem: "FileSystem"
-    prefix: str = field(compare=False)
-    """Text that makes an address of a path, such as ``s3://``."""
-
-    def name(self, path: Path, /) -> str:
-        """Return the address of a file, without a password."""
-        return f"{self.prefix}{path.as_posix()}"
-
-    def find(self, folder: Path, leave_out: Path | None, /) -> Iterator[Item]:
-        """Yield the photographs and videos in a folder; see `Files.find`."""
-        excluded = leave_out if leave_out is not None and folder in leave_out.parents else None
-        for path, _ in sorted(self._list(folder, missing_ok=False)):
-            relative = path.relative_to(folder)
-            hidden = any(part.startswith(".") for part in relative.parts)
-            below = excluded is not None and path.is_relative_to(excluded)
-            known = formats.format_of(relative) or plan.is_video(relative)
-            if known and not hidden and not below:
-                yield Item(path, relative)
-
-    def modification_times(self, folder: Path, /) -> dict[str, int]:
-        """Return the modification time of each file in a folder; see `Files`."""
-        files = self._list(folder, missing_ok=True)
-        return {str(path.relative_to(folder)): time for path, time in files}
-
-    def modification_time(self, path: Path, /) -> int | None:
-        """Return the modification time of a file; see `Files`."""
-        from pyarrow.fs import FileType
-
-        with _as_input_error(self.name(path)):
-            info = self.filesystem.get_file_info(path.as_posix())
-        return (info.mtime_ns or 0) if info.type == FileType.File else None
-
-    def size(self, path: Path, /, *, max_pixels: int) -> tuple[int, int]:
-        """Return the width and height of a photograph; see `photo.size`.
-
-        Raises:
-            InputError: As for `photo.size`, or the file cannot be read.
-        """
-        with photo.named(self.name(path)):
-            head = self._content(path, max_pixels, _HEAD)
-            try:
-                return photo.measure(io.BytesIO(head), max_pixels=max_pixels)
-            except InputError:
-                if len(head) < _HEAD:
-                    raise
-            content = self._content(path, max_pixels)
-            return photo.measure(io.BytesIO(content), max_pixels=max_pixels)
-
-    def read(self, path: Path, /, *, max_pixels: int) -> Photo:
-        """Decode a photograph; see `photo.read`.
-
-        Raises:
-            InputError: As for `photo.read`, or the file cannot be read.
-        """
-        with photo.named(self.name(path)):
-            return photo.decode(self._content(path, max_pixels), max_pixels=max_pixels)
-
-    def write(self, path: Path, opened: Photo, /) -> tuple[str, ...]:
-        """Encode a photograph; see `photo.write`.
-
-        Raises:
-            InputError: As for `photo.write`, or the file cannot be written.
-        """
-        with photo.named(self.name(path)):
-            data, losses = photo.encode_as(path, opened)
-        self.put(path, io.BytesIO(data))
-        return losses
-
-    def put(self, path: Path, content: io.BufferedIOBase, /) -> None:
-        """Write a file completely or not at all; see `Files.put`."""
-        with _as_input_error(self.name(path)):
-            if self._is_object_store:
-                self._copy(content, path)
-                return
-            temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}")
-            self.filesystem.create_dir(path.parent.as_posix(), recursive=True)
-            self._copy(content, temporary)
-            self.filesystem.move(temporary.as_posix(), path.as_posix())
-
-    def sweep(self, folder: Path, /) -> None:
-        """Do nothing: only the machine of a process can tell whether it still runs."""
-
-    @property
-    def _is_object_store(self) -> bool:
-        # fsspec's names read "py::fsspec+s3" or "py::fsspec+('s3', 's3a')".
-        name = self.filesystem.type_name.removeprefix("py::fsspec+")
-        return not _OBJECT_STORES.isdisjoint(name.strip("()").replace("'", "").split(", "))
-
-    def _list(self, folder: Path, *, missing_ok: bool) -> Iterator[tuple[Path, int]]:
-        """Yield the path and the modification time of each file in a folder."""
-        from pyarrow.fs import FileSelector, FileType
-
-        selector = FileSelector(folder.as_posix(), missing_ok, recursive=True)
-        try:
-            found = self.filesystem.get_file_info(selector)
-        except FileNotFoundError as error:
-            raise InputError(f"{self.name(folder)}: the folder does not exist") from error
-        except OSError as error:
-            raise InputError(f"{self.name(folder)}: {_cause(error)}") from error
-        for info in found:
-            if info.type == FileType.File:
-                yield Path(info.path), info.mtime_ns or 0
-
-    def _content(self, path: Path, max_pixels: int, limit: int | None = None) -> bytes:
-        """Return the content of a file, or its first `limit` bytes; errors do not name the file."""
-        with _as_input_error(), self.filesystem.open_input_file(path.as_posix()) as file:
-            photo.check_file(file.size(), max_pixels)
-            return file.read(limit)
-
-    def _copy(self, content: io.BufferedIOBase, path: Path) -> None:
-        with self.filesystem.open_output_stream(path.as_posix()) as file:
-            shutil.copyfileobj(content, file, 1 << 23)
-
-
-@dataclass(frozen=True)
 class Folder:
     """One folder of a storage."""
 
@@ -311,38 +179,22 @@ def folder_at(address: str) -> Folder:
         filesystem, path = FileSystem.from_uri(uri)
     except ArrowInvalid as unknown:
         if "Unrecognized filesystem" not in str(unknown):
-            raise UsageError(f"{address}: {_cause(unknown)}") from unknown
+            raise UsageError(f"{address}: {first_line(unknown)}") from unknown
         try:
             from fsspec.core import url_to_fs
 
             spec, path = url_to_fs(address)
         except (ImportError, ValueError) as error:
-            raise UsageError(f"{address}: {_cause(error)}") from error
+            raise UsageError(f"{address}: {first_line(error)}") from error
         except OSError as error:
-            raise InputError(f"{address}: {_cause(error)}") from error
+            raise InputError(f"{address}: {first_line(error)}") from error
         filesystem = PyFileSystem(FSSpecHandler(spec))
     except OSError as error:
-        raise InputError(f"{address}: {_cause(error)}") from error
-    if not path.strip("/") and scheme in _OBJECT_STORES:
+        raise InputError(f"{address}: {first_line(error)}") from error
+    if not path.strip("/") and scheme in OBJECT_STORES:
         raise UsageError(f"{address}: names no bucket")
     if isinstance(filesystem, LocalFileSystem):
         return Folder(LocalFiles(), Path(path))
     prefix = f"{scheme}://{rest.partition('?')[0]}".removesuffix("/").removesuffix(path)
     # Messages and reports must not show a password.
     return Folder(RemoteFiles(filesystem, re.sub("//[^/]*@", "//", prefix)), Path(path))
-
-
-@contextmanager
-def _as_input_error(name: str = "") -> Iterator[None]:
-    """Turn an error of the storage into an `InputError` of one line."""
-    try:
-        yield
-    except OSError as error:
-        cause = _cause(error)
-        raise InputError(f"{name}: {cause}" if name else cause) from error
-
-
-def _cause(error: Exception) -> str:
-    """Return the first line of an error message, which may have many."""
-    message = isinstance(error, OSError) and error.strerror
-    return next(iter((message or str(error)).strip().splitlines()), type(error).__name__)
