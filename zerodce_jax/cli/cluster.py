@@ -41,7 +41,7 @@ def cluster(
         address: Ray cluster to join; auto is the cluster of this machine. By default Ray is started
             on this machine alone.
         model: Network, as for enhance; the other machines need no copy of it.
-        settings: How to enhance.
+        settings: How to enhance. The network decides each setting that is not given.
         engine: Engine that computes, as for enhance.
         actors: Number of processes that enhance. By default one for each machine (or 16 of its
             cores), or as many as the GPUs allow.

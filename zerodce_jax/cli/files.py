@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zerodce_jax.cli.options import FileFlags, VideoFlags
 from zerodce_jax.cli.progress import Progress, say
 
 if TYPE_CHECKING:
@@ -12,42 +12,35 @@ if TYPE_CHECKING:
     from zerodce_jax.enhancer import Enhancer
     from zerodce_jax.jobs.plan import Item
     from zerodce_jax.jobs.runner import Result
-    from zerodce_jax.media.video import Encoding
 
 
 def enhance_files(
     items: "list[Item]",
     load: "Callable[[str], tuple[Enhancer, EnhanceSettings]]",
     model: str | None,
+    video: VideoFlags,
+    file: FileFlags,
     *,
-    smoothing: float,
-    encoding: "Encoding",
-    jobs: int,
     strip: bool,
     max_pixels: int,
     overwrite: bool,
-    fail_fast: bool,
-    report: Path | None,
 ) -> int:
     """Enhance photographs, then videos, and show and report the results.
 
     Args:
         items: The photographs and videos.
         load: Returns the enhancer and the settings of a network by its name.
-        model: Name of the network, or None for the default of each kind.
-        smoothing: See `VideoExecutor`.
-        encoding: See `VideoExecutor`.
-        jobs: See `PhotoExecutor`.
-        strip: See `PhotoExecutor` and `VideoExecutor`.
-        max_pixels: See `PhotoExecutor` and `VideoExecutor`.
-        overwrite: See `runner.run`.
-        fail_fast: See `runner.run`.
-        report: JSON file to write, or None.
+        model: Name of the network; None takes the default for photographs and that for videos.
+        video: The flags for videos.
+        file: The flags for files.
+        strip: Whether to leave out metadata.
+        max_pixels: Number of pixels of the largest image that is decoded.
+        overwrite: Whether to replace results that exist.
 
     Returns:
         The exit status.
     """
-    from zerodce_jax.jobs import photos, reports, runner
+    from zerodce_jax.jobs import photos, reports, runner, videos
 
     progress = Progress()
     items = sorted(items, key=lambda item: item.is_video)
@@ -55,25 +48,23 @@ def enhance_files(
     photo_executor = video_executor = None
     if photographs or not items:
         photo_executor = photos.PhotoExecutor(
-            *load(model or "reduced"), jobs=jobs, strip=strip, max_pixels=max_pixels
+            *load(model or "reduced"), jobs=file.jobs, strip=strip, max_pixels=max_pixels
         )
     if photographs < len(items):
-        from zerodce_jax.jobs.videos import VideoExecutor
-
-        video_executor = VideoExecutor(
+        video_executor = videos.VideoExecutor(
             *load(model or "fast"),
-            smoothing=smoothing,
-            encoding=encoding,
+            smoothing=video.smoothing,
+            encoding=video.encoding(),
             strip=strip,
             max_pixels=max_pixels,
             on_frame=progress.on_frame,
         )
-    results: list[Result] = []
     executor = runner.ByKind(photo_executor, video_executor)
-    running = runner.run(items, executor, overwrite=overwrite, fail_fast=fail_fast)
+    results: list[Result] = []
+    running = runner.run(items, executor, overwrite=overwrite, fail_fast=file.fail_fast)
     progress.follow(running, photographs, results.append)
-    if report is not None:
-        reports.write_json(report, results)
+    if file.report is not None:
+        reports.write_json(file.report, results)
     return progress.end()
 
 

@@ -26,19 +26,10 @@ def write_json(path: Path, results: Iterable[Result]) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    rows = [
-        {
-            "source": str(result.item.source),
-            "target": str(result.item.target),
-            "status": result.status,
-            "seconds": round(result.seconds, 3),
-            "width": result.width,
-            "height": result.height,
-            "frames": result.frames,
-            "message": result.message,
-        }
-        for result in results
-    ]
+    rows = []
+    for result in results:
+        row = _row(result, str(result.item.source), str(result.item.target))
+        rows.append(row | {"seconds": round(result.seconds, 3)})
     with replacing(path) as temporary:
         # Escapes keep the JSON valid, and names that are not Unicode readable for Python.
         temporary.write_text(json.dumps(rows, indent=1) + "\n")
@@ -76,17 +67,8 @@ def parquet(
         writer = pq.ParquetWriter(file, schema)
 
         def add(result: Result) -> None:
-            rows.append(
-                {
-                    "source": _as_text(source.name(result.item.source)),
-                    "target": _as_text(target.name(result.item.target)),
-                    "status": result.status,
-                    "seconds": result.seconds,
-                    "width": result.width,
-                    "height": result.height,
-                    "message": result.message,
-                }
-            )
+            names = source.name(result.item.source), target.name(result.item.target)
+            rows.append(_row(result, *map(_as_text, names)))
             if len(rows) == _ROWS:
                 flush()
 
@@ -102,6 +84,12 @@ def parquet(
             writer.close()
             file.seek(0)
             files.put(path, file)
+
+
+def _row(result: Result, source: str, target: str) -> dict[str, Any]:
+    columns = ("status", "seconds", "width", "height", "frames", "message")
+    values = {name: getattr(result, name) for name in columns}
+    return {"source": source, "target": target, **values}
 
 
 def _as_text(name: str) -> str:

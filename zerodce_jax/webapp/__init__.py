@@ -8,6 +8,7 @@ pixels. Each visitor has a folder for uploads and results, which is removed when
 # pyright: reportArgumentType=false, reportPrivateImportUsage=false
 # pyright: reportAttributeAccessIssue=false
 
+import functools
 import html
 import re
 import shutil
@@ -214,14 +215,13 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
 
 def _enhancers(engine: EngineName) -> Callable[[str], Enhancer]:
     """Return a function that loads the enhancer of a network, once for each name."""
-    loaded: dict[str, Enhancer] = {}
     lock = threading.Lock()
+    load = functools.cache(functools.partial(Enhancer.load, engine=engine))
 
     def enhancer_of(name: str) -> Enhancer:
+        # Two requests for one network must not both load it.
         with lock:
-            if name not in loaded:
-                loaded[name] = Enhancer.load(name, engine=engine)
-            return loaded[name]
+            return load(name)
 
     return enhancer_of
 
