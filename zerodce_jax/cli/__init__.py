@@ -56,13 +56,11 @@ def main(args: Sequence[str] | None = None) -> int:
         return status
     except UsageError as error:
         return _fail(error, 2)
-    except InputError as error:
-        return _fail(error, 1)
     except BrokenPipeError as error:
         # Python would flush again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return _fail(error, 1)
-    except OSError as error:
+    except (InputError, OSError) as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)

@@ -6,15 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from zerodce_jax.cli import files, pipes
-from zerodce_jax.cli.options import (
-    Engine,
-    FileFlags,
-    ResultFormat,
-    SettingFlags,
-    VideoFlags,
-    prepare_engine,
-)
+from zerodce_jax.cli import files, options, pipes
 from zerodce_jax.cli.progress import say
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.errors import UsageError
@@ -30,15 +22,15 @@ def enhance(
     *,
     output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")],
     model: Annotated[str | None, arg(aliases=["-m"])] = None,
-    settings: OmitArgPrefixes[SettingFlags] = SettingFlags(),  # noqa: B008 (frozen)
-    video: OmitArgPrefixes[VideoFlags] = VideoFlags(),  # noqa: B008 (frozen)
-    engine: Engine = "auto",
+    settings: OmitArgPrefixes[options.SettingFlags] = options.SettingFlags(),  # noqa: B008 (frozen)
+    video: OmitArgPrefixes[options.VideoFlags] = options.VideoFlags(),  # noqa: B008 (frozen)
+    engine: options.Engine = "auto",
     tile: int | None = None,
     overwrite: Annotated[bool, FlagCreatePairsOff] = False,
-    format: ResultFormat = "keep",  # noqa: A002
+    format: options.ResultFormat = "keep",  # noqa: A002
     strip: Annotated[bool, FlagCreatePairsOff] = False,
     max_pixels: int = MAX_PIXELS,
-    file: OmitArgPrefixes[FileFlags] = FileFlags(),  # noqa: B008 (frozen)
+    file: OmitArgPrefixes[options.FileFlags] = options.FileFlags(),  # noqa: B008 (frozen)
 ) -> int:
     """Light up photographs and videos.
 
@@ -83,7 +75,7 @@ def enhance(
             say(f"note: {note}")
         from zerodce_jax.enhancer import Enhancer
 
-        enhancer = Enhancer(network, engine=prepare_engine(engine), tile=tile)
+        enhancer = Enhancer(network, engine=options.prepare_engine(engine), tile=tile)
         return enhancer, network.settings.changed(**settings.overrides())
 
     if "-" in inputs or str(output) == "-" or video.raw is not None:

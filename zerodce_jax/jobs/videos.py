@@ -114,11 +114,6 @@ class RawFormat:
     dtype: np.dtype
     """Type of a sample: ``uint8`` (``rgb24``) or little-endian ``uint16`` (``rgb48le``)."""
 
-    @property
-    def frame_bytes(self) -> int:
-        """Size of a frame, in bytes."""
-        return self.width * self.height * 3 * self.dtype.itemsize
-
 
 def enhance_raw(
     read: Callable[[int], bytes],
@@ -143,7 +138,7 @@ def enhance_raw(
     Raises:
         InputError: The last frame is incomplete; the frames before it are written.
     """
-    size = form.frame_bytes
+    size = form.width * form.height * 3 * form.dtype.itemsize
     count = incomplete = 0
 
     def frames() -> Iterator[tuple[float, Shaped[np.ndarray, "h w 3"]]]:

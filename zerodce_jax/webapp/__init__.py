@@ -148,11 +148,7 @@ def build(place: Path, *, engine: EngineName = "auto", max_pixels: int = MAX_PIX
                 results = gr.Files(label="Results", visible=False, elem_id="results")
         # One computation runs at a time, whichever visitor asked for it.
         one = {"concurrency_id": "enhancing", "concurrency_limit": 1}
-        shown = {
-            "inputs": [which, network, *controls],
-            "outputs": [slider, gain, problem],
-            **one,
-        }
+        shown = {"inputs": [which, network, *controls], "outputs": [slider, gain, problem], **one}
         files.change(upload, files, which).then(show, **shown)
         network.change(
             lambda name: _values(enhancer_of(name).network.settings), network, controls
