@@ -28,6 +28,7 @@ class Files(Protocol):
 
     def name(self, path: Path, /) -> str:
         """Return the name of a file for messages and reports."""
+        ...
 
     def find(self, folder: Path, leave_out: Path | None, /) -> Iterator[Item]:
         """Yield the photographs and videos in a folder, by the rules of `plan.plan`.
@@ -42,6 +43,7 @@ class Files(Protocol):
         Raises:
             InputError: The folder does not exist or cannot be listed.
         """
+        ...
 
     def modification_times(self, folder: Path, /) -> dict[str, int]:
         """Return the modification time of each file in a folder, by its path relative to it.
@@ -51,6 +53,7 @@ class Files(Protocol):
         Raises:
             InputError: The folder is a file, or cannot be listed.
         """
+        ...
 
     def modification_time(self, path: Path, /) -> int | None:
         """Return the modification time of a file in nanoseconds, or None if it does not exist.
@@ -58,15 +61,19 @@ class Files(Protocol):
         Raises:
             InputError: The storage does not answer.
         """
+        ...
 
     def size(self, path: Path, /, *, max_pixels: int) -> tuple[int, int]:
         """Return the width and height of a photograph; see `photo.size`."""
+        ...
 
     def read(self, path: Path, /, *, max_pixels: int) -> Photo:
         """Decode a photograph; see `photo.read`."""
+        ...
 
     def write(self, path: Path, opened: Photo, /) -> tuple[str, ...]:
         """Encode a photograph; see `photo.write`."""
+        ...
 
     def put(self, path: Path, content: io.BufferedIOBase, /) -> None:
         """Write a file completely or not at all.
@@ -75,9 +82,11 @@ class Files(Protocol):
             InputError: The file cannot be written.
             OSError: The same, for a file of this machine.
         """
+        ...
 
     def sweep(self, folder: Path, /) -> None:
         """Remove the temporary files of killed processes from a folder; see `atomic.sweep`."""
+        ...
 
 
 @dataclass(frozen=True)
