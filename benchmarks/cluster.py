@@ -102,7 +102,7 @@ def together(work: Worklist, network: serialization.Network, actors: int, batch:
     """A whole run on Ray, which is started and ended."""
     options = Options(actors=actors, batch=batch)
     start, run, times = time.perf_counter(), Run(), []
-    executor = RayExecutor(work, network, options=options, tell=report_message)
+    executor = RayExecutor(work, network, options=options, on_message=report_message)
     for number, result in enumerate(runner.run(work, executor), start=1):
         assert result.status == "done", result.message
         times.append(time.perf_counter())

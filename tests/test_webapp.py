@@ -137,8 +137,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def drivers() -> Iterator[tuple[webdriver.Chrome, webdriver.Chrome]]:
-    with browser.chromium() as one, browser.chromium() as other:
-        yield one, other
+    with browser.chromium() as first, browser.chromium() as second:
+        yield first, second
 
 
 @pytest.mark.slow
@@ -223,36 +223,36 @@ def test_several_files_with_a_bad_one(
 def test_two_visitors_and_their_files_when_they_leave(
     root: Path, server: Server, drivers: tuple
 ) -> None:
-    one, other = (Visit(driver, server.address) for driver in drivers)
+    first, second = (Visit(driver, server.address) for driver in drivers)
     names = ("coffee.jpg", "astronaut.jpg")
-    for visit, name in zip((one, other), names, strict=True):
+    for visit, name in zip((first, second), names, strict=True):
         visit.open()
         visit.upload(root / "examples" / name)
-    for visit, name in zip((one, other), names, strict=True):
+    for visit, name in zip((first, second), names, strict=True):
         dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
         visit.until_shown(dark, Enhancer.load("reduced")(dark))
-    one.set("strength", 0.3)
-    other.all("#denoise label")[1].click()
-    other.set("amount", 0.9)
-    settings = ({"strength": 0.3}, {"denoise": 0.9})
-    for visit, name, how in zip((one, other), names, settings, strict=True):
+    first.set("strength", 0.3)
+    second.all("#denoise label")[1].click()
+    second.set("amount", 0.9)
+    overrides = ({"strength": 0.3}, {"denoise": 0.9})
+    for visit, name, values in zip((first, second), names, overrides, strict=True):
         dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
-        visit.until_shown(dark, Enhancer.load("reduced")(dark, **how))
+        visit.until_shown(dark, Enhancer.load("reduced")(dark, **values))
         visit.all("#make")[0].click()
-    made = [visit.results() for visit in (one, other)]
+    made = [visit.results() for visit in (first, second)]
     assert [list(results) for results in made] == [["coffee.jpg"], ["astronaut.jpg"]]
     # A setting of one visitor does not apply to the other.
-    for results, name, how in zip(made, names, settings, strict=True):
+    for results, name, values in zip(made, names, overrides, strict=True):
         dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
-        expected = Enhancer.load("reduced")(dark, **how).astype(int)
+        expected = Enhancer.load("reduced")(dark, **values).astype(int)
         found = np.asarray(Image.open(io.BytesIO(results[name])).convert("RGB")).astype(int)
         assert np.abs(found - expected).mean() < 3
     content = (root / "examples" / "coffee.jpg").read_bytes()
     assert content in server.files().values()
-    for visit in (one, other):
+    for visit in (first, second):
         visit.driver.get("about:blank")
-    one.wait(lambda: not [file for file in server.files() if "visitor-" in str(file)])
-    one.wait(lambda: content not in server.files().values())
+    first.wait(lambda: not [file for file in server.files() if "visitor-" in str(file)])
+    first.wait(lambda: content not in server.files().values())
 
 
 @pytest.mark.slow
@@ -314,8 +314,8 @@ def test_large_files_are_refused(root: Path, drivers: tuple, tmp_path: Path) -> 
         visit.open()
         large = root / "examples" / "coffee.jpg"
         visit.upload(large)
-        said = visit.wait(lambda: visit.all(".toast-body")[0].text)
-        assert "exceed the maximum allowed size of 20.0 Kb" in said
+        message = visit.wait(lambda: visit.all(".toast-body")[0].text)
+        assert "exceed the maximum allowed size of 20.0 Kb" in message
         # The server refuses it as well, without the check of the page.
         body = b"--x\r\nContent-Disposition: form-data; name=files; filename=a.jpg\r\n\r\n"
         request = urllib.request.Request(

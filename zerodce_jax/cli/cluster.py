@@ -89,7 +89,7 @@ def cluster(
         network.settings.changed(**settings.overrides()),
         Options(engine, actors, gpus_per_actor, batch, strip, max_pixels),
         address=address,
-        tell=lambda line: say(f"note: {line}"),
+        on_message=lambda line: say(f"note: {line}"),
     )
     nothing_to_do = not overwrite and not work.problems and None not in work.modified
     if nothing_to_do and report is None:

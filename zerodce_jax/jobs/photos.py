@@ -91,7 +91,7 @@ class _Task:
     opened: Photo | None = None
     writing: "Future[None] | None" = None
     result: Result | None = None
-    """The outcome. The thread that writes sets it, so that it is known wherever Ctrl-C strikes."""
+    """The outcome. The thread that writes sets it, so that no interrupt can lose it."""
 
     def fail(self, error: InputError | OSError) -> None:
         seconds = time.perf_counter() - self.start

@@ -1,4 +1,4 @@
-"""Enhance photographs on many machines: Ray deals batches of names to actors with a network each.
+"""Enhance photographs on many machines: Ray sends batches of names to actors with a network each.
 
 Ray schedules the batches, and repeats a batch whose actor or machine was lost. A repeated batch
 keeps the results that the lost attempt wrote: those whose modification time is not the one that was
@@ -70,7 +70,7 @@ class RayExecutor(Executor):
         options: How the actors work.
         address: The Ray cluster: ``HOST:PORT``, ``auto`` for the cluster of this machine, or None
             to start Ray on this machine alone.
-        tell: Called with each message of Ray, in one line, such as the loss of a machine.
+        on_message: Called with each message of Ray, in one line, such as the loss of a machine.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class RayExecutor(Executor):
         options: Options = Options(),
         *,
         address: str | None = None,
-        tell: Callable[[str], object] = lambda line: None,
+        on_message: Callable[[str], object] = lambda line: None,
     ) -> None:
         self._work, self._options = work, options
         # An actor needs the folders, not the names.
         folders = Worklist(work.source, work.target)
         self._actor_arguments = (folders, network, settings, options)
-        self._address, self._tell = address, tell
+        self._address, self._on_message = address, on_message
         self.target = work.target.files
 
     def exists(self, item: Item) -> bool:
@@ -106,7 +106,7 @@ class RayExecutor(Executor):
             missing[number] = True
         if not any(missing):
             return
-        with _session(self._address, self._tell):
+        with _session(self._address, self._on_message):
             for batch in (self._options.batch, 1):
                 numbers = [number for number, is_missing in enumerate(missing) if is_missing]
                 for number, result in self._enhance(numbers, batch) if numbers else ():
@@ -245,7 +245,7 @@ def _actors_and_cores(options: Options) -> tuple[int, float]:
 
 
 @contextmanager
-def _session(address: str | None, tell: Callable[[str], object]) -> Iterator[None]:
+def _session(address: str | None, on_message: Callable[[str], object]) -> Iterator[None]:
     """Join a Ray cluster, or start Ray on this machine alone; see `RayExecutor`."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's C++ code would log each start and end of an actor.
@@ -275,7 +275,7 @@ def _session(address: str | None, tell: Callable[[str], object]) -> Iterator[Non
             cause = "asks for a token (RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or its file)"
         raise InputError(f"{address or 'Ray on this machine'}: {cause}") from error
     _silence_progress()
-    with redirect_stdout(_Messages(tell)):
+    with redirect_stdout(_Messages(on_message)):
         try:
             yield
         finally:
@@ -299,9 +299,9 @@ def _silence_progress() -> None:
 class _Messages(io.TextIOBase):
     """Standard output that passes on the first sentence of each of Ray's messages."""
 
-    def __init__(self, tell: Callable[[str], object]) -> None:
+    def __init__(self, on_message: Callable[[str], object]) -> None:
         super().__init__()
-        self._tell = tell
+        self._on_message = on_message
 
     def write(self, text: str, /) -> int:
         for line in text.splitlines():
@@ -309,7 +309,7 @@ class _Messages(io.TextIOBase):
             # the log of that process.
             found = re.match(r"(?:\x1b\[\d*m)*\(\w+\)(?:\x1b\[\d*m)* (.+)", line)
             if found:
-                self._tell(f"Ray: {one_line(found[1].partition('. ')[0])}")
+                self._on_message(f"Ray: {one_line(found[1].partition('. ')[0])}")
         return len(text)
 
 

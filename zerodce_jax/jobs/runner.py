@@ -6,8 +6,8 @@
 tried, stops at the first failure if it is asked to, and handles Ctrl-C. An `Executor` makes the
 results: `photos.PhotoExecutor`, `videos.VideoExecutor`, `ray_cluster.RayExecutor`.
 
-Items go by their numbers, which are their places in the list. A list may hold millions of items,
-so `run` keeps one byte for each.
+The number of an item is its position in the list. A list may have millions of items, so `run` keeps
+one byte for each.
 """
 
 from abc import ABC, abstractmethod
@@ -46,7 +46,7 @@ class Result:
 
 @runtime_checkable
 class Items(Protocol):
-    """A list of items, or an object that makes each item when it is asked for it."""
+    """A list of items, or an object that creates each item on access."""
 
     def __len__(self) -> int: ...
 
@@ -63,8 +63,8 @@ class Executor(ABC):
     def run(self, items: Iterable[tuple[int, Item]]) -> Generator[tuple[int, Result], None, None]:
         """Yield the number and the result of each item.
 
-        When the generator is closed, or an interrupt is raised in it, it finishes the files that
-        are being written and starts nothing else.
+        When the generator is closed, or an interrupt is raised in it, it starts no other item and
+        leaves complete files only.
 
         Args:
             items: Numbers and items, taken one by one when the executor is ready for them.
@@ -127,12 +127,12 @@ def run(
 
     def waiting() -> Iterator[tuple[int, Item]]:
         """Yield the items for the executor, and settle the others."""
-        swept: set[Path] = set()
+        clean: set[Path] = set()
         for number in range(len(items)):
             item = items[number]
-            if (folder := item.target.parent) not in swept:
+            if (folder := item.target.parent) not in clean:
                 executor.target.sweep(folder)
-                swept.add(folder)
+                clean.add(folder)
             if item.problem or (not overwrite and executor.exists(item)):
                 states[number] = _SETTLED
             else:

@@ -13,7 +13,7 @@ from zerodce_jax.media import formats
 
 @dataclass
 class Worklist:
-    """A list of items that keeps names as bytes and makes each item when it is asked for it.
+    """A list of items that keeps names as bytes and creates each item on access.
 
     Folders that cannot be searched come after the photographs.
     """
