@@ -34,8 +34,8 @@ def ours(network: str, engine: str) -> Run:
 
     enhancer = Enhancer.load(network, engine=engine)
     # Only curves and gamma, like the other contenders.
-    settings = EnhanceSettings(gamma=GAMMA).to_dict()
-    return lambda image: enhancer(image, **settings)
+    settings = EnhanceSettings(gamma=GAMMA)
+    return lambda image: enhancer(image, settings)
 
 
 def eager(network: str, layout: str) -> Run:

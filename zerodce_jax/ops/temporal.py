@@ -19,8 +19,6 @@ from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.exposure import Response
 from zerodce_jax.ops.grid import block_means, blocks
 
-DEFAULT_SECONDS = 0.5
-"""Default time constant of the smoothing, in seconds."""
 SAMPLES = 256
 """Longer side of the small copy that brightness is measured on, in pixels; on fewer pixels, noise
 would show as flicker."""
