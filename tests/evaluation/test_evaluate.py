@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio
 
 from helpers.command import opened, run
 from zerodce_jax.enhancer import Enhancer
@@ -79,6 +78,7 @@ def judged(low: Path, high: Path | None = None, **networks: Brighter) -> Iterato
 # The command.
 
 
+@pytest.mark.needs("onnxruntime", "skimage")
 def test_pairs_in_every_form(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -94,6 +94,8 @@ def test_pairs_in_every_form(
     assert [picture["image"] for picture in content["pictures"]] == [str(name) for name in names]
     assert content["pictures"][2]["reference"] == str(high / "sub/c.tif")
     enhancer = Enhancer.load("reduced", engine="onnx")
+    from skimage.metrics import peak_signal_noise_ratio
+
     psnrs = []
     for picture in content["pictures"]:
         assert list(picture["figures"]) == ["input", "reduced", "fast"]
@@ -129,6 +131,7 @@ def test_pairs_in_every_form(
     assert opened(files[2]).size == (4 * 244, 24 + 3 * 164)
 
 
+@pytest.mark.needs("onnxruntime")
 def test_images_without_references(
     low: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -147,6 +150,7 @@ def test_images_without_references(
     assert opened(files[1]).size == (2 * 244, 24 + 3 * 164)
 
 
+@pytest.mark.needs("onnxruntime", "skimage")
 def test_pictures_without_a_partner_are_named(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,6 +164,7 @@ def test_pictures_without_a_partner_are_named(
     assert printed.out.endswith("means over 2 pictures\n")
 
 
+@pytest.mark.needs("onnxruntime", "skimage")
 def test_what_cannot_be_judged_is_one_line_and_the_rest_is_done(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -177,6 +182,7 @@ def test_what_cannot_be_judged_is_one_line_and_the_rest_is_done(
     assert [bool(row["figures"]) for row in rows] == [False, False, True]
 
 
+@pytest.mark.needs("onnxruntime")
 def test_nothing_that_can_be_judged(
     low: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -233,6 +239,7 @@ def test_wrong_usage_of_evaluate(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.needs("onnxruntime")
 def test_settings_on_the_command_line_are_kept_with_the_figures(low: Path, tmp_path: Path) -> None:
     given = ("--exposure", 0.3, "--protect-highlights", 0, "--denoise", 0.25)
     shown = {}
@@ -251,6 +258,7 @@ def test_settings_on_the_command_line_are_kept_with_the_figures(low: Path, tmp_p
     assert shown["own"]["pictures"] != shown["given"]["pictures"] != shown["off"]["pictures"]
 
 
+@pytest.mark.needs("onnxruntime")
 def test_references_need_an_extra_and_images_do_not(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +272,7 @@ def test_references_need_an_extra_and_images_do_not(
 # The room itself.
 
 
+@pytest.mark.needs("skimage")
 def test_figures_are_those_of_the_metrics(low: Path, high: Path) -> None:
     double = Brighter(2)
     for picture in judged(low, high, double=double):
@@ -293,6 +302,7 @@ def test_what_is_new_in_a_picture_is_told_from_what_was_there(tmp_path: Path) ->
         assert found.figures[name]["newly_clipped"] == clipped
 
 
+@pytest.mark.needs("skimage")
 def test_figures_of_models_stand_last(low: Path, high: Path) -> None:
     def distance(image: np.ndarray, reference: np.ndarray | None) -> float:
         return math.nan if reference is None else float(np.abs(image - reference).max())
@@ -346,6 +356,7 @@ def test_means_leave_out_what_has_no_value() -> None:
     assert evaluate.markdown([of(0.25), of(0.75)]).splitlines()[-1] == "| input | 0.5000 |"
 
 
+@pytest.mark.needs("skimage")
 def test_an_infinite_figure_is_no_number_in_json(low: Path, tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     same = list(judged(low, low))

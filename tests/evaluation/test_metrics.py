@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from zerodce_jax.evaluation import metrics
 
@@ -34,6 +33,7 @@ images = hnp.arrays(np.uint8, st.tuples(st.integers(8, 40), st.integers(8, 40), 
 # Beside a reference.
 
 
+@pytest.mark.needs("skimage")
 def test_agreement_of_plain_images() -> None:
     # mean((0.1)^2) = 0.01, which are 20 dB; (2 0.4 0.5 + 0.0001) / (0.4^2 + 0.5^2 + 0.0001).
     assert metrics.psnr(plain(0.4), plain(0.5)) == pytest.approx(20, abs=1e-4)
@@ -41,6 +41,7 @@ def test_agreement_of_plain_images() -> None:
     assert metrics.mae(plain(0.4), plain(0.5)) == pytest.approx(0.1, abs=1e-6)
 
 
+@pytest.mark.needs("skimage")
 def test_agreement_with_itself() -> None:
     image = noise((20, 30, 3))
     assert metrics.psnr(image, image) == math.inf
@@ -50,11 +51,12 @@ def test_agreement_with_itself() -> None:
 
 @pytest.mark.parametrize("size", [(11, 11), (40, 23)])
 def test_psnr_and_ssim_are_those_of_scikit_image_at_8_bits(size: tuple[int, int]) -> None:
+    skimage = pytest.importorskip("skimage.metrics")
     levels = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
     levels[1] = (0.7 * levels[0] + 0.3 * levels[1]).astype(np.uint8)
     image, reference = levels / np.float32(255)
-    psnr = peak_signal_noise_ratio(levels[1], levels[0])
-    ssim = structural_similarity(
+    psnr = skimage.peak_signal_noise_ratio(levels[1], levels[0])
+    ssim = skimage.structural_similarity(
         levels[1].astype(np.float64),
         levels[0].astype(np.float64),
         channel_axis=-1,
@@ -67,6 +69,7 @@ def test_psnr_and_ssim_are_those_of_scikit_image_at_8_bits(size: tuple[int, int]
     assert metrics.ssim(image, reference) == pytest.approx(ssim, abs=1e-4)
 
 
+@pytest.mark.needs("skimage")
 def test_an_image_smaller_than_a_window_has_no_ssim() -> None:
     assert math.isnan(metrics.ssim(noise((10, 40, 3)), noise((10, 40, 3))))
 

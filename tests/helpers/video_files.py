@@ -5,10 +5,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-
-from zerodce_jax.media.video.writing import priority_kept
+import pytest
 
 TICKS = 90_000
 # Of uneven lengths, and not beginning at nought.
@@ -50,6 +48,9 @@ def write(
     time_base: Fraction = Fraction(1, TICKS),
 ) -> Path:
     """Write a video with everything that a video may have."""
+    av = pytest.importorskip("av")
+    from zerodce_jax.media.video.writing import priority_kept
+
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = frames[0].shape[:2]
     color = {"colorspace": 1, "color_range": 1, "color_primaries": 1, "color_trc": 1} | (
@@ -118,7 +119,7 @@ def write(
 
 def told(path: Path) -> dict[str, Any]:
     """What a video file says and holds, but for the pixels and the packets of the video."""
-    with av.open(str(path)) as file:
+    with pytest.importorskip("av").open(str(path)) as file:
         video = file.streams.video[0]
         packets: dict[int, list[tuple]] = {}
         frames = []
@@ -155,5 +156,5 @@ def told(path: Path) -> dict[str, Any]:
 
 def pixels_of(path: Path, form: str = "rgb24") -> list[np.ndarray]:
     """The frames of a video."""
-    with av.open(str(path)) as file:
+    with pytest.importorskip("av").open(str(path)) as file:
         return [each.to_ndarray(format=form) for each in file.decode(video=0)]

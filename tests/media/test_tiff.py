@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +15,8 @@ from helpers.picture_files import again, content, encoded, opened, smooth
 from zerodce_jax.errors import InputError
 from zerodce_jax.media import photo, tiff
 from zerodce_jax.media.photo import Photo
+
+tifffile = pytest.importorskip("tifffile")
 
 
 def made(pixels: np.ndarray, **options: Any) -> bytes:
@@ -309,6 +310,7 @@ def test_tags_that_all_claim_the_whole_file_fill_no_memory() -> None:
         photo.decode(data)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=80) | damaged_exif() | st.sampled_from(tiff.SIGNATURES))
 def test_any_bytes_have_a_directory_or_are_refused(data: bytes) -> None:
     try:

@@ -7,7 +7,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 
@@ -15,6 +14,8 @@ from helpers.video_files import UNEVEN, frame, pixels_of, still, told, write
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.media.photo import MAX_PIXELS
 from zerodce_jax.media.video import Encoding, Reader, Writer
+
+av = pytest.importorskip("av")
 
 BEST = Encoding(quality=0)
 

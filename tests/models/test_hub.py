@@ -71,6 +71,7 @@ def assert_one_line(result: subprocess.CompletedProcess, address: str, cause: st
 
 
 @pytest.mark.slow
+@pytest.mark.needs("huggingface_hub")
 def test_what_is_pushed_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Path) -> None:
     result = zerodce("push", "fast", "tester/net", "--license", "cc0-1.0", "--private")
     assert result.returncode == 0, result.stderr
@@ -106,6 +107,7 @@ def test_what_is_pushed_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.needs("huggingface_hub")
 def test_the_cache_and_being_offline(hub: Hub, zerodce: Zerodce, tmp_path: Path) -> None:
     network = published(hub)
     out = tmp_path / "net.safetensors"
@@ -144,6 +146,7 @@ def test_the_cache_and_being_offline(hub: Hub, zerodce: Zerodce, tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.needs("huggingface_hub")
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -166,6 +169,7 @@ def test_what_cannot_be_fetched_is_said_in_one_line(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("huggingface_hub")
 def test_pushing_needs_a_token_with_rights(hub: Hub, zerodce: Zerodce) -> None:
     for repo, token in (("tester/net", False), ("somebody/net", True)):
         result = zerodce("push", "fast", repo, token=token)

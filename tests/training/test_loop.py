@@ -204,6 +204,7 @@ def test_a_half_written_checkpoint_is_never_picked_up(photographs: Path, tmp_pat
     assert not list(tmp_path.glob("*tmp*"))
 
 
+@pytest.mark.slow
 def test_lines_of_steps_to_be_taken_again_are_dropped_from_the_log(
     photographs: Path, tmp_path: Path
 ) -> None:
