@@ -7,6 +7,7 @@ import pytest
 from helpers.fuzz_photo import Fuzzer
 
 
+@pytest.mark.slow
 @pytest.mark.needs("pillow_heif", "tifffile")
 def test_broken_files_do_no_harm(tmp_path: Path, environment: dict[str, str]) -> None:
     fuzzer = Fuzzer(tmp_path, seed=0, environment=environment)

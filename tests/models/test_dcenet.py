@@ -31,7 +31,14 @@ def odd_input(goldens: Path) -> jax.Array:
     return jnp.asarray(np.load(goldens / "reduced_forward.npz")["odd_input"])
 
 
-@pytest.mark.parametrize(("name", "case", "scale"), CASES)
+# JAX compiles each operation for each shape, so most of the even sizes are slow.
+@pytest.mark.parametrize(
+    ("name", "case", "scale"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] * (case[1] == "even" and case[0] != "reduced"))
+        for case in CASES
+    ],
+)
 def test_curves_and_enhanced_images_are_those_of_pytorch(
     name: str, case: str, scale: int, goldens: Path, random_network: Callable[[str], Network]
 ) -> None:
@@ -68,6 +75,7 @@ def test_jit_changes_nothing(odd_input: jax.Array, random_network: Callable) -> 
     np.testing.assert_allclose(eager, jitted, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_close_and_keeps_float32_parameters(
     odd_input: jax.Array, random_network: Callable
 ) -> None:
@@ -133,6 +141,7 @@ def test_the_form_for_inference_differs_by_rounding_alone(name: str, size: tuple
     np.testing.assert_allclose(fast, plain, rtol=0, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_the_fast_network_reads_its_grid_at_each_pixel() -> None:
     network = whole_image.random_network(preset("fast"))
     images = jnp.asarray(np.random.default_rng(1).random((2, 29, 34, 3), dtype=np.float32))
