@@ -1,4 +1,4 @@
-"""Light up photographs: ``python enhance.py PHOTOS -o OUT``, the same as ``zerodce enhance``."""
+"""Light up photographs; ``python enhance.py`` takes the same arguments as ``zerodce enhance``."""
 
 import sys
 

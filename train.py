@@ -1,4 +1,4 @@
-"""Train a network: ``python train.py --data DIR --workdir DIR``, the same as ``zerodce train``."""
+"""Train a network; ``python train.py`` takes the same arguments as ``zerodce train``."""
 
 import sys
 

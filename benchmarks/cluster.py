@@ -1,7 +1,7 @@
-"""A folder of JPEGs through `zerodce cluster` with 1 and 2 actors, beside `enhance.py --jobs 2`.
+"""Compare `zerodce cluster`, with 1 and 2 actors, with `enhance.py --jobs 2` on a folder of JPEGs.
 
-All do the same pictures in turns. The clock runs from the first results to the last; how long it
-takes to the first is printed apart. Memory is read along the way.
+All three enhance the same photographs in turns. Rates count from the first results to the last;
+the time to the first results is printed separately. Memory is sampled during each run.
 """
 
 import statistics
@@ -13,26 +13,27 @@ from pathlib import Path
 
 import psutil
 import tyro
-from folder import make_pictures
+from folder import make_photographs
 
 from zerodce_jax.jobs import ray_cluster
 from zerodce_jax.jobs.storage import Local
 from zerodce_jax.jobs.worklist import Work, plan_work
 from zerodce_jax.models import serialization
+from zerodce_jax.models.network import Network
 
 
 @dataclass
 class Run:
-    """What one turn took."""
+    """Measurements of one turn."""
 
     starting: float = 0.0
-    """Seconds until the first batch was there."""
+    """Seconds from the start to the first result."""
     rate: float = 0.0
-    """Pictures per second, from the first batch to the last."""
+    """Photographs per second after the first results."""
     whole: float = 0.0
-    """Seconds, with the start."""
+    """Seconds of the whole run, including the start."""
     memory: dict[str, list[float]] = field(default_factory=dict)
-    """MiB of each process, early and at the end."""
+    """Memory of each process in MiB, early and at the end."""
 
 
 def main(
@@ -44,41 +45,44 @@ def main(
     turns: int = 3,
     batch: int = 16,
 ) -> None:
-    """Print pictures per second of each, ratios, start-up, and how memory grows.
+    """Print rates, ratios, start-up times and memory growth.
 
     Args:
-        pictures: JPEGs in the folder.
-        width: Of each, in pixels.
-        height: Of each, in pixels.
-        model: The network.
-        turns: How often each does the whole folder.
-        batch: Pictures that an actor takes at one time.
+        pictures: Number of JPEGs in the folder.
+        width: Width of each JPEG, in pixels.
+        height: Height of each JPEG, in pixels.
+        model: Network to run.
+        turns: How often each contender enhances the whole folder.
+        batch: Photographs per batch of an actor.
     """
-    network = serialization.load(model)
+    network = serialization.load_network(model)
     runs: dict[str, list[Run]] = {"enhance --jobs 2": [], "1 actor": [], "2 actors": []}
-    with tempfile.TemporaryDirectory() as place:
-        base = Path(place)
-        make_pictures(base / "in", pictures, width, height)
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        make_photographs(base / "in", pictures, width, height)
         for turn in range(turns):
-            runs["enhance --jobs 2"].append(alone(base / "in", base / f"{turn}-0", model))
+            runs["enhance --jobs 2"].append(run_enhance(base / "in", base / f"{turn}-0", model))
             for actors in (1, 2):
                 work = plan_work(Local(base / "in"), Local(base / f"{turn}-{actors}"))
                 name = "1 actor" if actors == 1 else "2 actors"
-                runs[name].append(together(work, network, actors, batch))
-    for name, some in runs.items():
-        ratios = [a.rate / b.rate for a, b in zip(some, runs["enhance --jobs 2"], strict=True)]
+                runs[name].append(run_cluster(work, network, actors, batch))
+    baseline = runs["enhance --jobs 2"]
+    for name, turn_runs in runs.items():
+        ratios = [a.rate / b.rate for a, b in zip(turn_runs, baseline, strict=True)]
         print(
-            f"{name}: {spread([run.rate for run in some])} pictures/s, ratio {spread(ratios)}, "
-            f"start {spread([run.starting for run in some])} s, whole "
-            f"{spread([run.whole for run in some])} s"
+            f"{name}: {spread([run.rate for run in turn_runs])} photographs/s, "
+            f"ratio {spread(ratios)}, start {spread([run.starting for run in turn_runs])} s, "
+            f"whole run {spread([run.whole for run in turn_runs])} s"
         )
-        for process, values in some[-1].memory.items():
+        for process, values in turn_runs[-1].memory.items():
             early, late = values[0], values[-1]
-            print(f"  {process}: {early:.1f} MiB after picture 100, {late:.1f} MiB after the last")
+            print(
+                f"  {process}: {early:.1f} MiB after photograph 100, {late:.1f} MiB after the last"
+            )
 
 
-def alone(source: Path, target: Path, model: str) -> Run:
-    """The command itself."""
+def run_enhance(source: Path, target: Path, model: str) -> Run:
+    """Run `enhance.py` in a process and measure it."""
     enhance = Path(__file__).parent.parent / "enhance.py"
     start, run, times = time.perf_counter(), Run(), []
     memory = run.memory.setdefault("process", [0.0, 0.0])
@@ -87,7 +91,7 @@ def alone(source: Path, target: Path, model: str) -> Run:
     while process.poll() is None:
         done = len(list(target.glob("*"))) if target.exists() else 0
         times += [time.perf_counter()] * (done - len(times))
-        # Nothing is left of it to be asked once it has ended.
+        # Keep the last measurement, because a process that has ended has no memory to read.
         memory[done > 100] = mebibytes(process) or memory[done > 100]
         time.sleep(0.01)
     assert process.returncode == 0
@@ -96,8 +100,8 @@ def alone(source: Path, target: Path, model: str) -> Run:
     return run
 
 
-def together(work: Work, network: serialization.Network, actors: int, batch: int) -> Run:
-    """A whole run on Ray, which is started and ended."""
+def run_cluster(work: Work, network: Network, actors: int, batch: int) -> Run:
+    """Start Ray, run the whole work on it, stop it, and measure the run."""
     options = ray_cluster.Options(network.settings, actors=actors, batch=batch)
     start, run, times = time.perf_counter(), Run(), []
     with ray_cluster.session(None, lambda line: print(line, file=sys.stderr)):
@@ -106,23 +110,24 @@ def together(work: Work, network: serialization.Network, actors: int, batch: int
             times.append(time.perf_counter())
             if number in (100, len(work)):
                 run.memory.setdefault("driver", []).append(mebibytes(psutil.Process()))
-                for i, process in enumerate(workers()):
+                for i, process in enumerate(actor_processes()):
                     run.memory.setdefault(f"actor {i + 1}", []).append(mebibytes(process))
-    # The first batches of all actors come at nearly one time, and were begun before.
-    begun = times[min(actors * batch, len(times)) - 1]
+    # The first batches of all actors finish at nearly the same time but started during start-up,
+    # so the rate excludes them.
+    first_done = times[min(actors * batch, len(times)) - 1]
     run.starting, run.whole = times[0] - start, time.perf_counter() - start
-    run.rate = (len(times) - actors * batch) / (times[-1] - begun)
+    run.rate = (len(times) - actors * batch) / (times[-1] - first_done)
     return run
 
 
-def workers() -> list[psutil.Process]:
-    """The actors' processes, the oldest first."""
-    found = [each for each in psutil.Process().children(recursive=True) if is_actor(each)]
-    return sorted(found, key=lambda each: each.create_time())
+def actor_processes() -> list[psutil.Process]:
+    """Return the actors' processes, oldest first."""
+    children = psutil.Process().children(recursive=True)
+    return sorted(filter(is_actor, children), key=lambda process: process.create_time())
 
 
 def is_actor(process: psutil.Process) -> bool:
-    """Whether a process is called by Ray what an actor is called."""
+    """Return whether a process has the name that Ray gives to actors."""
     try:
         return process.cmdline()[:1] != [] and "MapWorker" in process.cmdline()[0]
     except psutil.Error:
@@ -130,7 +135,7 @@ def is_actor(process: psutil.Process) -> bool:
 
 
 def mebibytes(process: psutil.Process) -> float:
-    """Memory of a process; none once it has ended."""
+    """Return the memory of a process in MiB, or 0 if the process has ended."""
     try:
         return process.memory_info().rss / 2**20
     except psutil.Error:
@@ -138,7 +143,7 @@ def mebibytes(process: psutil.Process) -> float:
 
 
 def spread(values: list[float]) -> str:
-    """The median, and the least and largest."""
+    """Format the median and the range of values."""
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 

@@ -1,9 +1,10 @@
-"""Whole commands, from a JPEG to a JPEG: wall clock and peak memory, beside the same in PyTorch.
+"""Measure wall-clock time and peak memory of whole commands from JPEG to JPEG, also in PyTorch.
 
     python benchmarks/commands.py
 
-A small picture shows what starting up costs, one of 12 megapixels what the rest does. Commands
-take turns; each is a process of its own, as a user would start it. The compilation cache is warm.
+A small photograph shows the cost of starting up; one of 12 megapixels shows the cost of the rest.
+Commands run in turns, each in a process of its own as a user would start it. The compilation cache
+is warm.
 """
 
 import multiprocessing
@@ -16,22 +17,22 @@ import time
 from pathlib import Path
 
 import tyro
-from inference import picture
+from inference import dark_image
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 SIZES = ((640, 480), (4000, 3000))
-# What the PyTorch programs do: no exposure for each picture, nothing kept or held down.
+# Only curves and gamma, as in the PyTorch programs.
 PLAIN = ["--exposure", "off", "--gamma", "1.15", "--protect-highlights", "0", "--denoise", "0"]
 PYTORCH = """
 import sys
 import numpy as np
 import pytorch
 from PIL import Image
-from zerodce_jax import convert
+from zerodce_jax.models import pytorch_layout, serialization
 network, source, target = sys.argv[1:]
 if network == "reduced":
-    module = pytorch.load(convert.to_torch(convert.load("reduced")))
+    module = pytorch.load(pytorch_layout.to_torch(serialization.load_network("reduced")))
 else:
     module = pytorch.PlusPlusDCENet()
 image = np.array(Image.open(source))
@@ -44,17 +45,17 @@ def main(*, repetitions: int = 5) -> None:
     """Print a table of seconds and memory.
 
     Args:
-        repetitions: Turns with the small picture, after one to warm up; three with the large one.
+        repetitions: Timed turns with the small photograph; the large one has two.
     """
-    with tempfile.TemporaryDirectory() as place:
-        base = Path(place)
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
         commands = {"python -c 'import jax'": ["-c", "import jax"]}
         for engine in ("onnx", "xla"):
             for network in ("reduced", "fast"):
                 options = ["-m", network, "--engine", engine, "--overwrite", "-o", "{target}"]
                 name = f"enhance.py --engine {engine} -m {network}"
                 commands[name] = [str(ROOT / "enhance.py"), "{source}", *options]
-                commands[f"{name}, curves and gamma alone"] = [*commands[name], *PLAIN]
+                commands[f"{name}, curves and gamma only"] = [*commands[name], *PLAIN]
         for network in ("reduced", "plusplus"):
             commands[f"PyTorch eager, {network}"] = ["-c", PYTORCH, network, "{source}", "{target}"]
         print(f"| command | {' | '.join(f'{w}x{h}, s | MiB' for w, h in SIZES)} |")
@@ -62,17 +63,18 @@ def main(*, repetitions: int = 5) -> None:
         cells = {name: [] for name in commands}
         for width, height in SIZES:
             source = base / f"{width}.jpg"
-            # In a process of its own: a peak counts what the parent held when the process began.
+            # The peak memory of a child process starts at that of its parent, so another process
+            # makes the photograph.
             maker = multiprocessing.get_context("spawn").Process(
-                target=save_picture, args=(source, width, height)
+                target=save_photograph, args=(source, width, height)
             )
             maker.start()
             maker.join()
             figures = {name: [] for name in commands}
             for turn in range(1 + (repetitions if width < 4000 else 2)):
                 for name, command in commands.items():
-                    places = {"source": source, "target": base / f"out-{width}.jpg"}
-                    filled = [p.format(**places) if p.startswith("{") else p for p in command]
+                    files = {"source": source, "target": base / f"out-{width}.jpg"}
+                    filled = [p.format(**files) if p.startswith("{") else p for p in command]
                     figure = run(filled)
                     if turn:
                         figures[name].append(figure)
@@ -88,7 +90,7 @@ def main(*, repetitions: int = 5) -> None:
 
 
 def run(command: list[str]) -> tuple[float, int]:
-    """Seconds that a Python process takes, and its peak memory in KiB."""
+    """Run a Python process; return its seconds and its peak memory in KiB."""
     paths = [str(ROOT), str(ROOT / "benchmarks")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     start = time.perf_counter()
@@ -101,9 +103,9 @@ def run(command: list[str]) -> tuple[float, int]:
     return seconds, usage.ru_maxrss
 
 
-def save_picture(file: Path, width: int, height: int) -> None:
-    """Write the picture of the inference benchmark."""
-    Image.fromarray(picture(width, height)).save(file, quality=90)
+def save_photograph(file: Path, width: int, height: int) -> None:
+    """Write the image of the inference benchmark as a JPEG."""
+    Image.fromarray(dark_image(width, height)).save(file, quality=90)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Networks side by side on the parts that ``split_brackets.py`` made.
+"""Compare networks on the datasets that ``split_brackets.py`` made.
 
     python benchmarks/compare_networks.py PARTS NETWORK...
 
-Prints a Markdown table: of each network the weighted zero-reference losses on PARTS/validation
-(whole photographs scaled to 256x256, no gamma, as in training), and PSNR and SSIM of enhanced
-PARTS/low against PARTS/high, with gamma 1.15 and without, as `evaluation.metrics` has them.
+The benchmark prints a Markdown table with a row for each network: the weighted zero-reference
+losses on PARTS/validation (whole photographs scaled to 256x256, no gamma, as in training), and PSNR
+and SSIM (`evaluation.metrics`) of enhanced PARTS/low against PARTS/high, with gamma 1.15 and
+without gamma.
 """
 
 from pathlib import Path
@@ -19,7 +20,7 @@ from zerodce_jax.config import TrainConfig
 from zerodce_jax.evaluation import metrics
 from zerodce_jax.media import photo
 from zerodce_jax.models import serialization
-from zerodce_jax.training.data import find_images
+from zerodce_jax.training.data import find_photographs
 from zerodce_jax.training.loop import validation_losses
 from zerodce_jax.training.step import make_losses
 
@@ -27,21 +28,21 @@ COLUMNS = ("total", "spatial", "exposure", "color", "smoothness")
 
 
 def main(parts: Path, networks: Positional[tuple[str, ...]], /) -> None:
-    """Compare networks.
+    """Print the table.
 
     Args:
         parts: Folder that split_brackets.py made.
-        networks: Networks, as for enhance --model.
+        networks: Networks to compare, named as for enhance --model.
     """
     config = TrainConfig(batch_size=8)
-    files = find_images(parts / "validation")
-    pairs = [(path, parts / "high" / path.name) for path in find_images(parts / "low")]
+    files = find_photographs(parts / "validation")
+    pairs = [(path, parts / "high" / path.name) for path in find_photographs(parts / "low")]
     pixels = [(photo.read_rgb(low), photo.read_rgb(high)) for low, high in pairs]
     print(f"| network | {' | '.join(COLUMNS)} | PSNR, SSIM, gamma 1.15 | PSNR, SSIM, no gamma |")
     print("|---" * (len(COLUMNS) + 3) + "|")
-    print(f"| input |{' |' * len(COLUMNS)} | {agreement(pixels)} |")
+    print(f"| input |{' |' * len(COLUMNS)} | {similarity(pixels)} |")
     for name in networks:
-        network = serialization.load(name)
+        network = serialization.load_network(name)
         losses = jax.jit(make_losses(network.config, config))
         terms = validation_losses(losses, network.params, files, config)
         enhancer = Enhancer(network)
@@ -49,12 +50,12 @@ def main(parts: Path, networks: Positional[tuple[str, ...]], /) -> None:
         for gamma in (1.15, 1.0):
             settings = EnhanceSettings(gamma=gamma).to_dict()
             lows = enhancer.many((low for low, _ in pixels), **settings)
-            cells.append(agreement(list(zip(lows, (high for _, high in pixels), strict=True))))
+            cells.append(similarity(list(zip(lows, (high for _, high in pixels), strict=True))))
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def agreement(pairs: list[tuple[np.ndarray, np.ndarray]]) -> str:
-    """Mean PSNR in dB and mean SSIM over pairs of uint8 images, for the table."""
+def similarity(pairs: list[tuple[np.ndarray, np.ndarray]]) -> str:
+    """Format the mean PSNR in dB and the mean SSIM over pairs of uint8 images."""
     floats = ((low / np.float32(255), high / np.float32(255)) for low, high in pairs)
     figures = [(metrics.psnr(low, high), metrics.ssim(low, high)) for low, high in floats]
     psnr, ssim = np.mean(figures, axis=0)

@@ -1,6 +1,6 @@
-"""A folder of small JPEGs through `photos.enhance_all`, beside a plain loop over the same Enhancer.
+"""Compare `jobs/photos.py` with a plain loop over the same Enhancer on a folder of small JPEGs.
 
-Both do the same pictures in turns; the memory of the process is read along the way.
+Both enhance the same photographs in turns. The memory of the process is sampled after each one.
 """
 
 import statistics
@@ -29,65 +29,67 @@ def main(
     turns: int = 10,
     jobs: int = 2,
 ) -> None:
-    """Print pictures per second of both, their ratio, and how memory grows.
+    """Print the rates of both, their ratio, and memory growth.
 
     Args:
-        pictures: JPEGs in the folder.
-        width: Of each, in pixels.
-        height: Of each, in pixels.
-        model: The network.
-        turns: Parts that the folder is done in; each part is done by both.
+        pictures: Number of JPEGs in the folder.
+        width: Width of each JPEG, in pixels.
+        height: Height of each JPEG, in pixels.
+        model: Network to run.
+        turns: Number of parts that the folder is split into; both enhance one part per turn.
         jobs: Threads that decode and encode.
     """
     use_compilation_cache()
     enhancer = Enhancer.load(model)
-    with tempfile.TemporaryDirectory() as place:
-        base = Path(place)
-        make_pictures(base / "in", pictures, width, height)
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        make_photographs(base / "in", pictures, width, height)
         items = plan.plan([base / "in"], base / "out")
-        enhancer(np.zeros((height, width, 3), np.uint8))  # compiled before the clock starts
+        enhancer(np.zeros((height, width, 3), np.uint8))  # Compile before the clock starts.
         ratios, rates, memory = [], {"folder": [], "loop": []}, []
         for part in np.array_split(np.arange(len(items)), turns):
-            some = [items[i] for i in part]
+            subset = [items[i] for i in part]
             start = time.perf_counter()
             results = list(
-                watched(photos.enhance_all(some, enhancer, EnhanceSettings(), jobs=jobs), memory)
+                sampling_memory(
+                    photos.enhance_all(subset, enhancer, EnhanceSettings(), jobs=jobs), memory
+                )
             )
             stop = time.perf_counter()
             assert all(result.status == "done" for result in results)
-            for item in some:
+            for item in subset:
                 with Image.open(item.source) as image:
                     enhancer(image).save(item.target, quality=95)
             end = time.perf_counter()
-            rates["folder"].append(len(some) / (stop - start))
-            rates["loop"].append(len(some) / (end - stop))
+            rates["folder"].append(len(subset) / (stop - start))
+            rates["loop"].append(len(subset) / (end - stop))
             ratios.append((end - stop) / (stop - start))
     for name, values in rates.items():
         middle, slowest, fastest = statistics.median(values), min(values), max(values)
-        print(f"{name}: {middle:.2f} pictures/s ({slowest:.2f} to {fastest:.2f})")
+        print(f"{name}: {middle:.2f} photographs/s ({slowest:.2f} to {fastest:.2f})")
     print(f"ratio: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
-    at = min(100, len(memory) - 1)
+    early = min(100, len(memory) - 1)
     print(
-        f"memory after picture {at}: {memory[at] / 2**20:.1f} MiB, "
-        f"after picture {len(memory)}: {memory[-1] / 2**20:.1f} MiB"
+        f"memory after photograph {early}: {memory[early] / 2**20:.1f} MiB, "
+        f"after photograph {len(memory)}: {memory[-1] / 2**20:.1f} MiB"
     )
 
 
-def make_pictures(place: Path, count: int, width: int, height: int) -> None:
-    """Write dark pictures with some structure and noise."""
-    place.mkdir()
+def make_photographs(folder: Path, count: int, width: int, height: int) -> None:
+    """Write dark JPEGs with some structure and noise."""
+    folder.mkdir()
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:height, :width] / 40
     for i in range(count):
         light = 30 + 25 * np.sin(rows + i) * np.cos(columns - i / 3)
         pixels = light[:, :, None] + rng.normal(0, 4, (height, width, 3))
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(
-            place / f"{i:04d}.jpg", quality=90
+            folder / f"{i:04d}.jpg", quality=90
         )
 
 
-def watched(results: Iterator[photos.Result], memory: list[int]) -> Iterator[photos.Result]:
-    """Pass results on, and note the memory of the process after each."""
+def sampling_memory(results: Iterator[photos.Result], memory: list[int]) -> Iterator[photos.Result]:
+    """Yield results, and append the memory of the process to `memory` after each one."""
     process = psutil.Process()
     for result in results:
         memory.append(process.memory_info().rss)

@@ -1,9 +1,9 @@
-"""Training in one process and in two, each with a core of its own, in turns.
+"""Compare training in one process with training in two, each on a core of its own.
 
     python benchmarks/hosts.py --data PHOTOGRAPHS
 
-Both train on the same batches, so the ratio of their speeds says what the second host brings, and
-what the collectives of every step cost.
+Both train on the same batches, in turns. The ratio of their speeds shows what a second host gains,
+and what the collectives of every step cost.
 """
 
 import json
@@ -25,46 +25,47 @@ def main(*, data: Path, batch_size: int = 8, steps: int = 60, turns: int = 5) ->
 
     Args:
         data: Folder of photographs.
-        batch_size: Images in a step, over both processes together.
-        steps: Steps of each run; the first half is not counted.
-        turns: How often both are run.
+        batch_size: Images per step, over both processes together.
+        steps: Steps of each run; the first half does not count.
+        turns: Number of runs of each.
     """
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(turns):
-        for processes, found in rates.items():
-            found.append(speed(data, processes, batch_size, steps))
-    for processes, found in rates.items():
-        middle, slowest, fastest = statistics.median(found), min(found), max(found)
+        for processes, speeds in rates.items():
+            speeds.append(speed(data, processes, batch_size, steps))
+    for processes, speeds in rates.items():
+        middle, slowest, fastest = statistics.median(speeds), min(speeds), max(speeds)
         print(f"{processes} process(es): {middle:.2f} images/s ({slowest:.2f} to {fastest:.2f})")
     ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
     print(f"ratio: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
 def speed(data: Path, processes: int, batch_size: int, steps: int) -> float:
-    """Images per second of the second half of a run, each process on a core of its own."""
+    """Train with each process on a core of its own; return images/s of the second half."""
     cores = sorted(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as place, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        command = [sys.executable, str(ROOT / "train.py"), "--data", str(data), "--workdir", place]
+    with tempfile.TemporaryDirectory() as workdir, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        command = [sys.executable, str(ROOT / "train.py"), "--data", str(data)]
+        command += ["--workdir", workdir]
         command += ["--batch-size", str(batch_size), "--steps", str(steps), "--cache"]
         command += ["--log-every", str(steps // 2), "--checkpoint-every", str(steps + 1)]
         running = []
         for i in range(processes):
-            several = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(processes)]
-            several += ["--process-id", str(i)]
+            group = ["--coordinator", f"127.0.0.1:{port}", "--processes", str(processes)]
+            group += ["--process-id", str(i)]
             running.append(
                 subprocess.Popen(
-                    command + (several if processes > 1 else []),
+                    command + (group if processes > 1 else []),
                     stdout=subprocess.DEVNULL,
-                    # Runs in the child, before Python: its threads are counted by its cores.
+                    # Set before Python starts, because libraries size their thread pools by it.
                     preexec_fn=lambda core=cores[i]: os.sched_setaffinity(0, {core}),
                 )
             )
         if any(process.wait() for process in running):
             raise SystemExit("a run failed")
-        lines = (Path(place) / "metrics.jsonl").read_text().splitlines()
+        lines = (Path(workdir) / "metrics.jsonl").read_text().splitlines()
     return json.loads(lines[-1])["images_per_second"]
 
 

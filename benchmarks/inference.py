@@ -1,10 +1,10 @@
-"""Megapixels per second of enhancement: this project's engines and networks beside others.
+"""Measure megapixels per second of enhancement, also in other frameworks.
 
-    python benchmarks/inference.py --json inference.json
+    python benchmarks/inference.py --json-file inference.json
 
 PyTorch (eager), ONNX Runtime and OpenVINO run networks of the same architectures on whole images.
-Every contender takes a uint8 array and gives one, in a process of its own, on the same cores; they
-take turns, so that a slow minute of the machine strikes all of them.
+Every contender maps a uint8 array to a uint8 array, in a process of its own, on the same cores. The
+contenders run in turns, so that a slow minute of the machine affects all of them.
 """
 
 import json
@@ -29,25 +29,25 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 
 def ours(network: str, engine: str) -> Run:
-    """This project's enhancer, from arrays to arrays."""
+    """Return this project's enhancer, from array to array."""
     from zerodce_jax import Enhancer, EnhanceSettings
 
     enhancer = Enhancer.load(network, engine=engine)
-    # What the others do, and nothing besides.
+    # Only curves and gamma, like the other contenders.
     settings = EnhanceSettings(gamma=GAMMA).to_dict()
     return lambda image: enhancer(image, **settings)
 
 
 def eager(network: str, layout: str) -> Run:
-    """PyTorch on the whole image."""
+    """Return PyTorch on the whole image."""
     import pytorch
     import torch
 
-    from zerodce_jax.models import serialization
+    from zerodce_jax.models import pytorch_layout, serialization
 
     torch.set_num_threads(cores())
     if network == "reduced":
-        module = pytorch.load(serialization.to_torch(serialization.load("reduced")))
+        module = pytorch.load(pytorch_layout.to_torch(serialization.load_network("reduced")))
     else:
         module = pytorch.PlusPlusDCENet()
     if layout == "last":
@@ -56,15 +56,15 @@ def eager(network: str, layout: str) -> Run:
 
 
 def whole_image_model() -> bytes:
-    """The network ``reduced`` with its curves, gamma and rounding as one ONNX model."""
+    """Return the network ``reduced`` with curves, gamma and rounding as one ONNX model."""
     from zerodce_jax.engines import onnx_graph
     from zerodce_jax.models import serialization
 
-    return onnx_graph.enhance(serialization.load("reduced"), "uint8").SerializeToString()
+    return onnx_graph.enhance(serialization.load_network("reduced"), "uint8").SerializeToString()
 
 
 def inputs(image: np.ndarray) -> dict[str, np.ndarray]:
-    """What the model takes besides the image: nothing cut off, gamma, full strength, colour."""
+    """Return the inputs of the model: the image, no crop, gamma, strength 1, and color."""
     height, width = image.shape[:2]
     return {
         "pixels": image,
@@ -76,7 +76,7 @@ def inputs(image: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def onnx_runtime() -> Run:
-    """ONNX Runtime on the whole image."""
+    """Return ONNX Runtime on the whole image."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -88,7 +88,7 @@ def onnx_runtime() -> Run:
 
 
 def openvino() -> Run:
-    """OpenVINO on the whole image."""
+    """Return OpenVINO on the whole image."""
     import openvino
 
     core = openvino.Core()
@@ -119,12 +119,12 @@ def main(
     json_file: Path | None = None,
     only: tuple[str, ...] = (),
 ) -> None:
-    """Print a table of megapixels per second, and of the memory that it took.
+    """Print a table of megapixels per second and memory.
 
     Args:
-        repetitions: Turns at the smaller sizes; there are half as many at the largest.
-        json_file: Write every single figure there too.
-        only: Contenders whose name holds one of these.
+        repetitions: Turns at the smaller sizes; the largest size has half as many.
+        json_file: File for all measurements, as JSON.
+        only: Run only contenders whose name contains one of these texts.
     """
     names = [name for name in CONTENDERS if not only or any(part in name for part in only)]
     rows = {name: Contender(name) for name in names}
@@ -136,7 +136,7 @@ def main(
                 contender.run(width, height)
     for contender in rows.values():
         contender.end()
-    # Some take 10 GB for the largest and keep it: one process at a time.
+    # Some contenders take 10 GB for the largest image and keep it, so only one process runs.
     width, height = LARGEST
     for _ in range(max(1, repetitions // 2)):
         for contender in rows.values():
@@ -159,7 +159,7 @@ def main(
 
 
 class Contender:
-    """A process that enhances when it is told to."""
+    """A process that enhances one image per request."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -167,30 +167,30 @@ class Contender:
         self.start()
 
     def start(self) -> None:
-        """Start the process, and wait until it is ready."""
+        """Start the process and wait until it is ready."""
         context = multiprocessing.get_context("spawn")
-        self._here, there = context.Pipe()
-        self._process = context.Process(target=serve, args=(self._name, there), daemon=True)
+        self._pipe, child_pipe = context.Pipe()
+        self._process = context.Process(target=serve, args=(self._name, child_pipe), daemon=True)
         self._process.start()
-        self.figures["ready"] = self._here.recv()
+        self.figures["ready"] = self._pipe.recv()
 
     def prepare(self, width: int, height: int) -> None:
-        """Run once without counting: compile, allocate."""
+        """Run once before the timed turns, to compile and allocate."""
         self.figures["first"][f"{width}x{height}"] = self._ask(width, height)[0]
 
     def run(self, width: int, height: int) -> None:
-        """Run and count."""
+        """Run once and record the time and the peak memory."""
         seconds, peak = self._ask(width, height)
         self.figures["seconds"].setdefault(f"{width}x{height}", []).append(seconds)
         self.figures["peak"][f"{width}x{height}"] = peak
 
     def end(self) -> None:
-        """Let the process go."""
-        self._here.send(None)
+        """End the process."""
+        self._pipe.send(None)
         self._process.join()
 
     def row(self) -> str:
-        """A row of the table."""
+        """Format the row of the table."""
         cells = []
         for width, height in (*SIZES, LARGEST):
             rates = [width * height / 1e6 / s for s in self.figures["seconds"][f"{width}x{height}"]]
@@ -200,17 +200,17 @@ class Contender:
         return f"| {self._name} | {' | '.join(cells)} | {peak:,.0f} MiB | {first:.1f} s |"
 
     def _ask(self, width: int, height: int) -> tuple[float, int]:
-        self._here.send((width, height))
-        return self._here.recv()
+        self._pipe.send((width, height))
+        return self._pipe.recv()
 
 
 def serve(name: str, pipe: multiprocessing.connection.Connection) -> None:
-    """Load a contender and run it whenever the pipe says so, at the size that it says."""
+    """Load a contender, and run it once for each image size that the pipe delivers."""
     start = time.perf_counter()
     run = CONTENDERS[name]()
     pipe.send(time.perf_counter() - start)
     while (size := pipe.recv()) is not None:
-        image = picture(*size)
+        image = dark_image(*size)
         start = time.perf_counter()
         result = run(image)
         seconds = time.perf_counter() - start
@@ -220,8 +220,8 @@ def serve(name: str, pipe: multiprocessing.connection.Connection) -> None:
         pipe.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
 
 
-def picture(width: int, height: int) -> np.ndarray:
-    """A dark picture with some structure and noise."""
+def dark_image(width: int, height: int) -> np.ndarray:
+    """Return a dark image with some structure and noise."""
     rows, columns = np.mgrid[:height, :width].astype(np.float32) / 90
     light = 40 + 30 * np.sin(rows) * np.cos(columns)
     noise = np.random.default_rng(0).integers(-4, 5, (height, width, 3), dtype=np.int8)
@@ -229,12 +229,12 @@ def picture(width: int, height: int) -> np.ndarray:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def description() -> str:
-    """The machine, the versions, and what its arithmetic would allow."""
+    """Describe the machine, the versions, and the speed that its arithmetic permits."""
     a = np.random.default_rng(0).random((2048, 2048), dtype=np.float32)
     best = min(timed(lambda: a @ a) for _ in range(5))
     speed = 2 * 2048**3 / best
@@ -246,13 +246,14 @@ def description() -> str:
     return (
         f"{cores()} cores, {platform.processor() or platform.machine()}; "
         + ", ".join(f"{name} {version(name)}" for name in packages)
-        + f". Matrix products reach {speed / 1e9:.0f} GFLOP/s here, so the {flops / 1e3:.1f} kFLOP "
-        f"that reduced takes for a pixel would allow {speed / flops / 1e6:.1f} megapixels/s."
+        + f". Matrix products reach {speed / 1e9:.0f} GFLOP/s. reduced needs "
+        f"{flops / 1e3:.1f} kFLOP per pixel, so at most {speed / flops / 1e6:.1f} megapixels/s "
+        "are possible."
     )
 
 
 def timed(action: Callable[[], object]) -> float:
-    """Seconds that it takes."""
+    """Return the seconds that an action takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start

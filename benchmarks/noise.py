@@ -1,10 +1,9 @@
-"""How strongly to hold down noise: amounts beside the one that goes by the noise found.
+"""Compare denoising strengths, including ``auto``, at several noise levels.
 
     python benchmarks/noise.py PHOTOGRAPHS
 
-Well-exposed photographs are taken again with less light and the noise of a camera
-(`darkening.retake`), at several levels; what the network makes of them is compared with the
-photographs as they were.
+The benchmark darkens well-exposed photographs and adds the noise of a camera (`darkening.retake`),
+at several levels. It then compares the enhanced images with the original photographs.
 """
 
 from collections.abc import Sequence
@@ -18,12 +17,13 @@ import tyro
 from tqdm import tqdm
 
 from zerodce_jax import Enhancer
-from zerodce_jax.evaluation import evaluate, metrics
+from zerodce_jax.evaluation import metrics
+from zerodce_jax.evaluation.pairs import find_photographs
 from zerodce_jax.media import photo
 from zerodce_jax.training.darkening import retake
 
-AMOUNTS = (0.0, 0.17, 0.5, 1.0, "auto")
-# Light that is left, read noise (standard deviation) and shot noise (variance by light).
+STRENGTHS = (0.0, 0.17, 0.5, 1.0, "auto")
+# Exposure factor, read noise (standard deviation), and shot noise (variance per unit of light).
 LEVELS = (
     (0.08, 0.0, 0.0),
     (0.08, 3e-4, 3e-5),
@@ -35,37 +35,41 @@ LEVELS = (
 
 
 def main(photographs: Path, /, *, model: str = "reduced") -> None:
-    """Print PSNR and SSIM for each level of noise and each amount.
+    """Print PSNR and SSIM for each noise level and each denoising strength.
 
     Args:
         photographs: Folder of well-exposed photographs.
-        model: The network.
+        model: Network to run.
     """
-    bright = [photo.read_rgb(path) / np.float32(255) for path in evaluate.pictures_in(photographs)]
+    bright = [photo.read_rgb(path) / np.float32(255) for path in find_photographs(photographs)]
     enhancer = Enhancer.load(model)
-    print("| light | read | shot |", *(f" denoise {amount} |" for amount in AMOUNTS), sep="")
-    print("|---" * (3 + len(AMOUNTS)), "|", sep="")
+    print(
+        "| exposure factor | read noise | shot noise |",
+        *(f" denoise {strength} |" for strength in STRENGTHS),
+        sep="",
+    )
+    print("|---" * (3 + len(STRENGTHS)), "|", sep="")
     for level in tqdm(LEVELS, unit="level"):
         dark = [darken(image, *level, seed=i) for i, image in enumerate(bright)]
-        cells = (judge(enhancer, dark, bright, amount) for amount in AMOUNTS)
+        cells = (similarity(enhancer, dark, bright, strength) for strength in STRENGTHS)
         tqdm.write(f"| {' | '.join([*(f'{value:g}' for value in level), *cells])} |")
 
 
 def darken(image: np.ndarray, light: float, read: float, shot: float, *, seed: int) -> np.ndarray:
-    """Take a photograph again with less light, in 8 bits."""
+    """Return an image darkened as by a camera, with noise, as uint8."""
     key = jax.random.key(seed)
-    (taken,) = retake(jnp.asarray(image[None]), key, factor=light, shot=shot, read=read)
-    return np.rint(255 * np.asarray(taken)).astype(np.uint8)
+    (darkened,) = retake(jnp.asarray(image[None]), key, factor=light, shot=shot, read=read)
+    return np.rint(255 * np.asarray(darkened)).astype(np.uint8)
 
 
-def judge(
+def similarity(
     enhancer: Enhancer,
     dark: Sequence[np.ndarray],
     bright: Sequence[np.ndarray],
-    amount: float | str,
+    strength: float | str,
 ) -> str:
-    """PSNR and SSIM, means over the photographs."""
-    results = [enhancer(image, denoise=amount) / np.float32(255) for image in dark]
+    """Enhance dark images, and format mean PSNR and SSIM over the pairs."""
+    results = [enhancer(image, denoise=strength) / np.float32(255) for image in dark]
     means = [
         fmean(measure(result, image) for result, image in zip(results, bright, strict=True))
         for measure in (metrics.psnr, metrics.ssim)

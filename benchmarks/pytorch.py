@@ -1,6 +1,6 @@
 """Networks and the training step of Zero-DCE in PyTorch, written for the benchmarks.
 
-Eager and channels first, as those systems run them.
+They run eagerly and with channels first, as the original systems do.
 """
 
 from collections.abc import Mapping
@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812 (PyTorch's own custom)
+from torch.nn import functional as F  # noqa: N812 (PyTorch's convention)
 
 from zerodce_jax.config import TrainConfig
 
 
 class ReducedDCENet(nn.Module):
-    """16 channels, overlapping max-pooling; names as in the original's state dict."""
+    """Zero-DCE-improved: 16 channels, overlapping max-pooling, names of the original state dict."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class ReducedDCENet(nn.Module):
         self.pool = nn.MaxPool2d(3, stride=1, padding=1)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Enhance images (batch, 3, height, width); gives the result and the curve maps."""
+        """Enhance images (batch, 3, height, width); return the result and the curve maps."""
         x1 = F.relu(self.e_conv1(x))
         x2 = F.relu(self.e_conv2(x1))
         x3 = F.relu(self.e_conv3(x2))
@@ -50,7 +50,7 @@ class PlusPlusDCENet(nn.Module):
             setattr(self, f"e_conv{index}", layer)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Enhance images (batch, 3, height, width); gives the result and the curve maps."""
+        """Enhance images (batch, 3, height, width); return the result and the curve maps."""
         small = F.interpolate(x, scale_factor=1 / self._scale, mode="bilinear")
         x1 = F.relu(self.e_conv1(small))
         x2 = F.relu(self.e_conv2(x1))
@@ -69,10 +69,10 @@ def enhance(network: nn.Module, image: np.ndarray, *, gamma: float, layout: str)
     """Enhance a uint8 image (height, width, 3), from array to array.
 
     Args:
-        network: One of the above.
+        network: One of the networks above.
         image: The image.
-        gamma: Exponent after the curves.
-        layout: ``first`` or ``last``, where the channels of activations stand in memory.
+        gamma: Exponent applied after the curves.
+        layout: Memory position of the channels of activations, ``first`` or ``last``.
     """
     memory = torch.channels_last if layout == "last" else torch.contiguous_format
     with torch.inference_mode():
@@ -83,14 +83,14 @@ def enhance(network: nn.Module, image: np.ndarray, *, gamma: float, layout: str)
 
 
 def load(tensors: Mapping[str, np.ndarray]) -> ReducedDCENet:
-    """Make a network of the weights that `zerodce_jax.models.serialization.to_torch` gives."""
+    """Load the weights that `zerodce_jax.models.pytorch_layout.to_torch` returns."""
     network = ReducedDCENet()
     network.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in tensors.items()})
     return network
 
 
 class TrainStep:
-    """One step after another: forward, losses, backward, clip, Adam."""
+    """The training step: forward, losses, backward, clip, Adam."""
 
     def __init__(self, network: ReducedDCENet, config: TrainConfig) -> None:
         self._network = network
@@ -102,10 +102,10 @@ class TrainStep:
         kernels[:, 0, 1, 1] = 1
         for kernel, (y, x) in zip(kernels, [(1, 0), (1, 2), (0, 1), (2, 1)], strict=True):
             kernel[0, y, x] = -1
-        self._neighbours = kernels
+        self._neighbors = kernels
 
     def __call__(self, images: torch.Tensor) -> float:
-        """Train on images (batch, 3, height, width) in [0, 1]; gives the total loss."""
+        """Train on images (batch, 3, height, width) in [0, 1]; return the total loss."""
         self._adam.zero_grad()
         total = self._losses(images)
         total.backward()
@@ -116,7 +116,7 @@ class TrainStep:
     def _losses(self, images: torch.Tensor) -> torch.Tensor:
         enhanced, maps = self._network(images)
         before, after = (
-            F.conv2d(F.avg_pool2d(x.mean(1, keepdim=True), 4), self._neighbours, padding=1)
+            F.conv2d(F.avg_pool2d(x.mean(1, keepdim=True), 4), self._neighbors, padding=1)
             for x in (images, enhanced)
         )
         spatial = ((after - before) ** 2).sum(1).mean()

@@ -2,13 +2,14 @@
 
     python benchmarks/split_brackets.py DATA OUT
 
-Consecutive numbers in DATA are shots of one scene at rising exposures; the dataset says nowhere
-where a scene ends. Shots of one scene rank their pixels by brightness in the same way, however they
-are exposed, so a scene ends where the rank correlation of neighbouring shots is low.
+Files with consecutive numbers in DATA are shots of one scene at rising exposures, but the dataset
+does not mark where a scene ends. The rank order of pixels by brightness is the same in all shots of
+a scene, at any exposure, so a scene ends where the rank correlation of adjacent shots is low.
 
-OUT gets four folders of links to the photographs: ``train``; ``validation``, the last tenth of the
-scenes; and of each validation scene a pair of the same name: ``high``, the shot nearest to a mean
-of 0.45, and ``low``, its darkest shot that is not black and at most half as bright.
+OUT receives four folders of links to the photographs. ``train`` and ``validation`` hold all shots;
+``validation`` has the last tenth of the scenes. ``high`` and ``low`` hold a pair of shots with the
+same name for each validation scene: the shot whose mean is nearest to 0.45, and the darkest shot
+that is not black and at most half as bright.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ import numpy as np
 import tyro
 
 from zerodce_jax.media import photo
-from zerodce_jax.training.data import find_images
+from zerodce_jax.training.data import find_photographs
 
 SIDE = 32
 SAME_SCENE = 0.8
@@ -33,12 +34,12 @@ def main(data: Path, out: Path, /, *, fraction: float = 0.1) -> None:
     Args:
         data: Folder of photographs.
         out: New folder for the parts.
-        fraction: Share of the scenes to validate on.
+        fraction: Share of the scenes for validation.
     """
-    scenes = find_scenes(find_images(data))
+    scenes = find_scenes(find_photographs(data))
     count = round(len(scenes) * fraction)
-    for name, some in {"train": scenes[:-count], "validation": scenes[-count:]}.items():
-        for scene in some:
+    for name, part in {"train": scenes[:-count], "validation": scenes[-count:]}.items():
+        for scene in part:
             for path, _ in scene:
                 link(path, out / name / path.name)
     pairs = 0
@@ -50,12 +51,12 @@ def main(data: Path, out: Path, /, *, fraction: float = 0.1) -> None:
             link(low, out / "low" / high.name)
             link(high, out / "high" / high.name)
             pairs += 1
-    print(f"{len(scenes)} scenes: {len(scenes) - count} to train on, {count} to validate on")
-    print(f"{pairs} pairs of a dark and a well-exposed shot among the latter")
+    print(f"{len(scenes)} scenes: {len(scenes) - count} for training, {count} for validation")
+    print(f"{pairs} pairs of a dark and a well-exposed shot for validation")
 
 
 def find_scenes(files: Sequence[Path]) -> list[list[tuple[Path, float]]]:
-    """Group shots in a row into scenes, each shot with its mean brightness in [0, 1]."""
+    """Group consecutive shots into scenes; each shot has its mean brightness in [0, 1]."""
     with ThreadPoolExecutor() as pool:
         thumbnails = list(pool.map(lambda path: photo.read_rgb(path, size=SIDE), files))
     gray = [thumbnail.mean(-1) / 255 for thumbnail in thumbnails]
@@ -69,7 +70,7 @@ def find_scenes(files: Sequence[Path]) -> list[list[tuple[Path, float]]]:
 
 
 def link(source: Path, target: Path) -> None:
-    """Make a link, and the folder for it."""
+    """Make a symbolic link and its folder."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(source.resolve())
 

@@ -1,8 +1,8 @@
-"""What a photograph costs, stage by stage: decoding, the networks, encoding; in core-seconds.
+"""Measure core-seconds of each stage of one photograph: decoding, the networks, encoding.
 
     python benchmarks/stages.py
 
-Seconds of processor time, which is what is paid for, however many cores share the work.
+Core-seconds are processor time. They determine the cost, however many cores share the work.
 """
 
 import statistics
@@ -21,12 +21,12 @@ EXAMPLE = Path(__file__).parent.parent / "examples" / "coffee.jpg"
 
 
 def main(*, width: int = 4000, height: int = 3000, turns: int = 5) -> None:
-    """Print core-seconds of each stage, and the size of the files.
+    """Print core-seconds of each stage, and the sizes of the files.
 
     Args:
-        width: Of the JPEG, in pixels.
-        height: Of the JPEG, in pixels.
-        turns: How often each stage runs; the median counts.
+        width: Width of the JPEG, in pixels.
+        height: Height of the JPEG, in pixels.
+        turns: Runs of each stage; the median counts.
     """
     data, _ = photo.encode(photo.Photo(tiled(width, height)), "jpeg")
     opened = photo.decode(data)
@@ -45,14 +45,14 @@ def main(*, width: int = 4000, height: int = 3000, turns: int = 5) -> None:
 
 
 def tiled(width: int, height: int) -> np.ndarray:
-    """A photograph of the examples beside and below itself, since files of drawn ones are small."""
-    one = photo.read(EXAMPLE).pixels
-    rows, columns = -(-height // one.shape[0]), -(-width // one.shape[1])
-    return np.tile(one, (rows, columns, 1))[:height, :width]
+    """Repeat an example photograph to a size, since files of synthetic images are too small."""
+    example = photo.read(EXAMPLE).pixels
+    rows, columns = -(-height // example.shape[0]), -(-width // example.shape[1])
+    return np.tile(example, (rows, columns, 1))[:height, :width]
 
 
 def cost(work: Callable[[], object], turns: int) -> float:
-    """Median processor time of some work, of all threads together."""
+    """Return the median processor time of some work, over all threads, in seconds."""
     seconds = []
     for _ in range(turns):
         start = time.process_time()

@@ -1,9 +1,9 @@
-"""Images per second of a training step, beside the same step in PyTorch.
+"""Compare the images per second of the training step with the same step in PyTorch.
 
     python benchmarks/train_step.py
 
-Both train the same network from the same weights on the same images, in turns and in one process,
-on all cores. The totals of the first step, which must agree, are printed first.
+Both train the same network from the same weights on the same images, in turns, in one process, on
+all cores. The benchmark first prints the total losses of the first step, which must agree.
 """
 
 import os
@@ -18,19 +18,20 @@ import torch
 import tyro
 
 from zerodce_jax.config import TrainConfig
-from zerodce_jax.models import serialization
 from zerodce_jax.models.dcenet import init_params
-from zerodce_jax.training.hosts import shared
-from zerodce_jax.training.step import init_state, make_step
+from zerodce_jax.models.network import Network
+from zerodce_jax.models.pytorch_layout import to_torch
+from zerodce_jax.training.hosts import shard_batch
+from zerodce_jax.training.step import init_state, make_losses, make_step
 
 
 def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -> None:
     """Time training steps.
 
     Args:
-        batch_size: Images in a step.
+        batch_size: Images per step.
         image_size: Side of the images, in pixels.
-        repetitions: Timed steps of each, after two to warm up.
+        repetitions: Timed steps of each, after two warm-up steps.
     """
     cores = len(os.sched_getaffinity(0))
     torch.set_num_threads(cores)
@@ -39,12 +40,10 @@ def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -
     pixels = rng.integers(0, 120, (batch_size, image_size, image_size, 3), dtype=np.uint8)
     params = jax.tree.map(np.asarray, init_params(config.network, seed=0))
 
-    jax_step = make_step(config.network, config, steps=1000)
+    jax_step = make_step(make_losses(config.network, config), config, steps=1000)
     state = init_state(params, config, steps=1000)
-    on_device = shared(pixels)
-    torch_step = pytorch.TrainStep(
-        pytorch.load(serialization.to_torch(serialization.Network(config.network, params))), config
-    )
+    on_device = shard_batch(pixels)
+    torch_step = pytorch.TrainStep(pytorch.load(to_torch(Network(config.network, params))), config)
     images = torch.from_numpy(pixels.astype(np.float32) / 255).permute(0, 3, 1, 2).contiguous()
 
     seconds: dict[str, list[float]] = {"zerodce_jax": [], "PyTorch": []}

@@ -1,10 +1,10 @@
-"""A video, from file to file: frames a second beside decoding and encoding alone, and PyTorch.
+"""Measure frames per second of a video from file to file, also in PyTorch.
 
     python benchmarks/video.py
 
-All decode the same file and encode with the same settings, in turns: PyAV alone,
-`videos.enhance_all` with `fast`, and a plain loop of PyAV around Zero-DCE++ at its 1/12 scale in
-PyTorch eager, which knows neither exposure nor highlights.
+All contenders decode the same file and encode with the same settings, in turns: decoding and
+encoding only, `jobs/videos.py` with `fast`, and a plain PyAV loop around Zero-DCE++ at its 1/12
+scale in PyTorch eager, without exposure and highlight protection.
 """
 
 import statistics
@@ -25,13 +25,13 @@ from zerodce_jax.jobs import plan, videos
 
 
 def main(*, width: int = 1920, height: int = 1080, frames: int = 40, turns: int = 5) -> None:
-    """Print frames a second, and their ratio to PyTorch.
+    """Print frames per second and the ratio to PyTorch.
 
     Args:
-        width: Of the video, in pixels.
-        height: Of the video, in pixels.
-        frames: Of the video.
-        turns: How often each is run; the first time of all does not count.
+        width: Width of the video, in pixels.
+        height: Height of the video, in pixels.
+        frames: Number of frames of the video.
+        turns: Timed runs of each contender, after one warm-up run.
     """
     use_compilation_cache()
     enhancer = Enhancer.load("fast")
@@ -55,33 +55,33 @@ def main(*, width: int = 1920, height: int = 1080, frames: int = 40, turns: int 
         def looped(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[], None]:
             return lambda: loop(source, target, change)
 
-        ways = {
-            "decoding and encoding alone": looped(lambda pixels: pixels),
+        contenders = {
+            "decoding and encoding only": looped(lambda pixels: pixels),
             "fast": enhanced(0.5),
             "fast, frame by frame": enhanced(0),
-            "fast, frame by frame, curves alone": enhanced(
+            "fast, frame by frame, curves only": enhanced(
                 0, exposure="off", protect_highlights=0.0
             ),
             "PyTorch eager, plusplus": looped(
                 lambda pixels: pytorch.enhance(module, pixels, gamma=1.0, layout="first")
             ),
         }
-        rates = {name: [] for name in ways}
+        rates = {name: [] for name in contenders}
         for turn in range(turns + 1):
-            for name, run in ways.items():
+            for name, run in contenders.items():
                 start = time.perf_counter()
                 run()
                 if turn:
                     rates[name].append(frames / (time.perf_counter() - start))
     print(f"{width}x{height}, {frames} frames, engine {choose_engine('auto')}")
-    print("| | frames/s | beside PyTorch |\n|---|---|---|")
-    for name, own in rates.items():
-        ratios = [a / b for a, b in zip(own, rates["PyTorch eager, plusplus"], strict=True)]
-        print(f"| {name} | {spread(own, 1)} | {spread(ratios, 2)} |")
+    print("| | frames/s | ratio to PyTorch |\n|---|---|---|")
+    for name, turn_rates in rates.items():
+        ratios = [a / b for a, b in zip(turn_rates, rates["PyTorch eager, plusplus"], strict=True)]
+        print(f"| {name} | {spread(turn_rates, 1)} | {spread(ratios, 2)} |")
 
 
 def make_video(path: Path, width: int, height: int, frames: int) -> None:
-    """A dark scene that is panned over, with noise, as H.264."""
+    """Write an H.264 video that pans over a dark scene with noise."""
     rng = np.random.default_rng(0)
     patches = np.kron(rng.random((height // 40 + 1, width // 20 + 2, 3)), np.ones((40, 40, 1)))
     with av.open(str(path), "w") as file:
@@ -95,7 +95,7 @@ def make_video(path: Path, width: int, height: int, frames: int) -> None:
 
 
 def loop(source: Path, target: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    """What people write: decode a frame, change it, encode it."""
+    """Decode, change and encode one frame after another, as a plain script would."""
     with av.open(str(source)) as before, av.open(str(target), "w") as after:
         stream = after.add_stream("libx264", rate=30, options={"crf": "18"})
         stream.width, stream.height = before.streams.video[0].width, before.streams.video[0].height
@@ -107,7 +107,7 @@ def loop(source: Path, target: Path, change: Callable[[np.ndarray], np.ndarray])
 
 
 def spread(values: list[float], digits: int) -> str:
-    """Median, and from the smallest to the largest."""
+    """Format the median and the range of values."""
     low, middle, high = min(values), statistics.median(values), max(values)
     return f"{middle:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 

@@ -1,4 +1,4 @@
-"""Make the pictures of the README.
+"""Make the figures of the README and the model card.
 
     python docs/make_pictures.py before-after
     python docs/make_pictures.py flaws SEED
@@ -7,12 +7,14 @@
     python docs/make_pictures.py app
     python docs/make_pictures.py video
 
-The first shows the color photographs of examples/ before and after enhancement with the default
-network and settings; the second shows parts of them beside what the recipe of Zero-DCE-improved
-makes of them (SEED is a network that was trained by it); the third shows what two networks that
-look at a reduced image make of dark branches before a bright sky; the fourth plots the log of a
-training run; the fifth is what Chromium shows of the page of `zerodce app`;
-the sixth shows a flickering video frame by frame and with light that follows the frames.
+- ``before-after``: color photographs of examples/ before and after enhancement with the default
+  network and settings.
+- ``flaws``: details of them, beside the results of the recipe of Zero-DCE-improved. SEED is a
+  network that was trained with that recipe.
+- ``branches``: dark branches in front of a bright sky, with two networks that see a reduced image.
+- ``training``: the log of the training run in the folder RUN.
+- ``app``: a screenshot of the page of `zerodce app` in Chromium.
+- ``video``: a flickering video, enhanced frame by frame and with smoothing over the frames.
 """
 
 import io
@@ -36,7 +38,7 @@ from zerodce_jax.training.journal import LOG_FILE
 DOCS = Path(__file__).parent
 EXAMPLES = ("coffee.jpg", "astronaut.jpg", "chelsea.jpg")
 HEIGHT = 280
-# Left, top, right and bottom of the parts that show light places, noise, and detail.
+# Left, top, right and bottom of the details that show highlights, noise, and texture.
 FLAWS = {
     "astronaut.jpg": (150, 0, 470, 240),
     "coffee_night.jpg": (0, 0, 320, 240),
@@ -45,7 +47,7 @@ FLAWS = {
 
 
 def before_after() -> None:
-    """Write before_after.jpg: examples side by side, input above, result below."""
+    """Write before_after.jpg: examples side by side, inputs above results."""
     before = [Image.open(DOCS.parent / "examples" / name).convert("RGB") for name in EXAMPLES]
     after = list(Enhancer.load().many(before))
     rows = [np.concatenate([_scaled(image) for image in row], axis=1) for row in (before, after)]
@@ -53,7 +55,7 @@ def before_after() -> None:
 
 
 def flaws(seed: str, /) -> None:
-    """Write flaws.jpg: light parts, noise and detail; input, recipe of the seed, this project.
+    """Write flaws.jpg: a row for each detail; input, recipe of Zero-DCE-improved, this project.
 
     Args:
         seed: Network to run with the recipe of Zero-DCE-improved.
@@ -63,25 +65,25 @@ def flaws(seed: str, /) -> None:
     for name, box in FLAWS.items():
         image = np.asarray(Image.open(DOCS.parent / "examples" / name).convert("RGB"))
         images = [image, *(enhancer(image, **settings) for enhancer, settings in enhancers)]
-        parts = [Image.fromarray(each).crop(box).resize((320, 240)) for each in images]
-        rows.append(np.concatenate([np.asarray(part) for part in parts], axis=1))
+        details = [Image.fromarray(pixels).crop(box).resize((320, 240)) for pixels in images]
+        rows.append(np.concatenate([np.asarray(detail) for detail in details], axis=1))
     Image.fromarray(np.concatenate(rows)).save(DOCS / "flaws.jpg", quality=92)
 
 
 def branches() -> None:
-    """Write branches.png: input, maps scaled up bilinearly, maps read out of a bilateral grid."""
+    """Write branches.png: input, upsampled curve maps, and curve maps of a bilateral grid."""
     image = _tree()
-    reduced = serialization.load("reduced")
+    reduced = serialization.load_network("reduced")
     at_fast_scale = replace(reduced, config=replace(reduced.config, scale=16))
-    # The curves alone.
+    # The default settings apply only curves and gamma.
     settings = EnhanceSettings().to_dict()
-    networks = (at_fast_scale, serialization.load("fast"))
+    networks = (at_fast_scale, serialization.load_network("fast"))
     results = [Enhancer(network)(image, **settings) for network in networks]
     Image.fromarray(np.concatenate([image, *results], axis=1)).save(DOCS / "branches.png")
 
 
 def _tree(width: int = 360, height: int = 300) -> np.ndarray:
-    """A tree without leaves at dusk, drawn at four times its size."""
+    """Draw a tree without leaves at dusk, at four times its final size."""
     sky = np.linspace(0.45, 0.75, 4 * height)[:, None, None] * np.array([210, 225, 255])
     canvas = Image.fromarray(np.broadcast_to(sky, (4 * height, 4 * width, 3)).astype(np.uint8))
     draw = ImageDraw.Draw(canvas)
@@ -93,8 +95,8 @@ def _tree(width: int = 360, height: int = 300) -> np.ndarray:
         end = (x + length * np.cos(angle), y - length * np.sin(angle))
         draw.line([(x, y), end], fill=(24, 22, 20), width=max(2, round(thickness)))
         for turn in (-0.45, 0.4):
-            angle_there = angle + turn + rng.normal(0, 0.15)
-            grow(*end, angle_there, length * rng.uniform(0.68, 0.82), thickness * 0.66)
+            branch_angle = angle + turn + rng.normal(0, 0.15)
+            grow(*end, branch_angle, length * rng.uniform(0.68, 0.82), thickness * 0.66)
 
     grow(2 * width, 4 * height, np.pi / 2, 1.15 * height, 46)
     noise = rng.normal(0, 2, (height, width, 3))
@@ -102,10 +104,10 @@ def _tree(width: int = 360, height: int = 300) -> np.ndarray:
 
 
 def training(run: Path, /) -> None:
-    """Write training.png: the losses of a run by step.
+    """Write training.png: the losses of a training run by step.
 
     Args:
-        run: Working folder of the run.
+        run: Working folder of the training run.
     """
     log = [json.loads(line) for line in (run / LOG_FILE).read_text().splitlines()]
     trained = [entry for entry in log if "total" in entry]
@@ -129,7 +131,7 @@ def _scaled(image: Image.Image) -> np.ndarray:
 
 
 def app() -> None:
-    """Write app.jpg: the page of `zerodce app` in Chromium, which is driven by selenium."""
+    """Write app.jpg: a screenshot of the page of `zerodce app`, made with Selenium and Chromium."""
     from selenium import webdriver
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.wait import WebDriverWait
@@ -137,7 +139,7 @@ def app() -> None:
     options = webdriver.ChromeOptions()
     for argument in ("--headless=new", "--no-sandbox", "--window-size=1280,860"):
         options.add_argument(argument)
-    # Named, or selenium would look for it on the net.
+    # Without a name, Selenium would download the driver.
     service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
     command = [sys.executable, "-m", "zerodce_jax", "app", "--port", "0"]
     with (
@@ -147,14 +149,14 @@ def app() -> None:
         assert page.stdout is not None
         driver.get(page.stdout.readline().strip())
 
-        def found(selector: str) -> list[Any]:
+        def wait_for(selector: str) -> list[Any]:
             return WebDriverWait(driver, 60).until(
                 lambda driver: driver.find_elements(By.CSS_SELECTOR, selector)
             )
 
         example = DOCS.parent / "examples" / "coffee.jpg"
-        found("#files input[type=file]")[0].send_keys(str(example))
-        for image in found("#slider img[src]"):
+        wait_for("#files input[type=file]")[0].send_keys(str(example))
+        for image in wait_for("#slider img[src]"):
             WebDriverWait(driver, 60).until(lambda _, image=image: image.get_property("complete"))
         screen = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
         page.terminate()
@@ -162,35 +164,35 @@ def app() -> None:
 
 
 def video() -> None:
-    """Write video.png: an example as a video by night, and its brightness over time."""
+    """Write video.png: an example as a video at night, and its brightness over time."""
     image = np.asarray(Image.open(DOCS.parent / "examples" / "coffee.jpg").convert("RGB"))
     rng = np.random.default_rng(0)
     count, rate = 60, 30
-    # A lamp that flickers, and a camera with noise.
+    # The lamp flickers, and the camera adds noise.
     lamp = 1 + 0.2 * np.sin(2.3 * np.arange(count)) + rng.normal(0, 0.06, count)
-    light = (image / 255) ** 2.2 * 0.04
+    linear = (image / 255) ** 2.2 * 0.04
     frames = [
-        ((light * now) ** (1 / 2.2) * 255 + rng.normal(0, 4, image.shape)).clip(0, 255)
-        for now in lamp
+        ((linear * intensity) ** (1 / 2.2) * 255 + rng.normal(0, 4, image.shape)).clip(0, 255)
+        for intensity in lamp
     ]
-    given = [frame.round().astype(np.uint8) for frame in frames]
+    dark = [frame.round().astype(np.uint8) for frame in frames]
     enhancer = Enhancer.load("fast")
-    timed = [(number / rate, frame) for number, frame in enumerate(given)]
+    timed = [(number / rate, frame) for number, frame in enumerate(dark)]
     rows = {
-        "input": given,
+        "input": dark,
         "frame by frame": list(enhancer.clip(timed, smoothing=0)),
-        "light that follows": list(enhancer.clip(timed)),
+        "smoothed over frames": list(enhancer.clip(timed)),
     }
     figure, (before, after, plot) = plt.subplots(
         1, 3, figsize=(12, 2.7), width_ratios=(1, 1, 1.1), layout="constrained"
     )
-    for axis, name in ((before, "input"), (after, "light that follows")):
+    for axis, name in ((before, "input"), (after, "smoothed over frames")):
         axis.imshow(rows[name][20])
         axis.set(xticks=[], yticks=[], title=f"frame 20, {name}")
     for name, row in rows.items():
         means = np.array([frame.mean() for frame in row])
         plot.plot(100 * (means / means.mean() - 1), label=name, lw=1.2)
-    plot.set(xlabel="frame", ylabel="%", ylim=(-19, 34), title="brightness about its mean")
+    plot.set(xlabel="frame", ylabel="%", ylim=(-19, 34), title="deviation from the mean brightness")
     plot.legend(loc="upper right", fontsize="small")
     figure.savefig(DOCS / "video.png", dpi=72)
 

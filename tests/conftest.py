@@ -58,7 +58,7 @@ def random_network() -> Callable:
     """Return a function that loads a golden network by its name, such as ``reduced``."""
     from zerodce_jax.models import serialization
 
-    return lambda name: serialization.load(GOLDENS / f"{name}_random.pth")
+    return lambda name: serialization.load_network(GOLDENS / f"{name}_random.pth")
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +69,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from zerodce_jax.models import serialization
 
     path = tmp_path_factory.mktemp("network") / "net.safetensors"
-    serialization.save(random_network(NetworkConfig(features=2, iterations=2)), path)
+    serialization.save_network(random_network(NetworkConfig(features=2, iterations=2)), path)
     return path
 
 

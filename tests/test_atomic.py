@@ -1,4 +1,4 @@
-"""atomic.py: files that are whole or not there, and what killed processes leave behind."""
+"""atomic.py: complete files and folders, failed writes, and leftovers of killed processes."""
 
 import fcntl
 import os
@@ -34,7 +34,7 @@ def names_in(folder: Path) -> list[str]:
 
 @pytest.fixture
 def writer(environment: dict[str, str]) -> Iterator[Callable[[Path], subprocess.Popen]]:
-    """Start a process that is halfway through a file, and goes on when its input is closed."""
+    """Start a process that has written half of a file, and goes on when its input is closed."""
     started = []
 
     def start(path: Path) -> subprocess.Popen:
@@ -53,7 +53,7 @@ def writer(environment: dict[str, str]) -> Iterator[Callable[[Path], subprocess.
         process.communicate()
 
 
-def test_a_file_appears_whole_under_its_own_name(tmp_path: Path) -> None:
+def test_a_file_appears_complete_under_its_name(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(b"old")
     with replacing(path) as temporary:
@@ -65,7 +65,7 @@ def test_a_file_appears_whole_under_its_own_name(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["a.png"]
 
 
-def test_a_folder_appears_whole_and_takes_the_place_of_another(tmp_path: Path) -> None:
+def test_a_folder_appears_complete_and_replaces_another(tmp_path: Path) -> None:
     path = tmp_path / "network"
     for content in ("old", "new"):
         with replacing(path) as temporary:
@@ -75,7 +75,7 @@ def test_a_folder_appears_whole_and_takes_the_place_of_another(tmp_path: Path) -
         assert names_in(tmp_path) == ["network"]
 
 
-def test_new_files_are_as_readable_as_others(tmp_path: Path) -> None:
+def test_new_files_have_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "other").touch()
     with replacing(tmp_path / "a") as temporary:
         temporary.touch()
@@ -83,7 +83,7 @@ def test_new_files_are_as_readable_as_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "nothing"])
-def test_a_failure_keeps_what_was_there(kind: str, tmp_path: Path) -> None:
+def test_a_failure_keeps_the_existing_file_or_folder(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "kept"
     if kind == "file":
         path.write_bytes(b"old")
@@ -105,44 +105,44 @@ def test_a_failure_keeps_what_was_there(kind: str, tmp_path: Path) -> None:
     assert names_in(tmp_path) == ([] if kind == "nothing" else ["kept"])
 
 
-def test_a_folder_that_cannot_be_moved_in_keeps_the_old_one(
+def test_the_old_folder_stays_if_the_new_one_cannot_be_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "network"
     path.mkdir()
     (path / "old").touch()
 
-    def refuse(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise OSError(5, "Input/output error")
 
     def replace() -> None:
         with replacing(path) as temporary:
             temporary.mkdir()
-            monkeypatch.setattr(Path, "replace", refuse)
+            monkeypatch.setattr(Path, "replace", fail)
 
     with pytest.raises(OSError, match="Input/output"):
         replace()
     assert names_in(path) == ["old"]
 
 
-def test_nothing_written_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_body_that_writes_nothing_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "a"):
         pass
     assert names_in(tmp_path) == []
 
 
-def test_leftovers_of_killed_processes_are_swept_away(tmp_path: Path, writer: Callable) -> None:
+def test_sweep_removes_folders_of_killed_processes(tmp_path: Path, writer: Callable) -> None:
     process = writer(tmp_path / "a.png")
     process.kill()
     process.wait()
-    (left,) = tmp_path.iterdir()
-    assert left.name.startswith(TEMPORARY_PREFIX)
-    assert (left / "a.png").read_bytes() == b"half"
+    (leftover,) = tmp_path.iterdir()
+    assert leftover.name.startswith(TEMPORARY_PREFIX)
+    assert (leftover / "a.png").read_bytes() == b"half"
     sweep(tmp_path)
     assert names_in(tmp_path) == []
 
 
-def test_what_a_live_process_works_on_stays(tmp_path: Path, writer: Callable) -> None:
+def test_sweep_keeps_folders_of_running_processes(tmp_path: Path, writer: Callable) -> None:
     process = writer(tmp_path / "a.png")
     sweep(tmp_path)
     process.communicate(b"", timeout=60)
@@ -151,14 +151,14 @@ def test_what_a_live_process_works_on_stays(tmp_path: Path, writer: Callable) ->
     assert names_in(tmp_path) == ["a.png"]
 
 
-def test_what_this_process_works_on_stays(tmp_path: Path) -> None:
+def test_sweep_keeps_folders_of_this_process(tmp_path: Path) -> None:
     with replacing(tmp_path / "a") as temporary:
         temporary.write_bytes(b"whole")
         sweep(tmp_path)
     assert (tmp_path / "a").read_bytes() == b"whole"
 
 
-def test_nothing_else_is_swept_away(tmp_path: Path) -> None:
+def test_sweep_keeps_everything_else(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
     for name in ("photos", ".hidden", "zerodce-1", ".zerodce", "sub/.zerodce-abc"):
         (folder / name).mkdir(parents=True)
@@ -173,7 +173,7 @@ def test_nothing_else_is_swept_away(tmp_path: Path) -> None:
     assert names_in(elsewhere) == ["precious"]
 
 
-def test_places_that_cannot_be_swept(
+def test_sweep_ignores_paths_that_cannot_be_listed(
     open_folder: Path, as_nobody: Callable, tmp_path: Path
 ) -> None:
     sweep(tmp_path / "missing")
@@ -187,28 +187,28 @@ def test_places_that_cannot_be_swept(
         sweep(open_folder / "locked" / "sub")
 
 
-def test_a_sweep_that_came_first_is_waited_for(
+def test_a_new_folder_that_another_process_sweeps_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mkdtemp = tempfile.mkdtemp
     sweeps = []
 
-    def swept_at_once(**options: str) -> str:
+    def make_folder_and_sweep(**options: str) -> str:
         name = mkdtemp(**options)
         if not sweeps:
             descriptor = os.open(name, os.O_RDONLY)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
 
-            def go_on() -> None:
+            def finish_sweep() -> None:
                 shutil.rmtree(name)
                 os.close(descriptor)
 
-            sweeps.append(threading.Timer(0.1, go_on))
+            sweeps.append(threading.Timer(0.1, finish_sweep))
             sweeps[0].start()
         return name
 
     descriptors = names_in(Path("/proc/self/fd"))
-    monkeypatch.setattr(tempfile, "mkdtemp", swept_at_once)
+    monkeypatch.setattr(tempfile, "mkdtemp", make_folder_and_sweep)
     with replacing(tmp_path / "a") as temporary:
         sweeps[0].join()
         temporary.write_bytes(b"whole")
@@ -243,12 +243,12 @@ from zerodce_jax.atomic import sweep
 
 while not Path(sys.argv[1]).exists():
     sweep(Path())
-    # On a busy machine nobody else would have a turn.
+    # Give other processes time to run on a busy machine.
     time.sleep(0.002)
 """
 
 
-def test_sweeping_and_writing_side_by_side_loses_nothing(
+def test_sweeping_and_writing_at_the_same_time_loses_no_file(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     folder, stop = tmp_path / "results", tmp_path / "stop"
@@ -273,7 +273,7 @@ def test_sweeping_and_writing_side_by_side_loses_nothing(
     assert [(folder / name).read_text() for name in expected] == expected
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_folder_names_the_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "no/such/x.onnx"):
         pass
     assert one_line(caught.value) == f"{tmp_path}/no/such: No such file or directory"

@@ -17,12 +17,11 @@ from zerodce_jax.config import (
     PRESETS,
     EnhanceSettings,
     NetworkConfig,
-    flatten,
-    nest,
     preset,
 )
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models.dcenet import DCENet, graphdef
+from zerodce_jax.models.network import flatten, unflatten
 
 NUMBERS = ("features", "iterations", "scale")
 FLAGS = ("pool", "separable", "shared_curve")
@@ -92,7 +91,7 @@ def test_radius_is_how_far_one_pixel_is_seen(pool: bool, separable: bool) -> Non
         name: np.full(shape, 0.2 if name.endswith("kernel") else 0, np.float32)
         for name, shape in config.param_shapes.items()
     }
-    model = nnx.merge(graphdef(config), nest(params))
+    model = nnx.merge(graphdef(config), unflatten(params))
     image = np.zeros((1, 25, 25, 3), np.float32)
     image[0, 12, 12] = 1
     reached = np.argwhere(np.asarray(jax.jit(DCENet.forward)(model, image))[0].any(axis=-1))
@@ -138,13 +137,6 @@ def test_preset_is_recognised_at_any_scale() -> None:
 def test_configs_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         NetworkConfig().features = 8
-
-
-@given(configs)
-def test_nest_undoes_flatten(config: NetworkConfig) -> None:
-    tree = nest(config.param_shapes)
-    assert set(tree) == {f"conv{i}" for i in range(1, 8)}
-    assert flatten(tree) == config.param_shapes
 
 
 @pytest.mark.parametrize("gamma", [0.0, -1.0, 10.1, math.nan, math.inf])

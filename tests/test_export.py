@@ -1,4 +1,4 @@
-"""export.py: exports compute what the package does, of any size, and say what they are."""
+"""export: exports compute what the package does, of any size, and say what they are."""
 
 import json
 import re
@@ -23,10 +23,10 @@ from helpers import GOLDENS, whole_image
 from helpers.command import run
 from zerodce_jax import Enhancer, EnhanceSettings, export
 from zerodce_jax.config import preset
-from zerodce_jax.engines.onnx_ops import OPSET
+from zerodce_jax.engines.onnx_array import OPSET
 from zerodce_jax.models import serialization
-from zerodce_jax.models.serialization import Network
-from zerodce_jax.ops.denoise import LEAST
+from zerodce_jax.models.network import Network
+from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH
 
 SUFFIXES = (".onnx", ".stablehlo")
 LITERT = pytest.mark.skipif(
@@ -52,7 +52,7 @@ def exported(name: str, scale: int, suffix: str, settings: EnhanceSettings) -> C
         session = onnxruntime.InferenceSession(
             export.to_onnx(network, {}), providers=["CPUExecutionProvider"]
         )
-        names = export.inputs(network)
+        names = export.input_names(network)
         return lambda *values: session.run(None, dict(zip(names, values, strict=True)))[0]
     return jax_export.deserialize(bytearray(export.to_stablehlo(network, {}))).call
 
@@ -185,10 +185,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     [
         ("net.pb", (), 2, "exported as .onnx, .stablehlo or .tflite"),
         ("net", (), 2, "exported as .onnx, .stablehlo or .tflite"),
-        ("net.tflite", (), 2, "--size HEIGHT WIDTH is for .tflite, and needed there"),
-        ("net.onnx", ("--size", 8, 8), 2, "--size HEIGHT WIDTH is for .tflite, and needed there"),
+        ("net.tflite", (), 2, "--size HEIGHT WIDTH is required for .tflite, and only for it"),
+        (
+            "net.onnx",
+            ("--size", 8, 8),
+            2,
+            "--size HEIGHT WIDTH is required for .tflite, and only for it",
+        ),
         ("net.tflite", ("--size", 0, 8), 2, "--size must be at least 1, not 0"),
-        ("net.onnx", ("-m", "nothing"), 1, "nothing: no such network file"),
+        ("net.onnx", ("-m", "nothing"), 1, "nothing: neither a network file nor a shipped network"),
         ("net.onnx", ("--denoise", 2), 2, "denoise must lie in [0, 1]"),
         ("none/net.onnx", (), 1, "none"),
     ],
@@ -212,7 +217,7 @@ def test_networks_that_stablehlo_cannot_express_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "plusplus.safetensors"
-    serialization.save(network_of("plusplus", 12), file)
+    serialization.save_network(network_of("plusplus", 12), file)
     assert run("export", tmp_path / "net.stablehlo", "-m", file) == 2
     assert ".onnx can" in capsys.readouterr().err
 
@@ -319,7 +324,7 @@ def test_the_page_of_stablehlo(root: Path, tmp_path: Path, monkeypatch: pytest.M
     exec(code_of(root / "docs" / "export" / "stablehlo.md"), names)
     page = SimpleNamespace(**names)
     enhancer = Enhancer.load("reduced")
-    plain = {"exposure": "off", "gamma": 1, "denoise": LEAST}
+    plain = {"exposure": "off", "gamma": 1, "denoise": MIN_AUTO_STRENGTH}
     for image, strength, result in zip(page.images, page.strength, page.result, strict=True):
         weak = min(float(strength), 2.0)
         if weak < strength:

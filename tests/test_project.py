@@ -1,10 +1,11 @@
 """Check the metadata, lists and pages of the project against each other, and its imports."""
 
 import os
+import pkgutil
 import re
 import tomllib
 from collections.abc import Callable
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,16 @@ def test_public_names_exist() -> None:
         assert getattr(value, "__name__", name) == name
     with pytest.raises(AttributeError, match="nonesuch"):
         zerodce_jax.nonesuch  # noqa: B018
+
+
+MODULES = {module.name for module in pkgutil.walk_packages(zerodce_jax.__path__, "zerodce_jax.")}
+
+
+@pytest.mark.parametrize("name", sorted(MODULES - {"zerodce_jax.__main__"}))
+def test_every_module_can_be_imported(name: str) -> None:
+    try:
+        import_module(name)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("zerodce_jax"):
+            raise
+        pytest.skip(f"{error.name} is not installed")

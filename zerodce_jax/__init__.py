@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from zerodce_jax.config import EnhanceSettings, NetworkConfig
     from zerodce_jax.enhancer import Enhancer
     from zerodce_jax.errors import InputError, UsageError
-    from zerodce_jax.models.serialization import Network
+    from zerodce_jax.models.network import Network
 
 __all__ = ["EnhanceSettings", "Enhancer", "InputError", "Network", "NetworkConfig", "UsageError"]
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Atomic writes: a file or folder appears complete under its name, or not at all."""
 
 import os
 import shutil
@@ -9,79 +9,92 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows, where leftovers of a killed process stay
+except ImportError:
+    # Windows has no fcntl: there, nothing is locked and `sweep` removes nothing.
     fcntl = None
 
 TEMPORARY_PREFIX = ".zerodce-"
+"""Prefix of the names of temporary folders."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file or folder under a temporary name and rename it once it is complete.
+    """Write a file or folder under a temporary name, and rename it when it is complete.
 
     Args:
-        path: Where the result belongs; what stands there is replaced at the end, or kept if the
-            body raises.
+        path: Destination. An existing file or folder there is replaced at the end, or stays
+            unchanged if the body raises.
 
     Yields:
-        A path that does not exist yet, in a private folder beside `path` and with the same name
-        (so that the suffix still tells the format).
+        A path that does not exist yet, in a private folder beside `path`. It has the same name as
+        `path`, so that its suffix still states the format.
     """
-    with working_folder(path.parent) as workplace:
-        temporary = workplace / path.name
+    with working_folder(path.parent) as folder:
+        temporary = folder / path.name
         yield temporary
         if temporary.is_dir() and path.is_dir():
-            # A folder cannot be replaced in one stroke: move the old one aside first.
-            aside = path.rename(workplace / "replaced")
+            # No system call replaces a folder that is not empty: move the old one away first.
+            replaced = path.rename(folder / "replaced")
             try:
                 temporary.replace(path)
             except BaseException:
-                aside.rename(path)
+                replaced.rename(path)
                 raise
         else:
             temporary.replace(path)
 
 
 def sweep(folder: Path, prefix: str = TEMPORARY_PREFIX) -> None:
-    """Remove what killed processes left behind in a folder; what a live one works on stays."""
+    """Remove the temporary folders that killed processes left in a folder.
+
+    Temporary folders of running processes are locked and stay.
+    """
     try:
-        leftovers = list(folder.glob(f"{prefix}*"))
-    except OSError:  # where nothing can be looked for
+        candidates = list(folder.glob(f"{prefix}*"))
+    except OSError:
+        # A folder that cannot be listed cannot be written to either.
         return
-    for left in leftovers:
-        lock = _lock(left, wait=False)
+    for candidate in candidates:
+        lock = _lock(candidate, wait=False)
         if lock is not None:
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(candidate, ignore_errors=True)
             os.close(lock)
 
 
 @contextmanager
 def working_folder(parent: Path, prefix: str = TEMPORARY_PREFIX) -> Iterator[Path]:
-    """A new private folder, locked for as long as this process lives and works in it."""
+    """Make a private folder, lock it while the body runs, and remove it afterwards.
+
+    Yields:
+        The path of the folder.
+    """
     while True:
         try:
-            workplace = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         except OSError as error:
-            # It is not for the name that was made up that this cannot be.
+            # Name the parent: the random name means nothing to the reader of the message.
             error.filename = str(parent)
             raise
-        # Another process may be sweeping it away before it is locked: wait for that, and make
-        # another one.
-        lock = _lock(workplace, wait=True)
-        if workplace.exists():
+        # Another process may sweep the folder away before it is locked. Wait until that is done,
+        # and make another folder.
+        lock = _lock(folder, wait=True)
+        if folder.exists():
             break
         if lock is not None:
             os.close(lock)
     try:
-        yield workplace
+        yield folder
     finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 
 
 def _lock(folder: Path, *, wait: bool) -> int | None:
-    """Take the lock of a folder, which its holder's death gives up; None if that cannot be."""
+    """Lock a folder and return the file descriptor that holds the lock, or None on failure.
+
+    The system releases the lock when the process ends.
+    """
     if fcntl is None:
         return None
     try:

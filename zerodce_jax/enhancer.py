@@ -1,5 +1,6 @@
-"""Enhancer: images in, images out, whatever their size and kind."""
+"""Images in, enhanced images out, of any size and kind."""
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,18 +17,17 @@ from zerodce_jax.engines.base import Engine
 from zerodce_jax.engines.batches import Batches, Job
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import serialization
-from zerodce_jax.models.serialization import Network
-from zerodce_jax.ops.temporal import SECONDS, Smoothing, check_seconds
+from zerodce_jax.models.network import Network
+from zerodce_jax.ops.temporal import DEFAULT_SECONDS, Smoothing, check_smoothing
 
 if TYPE_CHECKING:
+    import jax
     from PIL.Image import Image
 
-    from zerodce_jax.media.photo import Photo
-
-    # What comes in is what comes out.
-    ImageT = TypeVar("ImageT", np.ndarray, Image)
+    # The result is of the kind of the image.
+    ImageT = TypeVar("ImageT", np.ndarray, jax.Array, Image)
 else:
-    # Pillow is imported only where an image of its own comes in.
+    # JAX and Pillow are imported only where they are needed.
     ImageT = TypeVar("ImageT")
 
 _DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
@@ -36,10 +36,10 @@ EngineName = Literal["auto", "xla", "onnx"]
 
 
 def choose_engine(name: EngineName) -> Literal["xla", "onnx"]:
-    """The engine that a name stands for here.
+    """Return the engine that a name stands for on this machine.
 
     Raises:
-        UsageError: There is no such engine, or it is not installed.
+        UsageError: The name is unknown, or the engine is not installed.
     """
     if name not in get_args(EngineName):
         raise UsageError(f"no engine {name!r}; there are {', '.join(get_args(EngineName))}")
@@ -47,7 +47,7 @@ def choose_engine(name: EngineName) -> Literal["xla", "onnx"]:
     if name == "onnx" and not installed:
         raise UsageError("the engine onnx needs packages: pip install 'zerodce-jax[onnx]'")
     if name == "auto":
-        # JAX finds accelerators through plugins; asking it itself would take a second.
+        # JAX finds accelerators through plugins; asking JAX would take a second.
         accelerator = any(find_spec(name) is not None for name in ("jax_plugins", "libtpu"))
         return "onnx" if installed and not accelerator else "xla"
     return name
@@ -56,21 +56,23 @@ def choose_engine(name: EngineName) -> Literal["xla", "onnx"]:
 class Enhancer:
     """Enhances images with one network.
 
-    Images are NumPy arrays, (height, width, 3) or gray (height, width), of 8 or 16 unsigned bits
-    or floats in [0, 1] (what lies outside is clipped), or Pillow images; the result is of the same
-    kind, size and type. A gray image stays gray; the alpha of a Pillow image is left as it is.
+    Images are NumPy arrays, JAX arrays or Pillow images; the result is of the same kind, size and
+    type. Arrays are (height, width, 3) or gray (height, width), of 8 or 16 unsigned bits or floats
+    in [0, 1]; floats beyond that range are clipped. A gray image stays gray, and the alpha channel
+    of a Pillow image is kept.
 
     Args:
-        network: The network, as `serialization.load` reads it.
+        network: The network, as `load_network` returns it.
+        engine: ``xla`` (JAX), ``onnx`` (ONNX Runtime, on CPUs; the extra ``onnx``), or ``auto``,
+            the fastest engine that is installed for the device. Engines agree to one level of 8
+            bits.
         tile: Side of the tiles that images are cut into, in pixels; None suits the device.
-        batch: Tiles computed together; None suits the device.
-        dtype: What the convolutions compute in, ``float32`` or ``bfloat16`` (``xla`` alone).
-        engine: What computes: ``xla`` (JAX), ``onnx`` (ONNX Runtime, on CPUs, the extra ``onnx``),
-            or ``auto``, the fastest that is installed for the device. They agree to one level of
-            8 bits.
+        batch: Number of tiles that are computed together; None suits the device. ``xla`` only.
+        dtype: Type that convolutions compute in, ``float32`` or ``bfloat16``. ``xla`` only for
+            ``bfloat16``.
 
     Raises:
-        UsageError: The engine is not installed, or cannot do what is asked for.
+        UsageError: The engine is not installed, or does not support `batch` or `dtype`.
     """
 
     def __init__(
@@ -87,7 +89,7 @@ class Enhancer:
         self._engine: Engine
         if choose_engine(engine if plain or engine != "auto" else "xla") == "onnx":
             if not plain:
-                raise UsageError("the engine onnx knows neither batches nor bfloat16")
+                raise UsageError("the engine onnx supports neither batches nor bfloat16")
             from zerodce_jax.engines.onnx_runtime import OnnxEngine
 
             self._engine = OnnxEngine(network, tile=tile)
@@ -107,18 +109,18 @@ class Enhancer:
         batch: int | None = None,
         dtype: Dtype = "float32",
     ) -> Self:
-        """Read a network and make an enhancer of it.
+        """Read a network, and return an enhancer for it.
 
         Args:
             source: A shipped name, an Orbax folder, a file, or ``hf://OWNER/NAME`` (hub), as for
-                `serialization.load`, which says what can go wrong.
-            preset: The architecture of a file that does not say it.
+                `load_network`, which lists the errors too.
+            preset: Preset of the architecture, for files that do not state it.
             engine: As for the class.
             tile: As for the class.
             batch: As for the class.
             dtype: As for the class.
         """
-        network = serialization.load(source, preset=preset)
+        network = serialization.load_network(source, preset=preset)
         return cls(network, engine=engine, tile=tile, batch=batch, dtype=dtype)
 
     def __call__(
@@ -163,7 +165,7 @@ class Enhancer:
         frames: Iterable[tuple[float, ImageT]],
         settings: EnhanceSettings | None = None,
         *,
-        smoothing: float = SECONDS,
+        smoothing: float = DEFAULT_SECONDS,
         **overrides: Unpack[SettingOverrides],
     ) -> Iterator[ImageT]:
         """Enhance the frames of a video without flicker.
@@ -185,9 +187,11 @@ class Enhancer:
             InputError: As for `many`.
             UsageError: A setting is out of range.
         """
-        check_seconds(smoothing)
+        check_smoothing(smoothing)
         settings = (settings or self.network.settings).changed(**overrides)
-        smoother = Smoothing(smoothing, maps=self.network.config.two_passes) if smoothing else None
+        if not smoothing:
+            return self._stream(frames, settings, None)
+        smoother = Smoothing(smoothing, smooth_maps=self.network.config.two_passes)
         return self._stream(frames, settings, smoother)
 
     def _stream(
@@ -196,67 +200,64 @@ class Enhancer:
         settings: EnhanceSettings,
         smoothing: Smoothing | None,
     ) -> Iterator[ImageT]:
-        waiting: deque[tuple[Job, Callable[[np.ndarray], Any]]] = deque()
+        in_work: deque[tuple[Job, Callable[[np.ndarray], Any]]] = deque()
         failure = None
         with ThreadPoolExecutor(self._engine.workers) as pool:
             batches = Batches(self._engine, self.network.config, settings, pool, smoothing)
             for time, image in images:
                 try:
-                    job, close = _open(image)
+                    pixels, restore = _pixels_of(image)
                 except InputError as error:
                     failure = error
                     break
-                job.time = time
-                waiting.append((job, close))
+                job = _job(pixels, time)
+                in_work.append((job, restore))
                 batches.add(job)
-                while waiting and not waiting[0][0].missing:
-                    yield _finished(*waiting.popleft())
+                while in_work and not in_work[0][0].missing:
+                    yield _result(*in_work.popleft())
             batches.finish()
-        for job, close in waiting:
-            yield _finished(job, close)
+        for job, restore in in_work:
+            yield _result(job, restore)
         if failure is not None:
             raise failure
 
 
-def _open(image: Any) -> tuple[Job, Callable[[np.ndarray], Any]]:
-    """Take an image of any kind apart, and tell how to put its enhanced pixels together again."""
+def _pixels_of(image: Any) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
+    """Return the pixels of any kind of image, and a function from enhanced pixels to that kind.
+
+    Raises:
+        InputError: The image is empty or of a kind that cannot be handled.
+    """
+    restore: Callable[[np.ndarray], Any]
     if isinstance(image, np.ndarray):
-        pixels = image
-        close = partial(_close_array, image.dtype)
+        pixels, restore = image, partial(np.asarray, dtype=image.dtype)
+    elif (jax := sys.modules.get("jax")) is not None and isinstance(image, jax.Array):
+        pixels, restore = np.asarray(image), partial(jax.numpy.asarray, dtype=image.dtype)
     else:
         from zerodce_jax.media import photo
 
         opened = photo.from_pil(image)
-        pixels = opened.pixels
-        close = partial(_close_pil, opened)
-    gray = pixels.ndim == 2
+        pixels, restore = opened.pixels, lambda made: photo.to_pil(replace(opened, pixels=made))
     if pixels.dtype.name not in _DTYPES:
         raise InputError(f"images of {pixels.dtype} are not handled; only {', '.join(_DTYPES)}")
-    if not (gray or (pixels.ndim == 3 and pixels.shape[2] == 3)) or not pixels.size:
+    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)) or not pixels.size:
         raise InputError(
             f"an image must be (height, width, 3) or (height, width), not {pixels.shape}"
         )
+    return pixels, restore
+
+
+def _job(pixels: np.ndarray, time: float) -> Job:
     if pixels.dtype.kind == "f":
-        # Clipped first: float32 cannot hold all that float64 can.
+        # Clipped first: float32 cannot hold every value of float64.
         pixels = pixels.clip(0, 1).astype(np.float32)
     else:
-        # Devices know no other byte order than their own.
+        # Devices only know their own byte order.
         pixels = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
-    enhanced = np.empty(pixels.shape if not gray else (*pixels.shape, 1), pixels.dtype)
-    if gray:
-        pixels = np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3))
-    return Job(pixels, gray, enhanced, pixels.shape[0] * pixels.shape[1]), close
+    if pixels.ndim == 2:
+        return Job(np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3)), gray=True, time=time)
+    return Job(pixels, time=time)
 
 
-def _finished(job: Job, close: Callable[[np.ndarray], Any]) -> Any:
-    return close(job.enhanced[:, :, 0] if job.gray else job.enhanced)
-
-
-def _close_array(dtype: np.dtype, enhanced: np.ndarray) -> np.ndarray:
-    return enhanced.astype(dtype, copy=False)
-
-
-def _close_pil(opened: "Photo", enhanced: np.ndarray) -> "Image":
-    from zerodce_jax.media import photo
-
-    return photo.to_pil(replace(opened, pixels=enhanced))
+def _result(job: Job, restore: Callable[[np.ndarray], Any]) -> Any:
+    return restore(job.enhanced[:, :, 0] if job.gray else job.enhanced)

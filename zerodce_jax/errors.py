@@ -1,16 +1,19 @@
-"""The errors that a person at the keyboard can mend.
+"""Errors that the caller can correct.
 
-Everything below the command line raises them with a message of one line that names the file (or
-the argument) and the cause; the command line prints that line and exits.
+Every layer below the command line raises them with a one-line message that names the file or the
+argument and the cause. The command line prints that line and exits.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """What was given cannot be used: a file, an image, a checkpoint. Exit status 1.
+    """Raised when an input, such as a file or an image, cannot be used. The exit status is 1.
 
     Args:
-        message: One line.
-        details: More lines, where there is a list of things to mend.
+        message: The message, one line.
+        details: Further lines, one for each problem.
     """
 
     def __str__(self) -> str:
@@ -18,15 +21,33 @@ class InputError(ValueError):
 
 
 class UsageError(InputError):
-    """What was asked for makes no sense: a value out of range, names that clash. Exit status 2."""
+    """Raised for an invalid request, such as a value out of range. The exit status is 2."""
 
 
 class HostLostError(InputError):
-    """Another process of a run of several has ended. Exit status 1."""
+    """Raised when another process of a multi-process run has ended. The exit status is 1."""
+
+
+class _PrefixedError(InputError):
+    """An InputError whose message starts with the name of its file."""
+
+
+@contextmanager
+def prefix_errors(name: object) -> Iterator[None]:
+    """Put a name, such as a path, before the messages of InputErrors.
+
+    If several of these contexts are nested, only the innermost one adds its name.
+    """
+    try:
+        yield
+    except _PrefixedError:
+        raise
+    except InputError as error:
+        raise _PrefixedError(f"{name}: {error}") from error
 
 
 def one_line(error: object) -> str:
-    """What an error says, on one line that a terminal can show, whatever the names in it hold."""
+    """Return the message of an error as one line, with unprintable characters escaped."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror

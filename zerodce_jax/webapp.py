@@ -29,7 +29,7 @@ from zerodce_jax.enhancer import EngineName, Enhancer
 from zerodce_jax.errors import InputError, UsageError, one_line
 from zerodce_jax.jobs import photos, plan
 from zerodce_jax.media import photo
-from zerodce_jax.ops.denoise import LEAST
+from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH
 from zerodce_jax.ops.grid import block_means
 
 SHOWN = 1024
@@ -300,7 +300,7 @@ def _values(settings: EnhanceSettings) -> list[Any]:
         settings.gamma,
         settings.protect_highlights,
         "auto" if found else "amount",
-        LEAST if found else settings.denoise,
+        MIN_AUTO_STRENGTH if found else settings.denoise,
     ]
 
 

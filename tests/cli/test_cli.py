@@ -54,8 +54,8 @@ def test_convert_writes_and_says_what(
     assert run("convert", goldens / "plusplus_random_legacy.pth", path, "--scale", 12) == 0
     printed = capsys.readouterr()
     assert printed.out == f"{path}: plusplus, 10,561 parameters\n"
-    assert "taken for the preset plusplus" in printed.err
-    assert serialization.load(path).config.scale == 12
+    assert "assuming the preset plusplus without a max-pool" in printed.err
+    assert serialization.load_network(path).config.scale == 12
 
 
 def test_convert_to_the_torch_layout(goldens: Path, tmp_path: Path) -> None:
@@ -69,13 +69,13 @@ def test_convert_carries_settings_on(goldens: Path, tmp_path: Path) -> None:
     assert run("convert", tmp_path / "net", tmp_path / "net.safetensors") == 0
     torch = ("--layout", "torch")
     assert run("convert", tmp_path / "net.safetensors", tmp_path / "t.safetensors", *torch) == 0
-    ours = serialization.load("fast").settings
+    ours = serialization.load_network("fast").settings
     assert ours.exposure == "auto"
     for name in ("net", "net.safetensors", "t.safetensors"):
-        assert serialization.load(tmp_path / name).settings == ours
+        assert serialization.load_network(tmp_path / name).settings == ours
     # A file of PyTorch has none.
     assert run("convert", goldens / "reduced_random.pth", tmp_path / "plain.safetensors") == 0
-    assert serialization.load(tmp_path / "plain.safetensors").settings == EnhanceSettings()
+    assert serialization.load_network(tmp_path / "plain.safetensors").settings == EnhanceSettings()
 
 
 def test_convert_assumes_reduced_for_16_features_and_says_so(
@@ -84,7 +84,7 @@ def test_convert_assumes_reduced_for_16_features_and_says_so(
     assert run("convert", goldens / "reduced_random.pth", tmp_path / "net") == 0
     (note,) = capsys.readouterr().err.splitlines()
     assert note.startswith("zerodce: note: ")
-    assert "16 features are taken for the preset reduced" in note
+    assert "assuming the preset reduced with a max-pool because of its 16 features" in note
     preset = ("--preset", "reduced")
     assert run("convert", goldens / "reduced_random.pth", tmp_path / "sure", *preset) == 0
     assert capsys.readouterr().err == ""
@@ -105,10 +105,10 @@ def test_convert_replaces_nothing_unasked(
     source, target = goldens / "reduced_random.pth", tmp_path / "net.safetensors"
     target.write_bytes(b"precious")
     assert run("convert", source, target) == 1
-    assert f"{target}: exists already" in capsys.readouterr().err
+    assert f"{target}: already exists" in capsys.readouterr().err
     assert target.read_bytes() == b"precious"
     assert run("convert", source, target, "--overwrite") == 0
-    assert serialization.load(target).parameters == 23_592
+    assert serialization.load_network(target).parameter_count == 23_592
 
 
 def test_convert_never_replaces_a_folder_of_something_else(
@@ -123,7 +123,7 @@ def test_convert_never_replaces_a_folder_of_something_else(
         assert [path.name for path in photos.iterdir()] == ["wedding.jpg"]
     assert run("convert", goldens / "reduced_random.pth", tmp_path / "net") == 0
     assert run("convert", goldens / "original_random.pth", tmp_path / "net", "--overwrite") == 0
-    assert serialization.load(tmp_path / "net").config.preset == "original"
+    assert serialization.load_network(tmp_path / "net").config.preset == "original"
 
 
 @pytest.mark.parametrize("target", ["net", "net.safetensors"])
@@ -143,7 +143,7 @@ def test_convert_names_every_misfit_and_writes_nothing(
     assert printed.out == ""
     assert printed.err.splitlines()[1:] == [
         "  e_conv2.bias: missing, expected (16,)",
-        "  stranger: left over, shape (2, 2)",
+        "  stranger: unexpected, shape (2, 2)",
         "  e_conv3.bias: shape (15,), expected (16,)",
     ]
     assert list(tmp_path.iterdir()) == [source]
@@ -162,7 +162,7 @@ def test_wrong_usage_of_convert(
 def test_the_table_of_check_reports_differences(
     goldens: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serialization, "round_trip", lambda _: [("a.bias", (3,), 0.25)])
+    monkeypatch.setattr(serialization, "round_trip_differences", lambda _: [("a.bias", (3,), 0.25)])
     assert run("convert", goldens / "reduced_random.pth", "--check") == 1
     assert capsys.readouterr().out.splitlines()[1].split() == ["a.bias", "(3,)", "0.25"]
 
@@ -173,7 +173,7 @@ def test_interruption_is_no_traceback(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(serialization, "load", interrupt)
+    monkeypatch.setattr(serialization, "load_network", interrupt)
     assert run("convert", goldens / "reduced_random.pth", "--check") == 130
     assert capsys.readouterr().err == "zerodce: interrupted\n"
 

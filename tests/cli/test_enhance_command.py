@@ -86,7 +86,7 @@ def test_flags_go_before_what_the_network_carries(
 ) -> None:
     ours = EnhanceSettings(exposure=0.7, gamma=0.9, strength=1.5, protect_highlights=1, denoise=1)
     model = tmp_path / "net.safetensors"
-    serialization.save(replace(serialization.load(network), settings=ours), model)
+    serialization.save_network(replace(serialization.load_network(network), settings=ours), model)
     seen = settings_seen(monkeypatch)
     given = {
         (): ours,
@@ -106,12 +106,14 @@ def test_flags_go_before_what_the_network_carries(
 
 
 def test_flags_turn_everything_off(pictures: Path, network: Path, tmp_path: Path) -> None:
-    plain, ours = serialization.load(network), tmp_path / "net.safetensors"
+    plain, ours = serialization.load_network(network), tmp_path / "net.safetensors"
     assert plain.settings == EnhanceSettings()
     # Curves that brighten, so that there is something to turn off.
     params = {**plain.params, "conv7": {**plain.params["conv7"], "bias": np.full(6, -0.5, "f4")}}
-    serialization.save(replace(plain, params=params), tmp_path / "plain.safetensors")
-    serialization.save(replace(plain, params=params, settings=EnhanceSettings.adaptive()), ours)
+    serialization.save_network(replace(plain, params=params), tmp_path / "plain.safetensors")
+    serialization.save_network(
+        replace(plain, params=params, settings=EnhanceSettings.adaptive()), ours
+    )
     off = ("--exposure", "off", "--gamma", 1.15, "--protect-highlights", 0, "--denoise", 0)
     runs = {"recipe": ("plain", ()), "off": ("net", off), "ours": ("net", ())}
     for name, (model, options) in runs.items():
@@ -444,7 +446,7 @@ def test_notes_do_not_mix_with_the_picture(through_pipe: Callable) -> None:
     assert status == 0
     with Image.open(io.BytesIO(printed)) as image:
         assert image.format == "TIFF"
-    assert errors == "zerodce: note: only the first of its pictures is taken\n"
+    assert errors == "zerodce: note: only the first of its images is read\n"
 
 
 @pytest.mark.parametrize("given", [b"", b"no picture", as_bytes("PNG")[:100]])

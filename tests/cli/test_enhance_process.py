@@ -329,8 +329,8 @@ def test_memory(
     environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    network = serialization.load(goldens / f"{name}_random.pth", scale=scale)
-    serialization.save(network, tmp_path / "net.safetensors")
+    network = serialization.load_network(goldens / f"{name}_random.pth", scale=scale)
+    serialization.save_network(network, tmp_path / "net.safetensors")
     ramp = np.linspace(0, 90, 40 * 30 * 3).reshape(30, 40, 3).astype(np.uint8)
     source, target = tmp_path / "large.jpg", tmp_path / "out.jpg"
     Image.fromarray(ramp).resize(size, Image.Resampling.BILINEAR).save(source, quality=90)

@@ -10,12 +10,11 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 from helpers import GOLDENS, whole_image
-from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, Steps
 from zerodce_jax.engines import onnx_graph
-from zerodce_jax.engines.onnx_ops import Steps
 from zerodce_jax.engines.onnx_runtime import OnnxEngine
-from zerodce_jax.engines.tiling import PerTile
 from zerodce_jax.models import serialization
+from zerodce_jax.ops.enhancement import Adjustments
 
 EVERY_STEP = [Steps(protect, denoise) for protect in (False, True) for denoise in (False, True)]
 
@@ -39,19 +38,19 @@ def numbers(gamma: float = 1.0, strength: float = 1.0) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("shape", ["odd", "even"])
 def test_models_give_what_the_originals_gave(name: str, shape: str) -> None:
     golden = np.load(GOLDENS / f"{name}_forward.npz")
-    network = serialization.load(GOLDENS / f"{name}_random.pth")
+    network = serialization.load_network(GOLDENS / f"{name}_random.pth")
     for image, enhanced, curves in zip(
         *(golden[f"{shape}_{part}"] for part in ("input", "enhanced", "curves")), strict=True
     ):
         crop = np.array([0, 0, *image.shape[:2]], np.int64)
         result = run(onnx_graph.enhance(network, "float32"), pixels=image, crop=crop, **numbers())
         np.testing.assert_allclose(result, enhanced, rtol=0, atol=2e-5)
-        maps = run(onnx_graph.estimate(network, "float32"), pixels=image, crop=crop)
+        maps = run(onnx_graph.estimate(network), pixels=image, crop=crop)
         np.testing.assert_allclose(maps, curves, rtol=0, atol=2e-5)
 
 
 def test_a_crop_is_cut_out_of_the_whole() -> None:
-    network = serialization.load(GOLDENS / "reduced_random.pth")
+    network = serialization.load_network(GOLDENS / "reduced_random.pth")
     image = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
     model = onnx_graph.enhance(network, "uint8")
     whole = run(model, pixels=image, crop=np.array([0, 0, 30, 41]), **numbers(1.15))
@@ -60,28 +59,29 @@ def test_a_crop_is_cut_out_of_the_whole() -> None:
 
 
 def test_models_state_their_opset_and_pass_the_checker() -> None:
-    network = whole_image.random_network(NetworkConfig.fast())
+    reduced, fast = map(whole_image.random_network, (NetworkConfig.reduced(), NetworkConfig.fast()))
+    models = [onnx_graph.estimate(fast)]
     for dtype in ("uint8", "uint16", "float32"):
-        for build in (onnx_graph.enhance, onnx_graph.estimate, onnx_graph.apply):
-            kinds = [()] if build is onnx_graph.estimate else [(steps,) for steps in EVERY_STEP]
-            for steps in kinds:
-                model = build(network, dtype, *steps)
-                onnx.checker.check_model(model, full_check=True)
-                assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
+        for steps in EVERY_STEP:
+            models.append(onnx_graph.enhance(reduced, dtype, steps))
+            models.append(onnx_graph.apply(fast, dtype, steps))
+    for model in models:
+        onnx.checker.check_model(model, full_check=True)
+        assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
 
 
 @pytest.mark.parametrize("steps", EVERY_STEP, ids=str)
 def test_models_take_what_their_steps_need(steps: Steps) -> None:
-    network = serialization.load(GOLDENS / "reduced_random.pth")
+    network = serialization.load_network(GOLDENS / "reduced_random.pth")
     names = {entry.name for entry in onnx_graph.enhance(network, "uint8", steps).graph.input}
-    further = {"protection"} if steps.protect else set()
+    further = {"protection"} if steps.protect_highlights else set()
     further |= {"denoise"} if steps.denoise else set()
     further |= {"inner"} if steps.filters else set()
     assert names == {"pixels", "crop", "gamma", "strength", "gray"} | further
 
 
 def test_steps_give_what_the_whole_image_gives() -> None:
-    network = serialization.load(GOLDENS / "reduced_random.pth")
+    network = serialization.load_network(GOLDENS / "reduced_random.pth")
     image = np.random.default_rng(0).random((30, 41, 3), dtype=np.float32)
     whole = {"crop": np.array([0, 0, 30, 41]), **numbers(1.15, 1.5)}
     given = {
@@ -98,7 +98,7 @@ def test_steps_give_what_the_whole_image_gives() -> None:
             image,
             gamma=1.15,
             strength=1.5,
-            protect_highlights=0.8 * steps.protect,
+            protect_highlights=0.8 * steps.protect_highlights,
             denoise=0.9 * steps.denoise,
         )
         result = run(model, pixels=image, **whole, **some)
@@ -112,15 +112,17 @@ def test_steps_give_what_the_whole_image_gives() -> None:
 
 def test_tiles_are_whole_blocks() -> None:
     assert OnnxEngine(whole_image.random_network(NetworkConfig.fast()), tile=20).tile == 32
-    assert OnnxEngine(serialization.load(GOLDENS / "reduced_random.pth"), tile=20).tile == 20
+    assert (
+        OnnxEngine(serialization.load_network(GOLDENS / "reduced_random.pth"), tile=20).tile == 20
+    )
 
 
 def test_what_lies_beyond_the_image_is_left_empty() -> None:
-    engine = OnnxEngine(serialization.load(GOLDENS / "reduced_random.pth"), tile=16)
+    engine = OnnxEngine(serialization.load_network(GOLDENS / "reduced_random.pth"), tile=16)
     window = np.full((1, 32, 32, 3), 40, np.uint8)
     valid = np.array([[8, 20, 8, 32]], np.int32)
     full = np.ones(1, np.float32)
-    each = PerTile(np.zeros(1, bool), full, 0 * full, 0 * full)
+    each = Adjustments(np.zeros(1, bool), full, 0 * full, 0 * full)
     (tile,) = engine.enhance(window, valid, each, EnhanceSettings())
     assert tile.shape == (16, 16, 3)
     assert (tile[:12] > 0).all()

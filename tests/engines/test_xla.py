@@ -13,17 +13,17 @@ import pytest
 from helpers import GOLDENS, whole_image
 from zerodce_jax import Enhancer
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.engines.tiling import PerTile
 from zerodce_jax.engines.xla import Dtype, XlaEngine
 from zerodce_jax.models import serialization
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
+from zerodce_jax.ops.enhancement import Adjustments
 
 PLAIN = EnhanceSettings(gamma=1.0)
 
 
 @cache
 def network_of(name: str, scale: int = 1) -> Network:
-    network = serialization.load(GOLDENS / f"{name}_random.pth")
+    network = serialization.load_network(GOLDENS / f"{name}_random.pth")
     return replace(network, config=replace(network.config, scale=scale))
 
 
@@ -44,7 +44,7 @@ def everywhere(tiles: np.ndarray) -> np.ndarray:
 
 
 FULL = np.ones(2, np.float32)
-COLOR = PerTile(np.zeros(2, bool), FULL, 0 * FULL, 0 * FULL)
+COLOR = Adjustments(np.zeros(2, bool), FULL, 0 * FULL, 0 * FULL)
 
 
 def test_the_halo_comes_from_the_network() -> None:
@@ -180,7 +180,7 @@ print(len(jax.devices()), enhancer._engine.batch)
 def test_four_devices_give_what_one_gives(name: str, tmp_path: Path, python: Callable) -> None:
     scale = 1 if name == "reduced" else 12
     network = tmp_path / "net.safetensors"
-    serialization.save(network_of(name, scale), network)
+    serialization.save_network(network_of(name, scale), network)
     rng = np.random.default_rng(2)
     sizes = [(1, 1), (50, 70), (24, 24), (7, 90)]
     images = {

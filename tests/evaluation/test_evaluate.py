@@ -1,4 +1,4 @@
-"""evaluate.py and ``zerodce evaluate``: what is judged, printed, written, and what goes wrong."""
+"""Tests of ``zerodce evaluate``, evaluate.py, pairs.py and report.py."""
 
 import csv
 import json
@@ -16,12 +16,15 @@ from PIL import Image
 from helpers.command import opened, run
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.evaluation import evaluate, metrics
-from zerodce_jax.evaluation.perceptual import Perceptual
+from zerodce_jax.evaluation import evaluate as evaluate_module
+from zerodce_jax.evaluation import metrics, report
+from zerodce_jax.evaluation.evaluate import INPUT, Evaluation, evaluate
+from zerodce_jax.evaluation.pairs import find_photographs, pair_by_name
+from zerodce_jax.evaluation.perceptual import PerceptualMetric
 from zerodce_jax.media import photo, pillow
 
 ONNX = ("--engine", "onnx")
-WITHOUT_REFERENCE = [
+NO_REFERENCE = [
     "highlight_lift",
     "newly_clipped",
     "noise_amplification",
@@ -29,7 +32,7 @@ WITHOUT_REFERENCE = [
     "detail_textured",
     "lightness_order_error",
 ]
-ALL = ["psnr", "ssim", "mae", "psnr_matched", "ssim_matched", *WITHOUT_REFERENCE]
+ALL_SCORES = ["psnr", "ssim", "mae", "psnr_matched", "ssim_matched", *NO_REFERENCE]
 
 
 def save(path: Path, pixels: np.ndarray) -> None:
@@ -39,7 +42,7 @@ def save(path: Path, pixels: np.ndarray) -> None:
 
 @pytest.fixture
 def low(tmp_path: Path) -> Path:
-    """Three dark pictures, one of them in a folder below."""
+    """Return a folder with three dark photographs, one of them in a subfolder."""
     rng = np.random.default_rng(0)
     for i, name in enumerate(("a.png", "b.png", "sub/c.png")):
         pixels = rng.integers(20, 50, (40 + 8 * i, 64, 3), dtype=np.uint8)
@@ -49,7 +52,7 @@ def low(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def high(low: Path, tmp_path: Path) -> Path:
-    """The same three times as bright, in another format."""
+    """Return a folder with references: three times as bright, in another format."""
     for path in low.rglob("*.png"):
         pixels = np.asarray(opened(path))
         target = tmp_path / "high" / path.relative_to(low).with_suffix(".tif")
@@ -57,31 +60,34 @@ def high(low: Path, tmp_path: Path) -> Path:
     return tmp_path / "high"
 
 
-class Brighter:
-    """Stands in for an enhancer."""
+class FakeEnhancer:
+    """An enhancer that multiplies images by a factor and records its overrides."""
 
     def __init__(self, factor: int) -> None:
         self.factor = factor
-        self.settings: list[dict[str, Any]] = []
+        self.overrides: list[dict[str, Any]] = []
 
-    def __call__(self, image: np.ndarray, **settings: Any) -> np.ndarray:
-        self.settings.append(settings)
+    def __call__(self, image: np.ndarray, **overrides: Any) -> np.ndarray:
+        self.overrides.append(overrides)
         return self.factor * image
 
 
-def judged(low: Path, high: Path | None = None, **networks: Brighter) -> Iterator[evaluate.Judged]:
-    images = evaluate.pictures_in(low)
-    references = None if high is None else evaluate.pictures_in(high)
-    return evaluate.evaluate(networks, images, references)
+def evaluate_folders(
+    low: Path, high: Path | None = None, **networks: FakeEnhancer
+) -> Iterator[Evaluation]:
+    references = None if high is None else find_photographs(high)
+    return evaluate(networks, find_photographs(low), references)
 
 
-# The command.
+# The subcommand.
 
 
 @pytest.mark.needs("onnxruntime", "skimage")
-def test_pairs_in_every_form(
+def test_pairs_are_reported_as_table_json_csv_and_sheet(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    from skimage.metrics import peak_signal_noise_ratio
+
     files = [tmp_path / name for name in ("out.json", "out.csv", "out.png")]
     options = ("--json", files[0], "--csv", files[1], "--sheet", files[2], *ONNX)
     assert run("evaluate", "reduced", "fast", "--pairs", low, high, *options) == 0
@@ -91,48 +97,46 @@ def test_pairs_in_every_form(
     content = json.loads(files[0].read_text())
     assert content["settings"] == {}
     names = [low / "a.png", low / "b.png", low / "sub/c.png"]
-    assert [picture["image"] for picture in content["pictures"]] == [str(name) for name in names]
+    assert [entry["image"] for entry in content["pictures"]] == [str(name) for name in names]
     assert content["pictures"][2]["reference"] == str(high / "sub/c.tif")
     enhancer = Enhancer.load("reduced", engine="onnx")
-    from skimage.metrics import peak_signal_noise_ratio
-
     psnrs = []
-    for picture in content["pictures"]:
-        assert list(picture["figures"]) == ["input", "reduced", "fast"]
-        assert all(list(row) == ALL for row in picture["figures"].values())
-        enhanced = enhancer(np.asarray(opened(Path(picture["image"]))))
-        bright = np.asarray(opened(Path(picture["reference"])))
+    for entry in content["pictures"]:
+        assert list(entry["figures"]) == ["input", "reduced", "fast"]
+        assert all(list(row) == ALL_SCORES for row in entry["figures"].values())
+        enhanced = enhancer(np.asarray(opened(Path(entry["image"]))))
+        bright = np.asarray(opened(Path(entry["reference"])))
         psnrs.append(peak_signal_noise_ratio(bright, enhanced))
-        assert picture["figures"]["reduced"]["psnr"] == pytest.approx(psnrs[-1], abs=1e-3)
-        # Three times the input is the reference.
-        assert picture["figures"]["input"]["psnr_matched"] > 60
-        assert picture["figures"]["input"]["ssim"] < 0.7
+        assert entry["figures"]["reduced"]["psnr"] == pytest.approx(psnrs[-1], abs=1e-3)
+        # The reference is three times as bright as the input.
+        assert entry["figures"]["input"]["psnr_matched"] > 60
+        assert entry["figures"]["input"]["ssim"] < 0.7
     assert content["means"]["reduced"]["psnr"] == pytest.approx(np.mean(psnrs), abs=1e-3)
     assert content["means"]["reduced"]["highlight_lift"] is None
 
-    head, line, *rows, empty, last = printed.out.splitlines()
-    cells = [cell.strip() for cell in head.strip("|").split("|")]
+    header, line, *rows, empty, last = printed.out.splitlines()
+    cells = [cell.strip() for cell in header.strip("|").split("|")]
     assert cells[:5] == ["network", "PSNR, dB ↑", "SSIM ↑", "MAE ↓", "PSNR matched, dB ↑"]
     assert line == "| --- " * 12 + "|"
     assert [re.split(r" *\| *", row)[1] for row in rows] == ["input", "reduced", "fast"]
-    figures = re.split(r" *\| *", rows[1])[2:-1]
-    assert figures[0] == f"{np.mean(psnrs):.2f}"
-    assert figures[5] == "–"
-    assert (empty, last) == ("", "means over 3 pictures")
+    numbers = re.split(r" *\| *", rows[1])[2:-1]
+    assert numbers[0] == f"{np.mean(psnrs):.2f}"
+    assert numbers[5] == "–"
+    assert (empty, last) == ("", "means over 3 photographs")
 
     with files[1].open(newline="") as file:
         table = list(csv.DictReader(file))
-    assert list(table[0]) == ["image", "reference", "network", *ALL]
+    assert list(table[0]) == ["image", "reference", "network", *ALL_SCORES]
     assert [row["network"] for row in table] == ["input", "reduced", "fast"] * 3
     assert float(table[1]["psnr"]) == content["pictures"][0]["figures"]["reduced"]["psnr"]
     assert table[1]["highlight_lift"] == ""
 
-    # Captions, and three rows of input, two networks and reference.
+    # A row of captions, and three rows with the input, two results and the reference.
     assert opened(files[2]).size == (4 * 244, 24 + 3 * 164)
 
 
 @pytest.mark.needs("onnxruntime")
-def test_images_without_references(
+def test_images_need_no_references(
     low: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     files = [tmp_path / name for name in ("out.json", "out.jpg")]
@@ -141,53 +145,53 @@ def test_images_without_references(
     assert "PSNR" not in capsys.readouterr().out
     content = json.loads(files[0].read_text())
     assert content["settings"] == {"gamma": 1, "strength": 0}
-    for picture in content["pictures"]:
-        assert picture["reference"] is None
-        # Which leaves the pictures as they are.
-        assert list(picture["figures"]["reduced"]) == WITHOUT_REFERENCE
-        assert picture["figures"]["reduced"] == picture["figures"]["input"]
-        assert picture["figures"]["reduced"]["noise_amplification"] == pytest.approx(1, abs=1e-5)
+    for entry in content["pictures"]:
+        assert entry["reference"] is None
+        # With these settings enhancement changes nothing.
+        assert list(entry["figures"]["reduced"]) == NO_REFERENCE
+        assert entry["figures"]["reduced"] == entry["figures"]["input"]
+        assert entry["figures"]["reduced"]["noise_amplification"] == pytest.approx(1, abs=1e-5)
     assert opened(files[1]).size == (2 * 244, 24 + 3 * 164)
 
 
 @pytest.mark.needs("onnxruntime", "skimage")
-def test_pictures_without_a_partner_are_named(
+def test_photographs_without_a_partner_are_named_and_skipped(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (high / "a.tif").rename(high / "z.tif")
     assert run("evaluate", "reduced", "--pairs", low, high, *ONNX) == 0
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [
-        f"zerodce: note: {path}: has no partner, left out"
+        f"zerodce: note: {path}: skipped, because it has no partner"
         for path in (low / "a.png", high / "z.tif")
     ]
-    assert printed.out.endswith("means over 2 pictures\n")
+    assert printed.out.endswith("means over 2 photographs\n")
 
 
 @pytest.mark.needs("onnxruntime", "skimage")
-def test_what_cannot_be_judged_is_one_line_and_the_rest_is_done(
+def test_unusable_photographs_give_one_line_and_the_others_are_evaluated(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     save(high / "a.tif", np.zeros((40, 63, 3), np.uint8))
-    (low / "b.png").write_bytes(b"no picture")
-    report = tmp_path / "out.json"
-    assert run("evaluate", "reduced", "--pairs", low, high, "--json", report, *ONNX) == 1
+    (low / "b.png").write_bytes(b"not an image")
+    json_file = tmp_path / "out.json"
+    assert run("evaluate", "reduced", "--pairs", low, high, "--json", json_file, *ONNX) == 1
     printed = capsys.readouterr()
     sizes, broken = printed.err.splitlines()
     assert sizes == f"zerodce: {low / 'a.png'} has 64x40 pixels, but {high / 'a.tif'} has 63x40"
     assert broken.startswith(f"zerodce: {low / 'b.png'}: ")
-    assert printed.out.endswith("means over 1 picture\n")
-    rows = json.loads(report.read_text())["pictures"]
+    assert printed.out.endswith("means over 1 photograph\n")
+    rows = json.loads(json_file.read_text())["pictures"]
     assert [bool(row["problem"]) for row in rows] == [True, True, False]
     assert [bool(row["figures"]) for row in rows] == [False, False, True]
 
 
 @pytest.mark.needs("onnxruntime")
-def test_nothing_that_can_be_judged(
+def test_without_usable_photographs_nothing_is_printed(
     low: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for path in low.rglob("*.png"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"not an image")
     sheet, table = tmp_path / "out.png", tmp_path / "out.csv"
     options = ("--sheet", sheet, "--csv", table, *ONNX)
     assert run("evaluate", "reduced", "--images", low, *options) == 1
@@ -230,9 +234,9 @@ def test_wrong_usage_of_evaluate(
 ) -> None:
     (tmp_path / "empty").mkdir()
     before = sorted(tmp_path.rglob("*"))
-    places = {"low": low, "high": high, "empty": tmp_path / "empty"}
-    given = [argument.format(**places) for argument in arguments]
-    assert run("evaluate", *given, *ONNX) == status
+    folders = {"low": low, "high": high, "empty": tmp_path / "empty"}
+    formatted = [argument.format(**folders) for argument in arguments]
+    assert run("evaluate", *formatted, *ONNX) == status
     printed = capsys.readouterr()
     assert printed.out == ""
     assert re.fullmatch(r"zerodce: .+\n", printed.err), printed.err
@@ -240,191 +244,196 @@ def test_wrong_usage_of_evaluate(
 
 
 @pytest.mark.needs("onnxruntime")
-def test_settings_on_the_command_line_are_kept_with_the_figures(low: Path, tmp_path: Path) -> None:
-    given = ("--exposure", 0.3, "--protect-highlights", 0, "--denoise", 0.25)
-    shown = {}
-    for name, options in (("own", ()), ("given", given), ("off", ("--exposure", "off"))):
-        report = tmp_path / f"{name}.json"
-        arguments = ("--images", low, "--json", report, "--engine", "onnx")
-        assert run("evaluate", "fast", *arguments, *options) == 0
-        shown[name] = json.loads(report.read_text())
-    assert shown["own"]["settings"] == {}
-    assert shown["given"]["settings"] == {
+def test_json_stores_the_settings_of_the_command_line(low: Path, tmp_path: Path) -> None:
+    several = ("--exposure", 0.3, "--protect-highlights", 0, "--denoise", 0.25)
+    stored = {}
+    for name, options in (("none", ()), ("several", several), ("off", ("--exposure", "off"))):
+        json_file = tmp_path / f"{name}.json"
+        assert run("evaluate", "fast", "--images", low, "--json", json_file, *ONNX, *options) == 0
+        stored[name] = json.loads(json_file.read_text())
+    assert stored["none"]["settings"] == {}
+    assert stored["several"]["settings"] == {
         "exposure": 0.3,
         "protect_highlights": 0.0,
         "denoise": 0.25,
     }
-    assert shown["off"]["settings"] == {"exposure": "off"}
-    assert shown["own"]["pictures"] != shown["given"]["pictures"] != shown["off"]["pictures"]
+    assert stored["off"]["settings"] == {"exposure": "off"}
+    assert stored["none"]["pictures"] != stored["several"]["pictures"] != stored["off"]["pictures"]
 
 
 @pytest.mark.needs("onnxruntime")
-def test_references_need_an_extra_and_images_do_not(
+def test_only_references_need_an_extra(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "find_spec", lambda _: None)
+    monkeypatch.setattr(evaluate_module, "find_spec", lambda _: None)
     assert run("evaluate", "reduced", "--pairs", low, high, *ONNX) == 2
-    needed = "zerodce: evaluate needs packages: pip install 'zerodce-jax[evaluate]'\n"
-    assert capsys.readouterr().err == needed
+    message = "zerodce: evaluate needs packages: pip install 'zerodce-jax[evaluate]'\n"
+    assert capsys.readouterr().err == message
     assert run("evaluate", "reduced", "--images", low, *ONNX) == 0
 
 
-# The room itself.
+# The functions.
 
 
 @pytest.mark.needs("skimage")
-def test_figures_are_those_of_the_metrics(low: Path, high: Path) -> None:
-    double = Brighter(2)
-    for picture in judged(low, high, double=double):
-        assert picture.reference is not None
+def test_scores_are_those_of_the_metrics(low: Path, high: Path) -> None:
+    double = FakeEnhancer(2)
+    for evaluation in evaluate_folders(low, high, double=double):
+        assert evaluation.reference is not None
         image, reference = (
-            photo.read_rgb(path) / np.float32(255) for path in (picture.image, picture.reference)
+            photo.read_rgb(path) / np.float32(255)
+            for path in (evaluation.photograph, evaluation.reference)
         )
-        found = picture.figures["double"]
-        assert found["psnr"] == metrics.psnr(2 * image, reference)
-        assert found["ssim"] == metrics.ssim(2 * image, reference)
-        assert found["mae"] == pytest.approx(image.mean(), rel=1e-5)
-        assert found["ssim_matched"] == pytest.approx(1, abs=1e-4)
-        assert found["noise_amplification"] == metrics.noise_amplification(image, 2 * image)
+        scores = evaluation.scores["double"]
+        assert scores["psnr"] == metrics.psnr(2 * image, reference)
+        assert scores["ssim"] == metrics.ssim(2 * image, reference)
+        assert scores["mae"] == pytest.approx(image.mean(), rel=1e-5)
+        assert scores["ssim_matched"] == pytest.approx(1, abs=1e-4)
+        assert scores["noise_amplification"] == metrics.noise_amplification(image, 2 * image)
         detail = metrics.detail_retention(image, 2 * image)
-        assert found["detail_textured"] == pytest.approx(detail.textured, nan_ok=True)
-        assert picture.figures[evaluate.INPUT]["lightness_order_error"] == 0
-    # What was not asked for is up to the enhancer.
-    assert double.settings == [{}, {}, {}]
+        assert scores["detail_textured"] == pytest.approx(detail.textured, nan_ok=True)
+        assert evaluation.scores[INPUT]["lightness_order_error"] == 0
+    # Without overrides, the enhancer uses its own settings.
+    assert double.overrides == [{}, {}, {}]
 
 
-def test_what_is_new_in_a_picture_is_told_from_what_was_there(tmp_path: Path) -> None:
+def test_scores_compare_the_result_with_the_input(tmp_path: Path) -> None:
     save(tmp_path / "grey.png", np.full((64, 64, 3), 204, np.uint8))
     networks = {"white": lambda image: np.full_like(image, 255), "same": lambda image: image}
-    (found,) = evaluate.evaluate(networks, [tmp_path / "grey.png"])
+    (evaluation,) = evaluate(networks, [tmp_path / "grey.png"])
     for name, lift, clipped in (("input", 0, 0), ("same", 0, 0), ("white", 0.2, 1)):
-        assert found.figures[name]["highlight_lift"] == pytest.approx(lift, abs=1e-6)
-        assert found.figures[name]["newly_clipped"] == clipped
+        assert evaluation.scores[name]["highlight_lift"] == pytest.approx(lift, abs=1e-6)
+        assert evaluation.scores[name]["newly_clipped"] == clipped
 
 
 @pytest.mark.needs("skimage")
-def test_figures_of_models_stand_last(low: Path, high: Path) -> None:
-    def distance(image: np.ndarray, reference: np.ndarray | None) -> float:
+def test_perceptual_metrics_come_last(low: Path, high: Path) -> None:
+    def largest_difference(image: np.ndarray, reference: np.ndarray | None) -> float:
         return math.nan if reference is None else float(np.abs(image - reference).max())
 
-    measures = [
-        Perceptual("far", lower_better=True, needs_reference=True, _model=None),
-        Perceptual("nice", lower_better=False, needs_reference=False, _model=None),
+    perceptual = [
+        PerceptualMetric("far", lower_better=True, needs_reference=True, _model=None),
+        PerceptualMetric("nice", lower_better=False, needs_reference=False, _model=None),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Perceptual, "__call__", lambda _, *images: distance(*images))
-        networks, images = {"triple": Brighter(3)}, evaluate.pictures_in(low)
-        references = evaluate.pictures_in(high)
-        found = list(evaluate.evaluate(networks, images, references, perceptual=measures))
-        (alone, *_) = evaluate.evaluate(networks, images, perceptual=measures)
-    assert all(list(picture.figures["triple"]) == [*ALL, "far", "nice"] for picture in found)
-    assert all(picture.figures["triple"]["far"] == 0 for picture in found)
-    assert all(picture.figures["input"]["far"] > 0.1 for picture in found)
-    assert math.isnan(alone.figures["triple"]["nice"])
-    header, _, _, row = evaluate.markdown(found, measures).splitlines()
+        patch.setattr(PerceptualMetric, "__call__", lambda _, *images: largest_difference(*images))
+        networks, photographs = {"triple": FakeEnhancer(3)}, find_photographs(low)
+        references = find_photographs(high)
+        evaluations = list(evaluate(networks, photographs, references, perceptual=perceptual))
+        (no_reference, *_) = evaluate(networks, photographs, perceptual=perceptual)
+    for evaluation in evaluations:
+        assert list(evaluation.scores["triple"]) == [*ALL_SCORES, "far", "nice"]
+        assert evaluation.scores["triple"]["far"] == 0
+        assert evaluation.scores["input"]["far"] > 0.1
+    assert math.isnan(no_reference.scores["triple"]["nice"])
+    header, _, _, row = report.markdown_table(evaluations, perceptual).splitlines()
     assert header.endswith("| LOE ↓ | far ↓ | nice ↑ |")
     assert row.endswith("| 0.000 | 0.000 |")
-    ssim = Perceptual("ssim", lower_better=False, needs_reference=True, _model=None)
-    with pytest.raises(UsageError, match="ssim is a figure that is there anyway"):
-        evaluate.evaluate(networks, images, references, perceptual=[ssim])
+    ssim = PerceptualMetric("ssim", lower_better=False, needs_reference=True, _model=None)
+    with pytest.raises(UsageError, match="ssim is always computed"):
+        evaluate(networks, photographs, references, perceptual=[ssim])
 
 
-def test_settings_reach_every_network(low: Path) -> None:
-    networks = {"one": Brighter(1), "two": Brighter(2)}
-    settings = {"gamma": 1.3, "of_tomorrow": True}
-    images = evaluate.pictures_in(low)
-    list(evaluate.evaluate(networks, images, settings=settings))
-    assert all(network.settings == [settings] * 3 for network in networks.values())
+def test_every_network_receives_the_overrides(low: Path) -> None:
+    networks = {"one": FakeEnhancer(1), "two": FakeEnhancer(2)}
+    overrides = {"gamma": 1.3, "unknown": True}
+    list(evaluate(networks, find_photographs(low), overrides=overrides))
+    assert all(network.overrides == [overrides] * 3 for network in networks.values())
 
 
-def test_pictures_are_gone_through_one_at_a_time(low: Path) -> None:
-    network = Brighter(1)
-    found = judged(low, network=network)
-    next(found)
-    assert len(network.settings) == 1
-    next(found)
-    assert len(network.settings) == 2
+def test_photographs_are_evaluated_one_at_a_time(low: Path) -> None:
+    network = FakeEnhancer(1)
+    evaluations = evaluate_folders(low, network=network)
+    next(evaluations)
+    assert len(network.overrides) == 1
+    next(evaluations)
+    assert len(network.overrides) == 2
 
 
-def test_means_leave_out_what_has_no_value() -> None:
-    def of(value: float) -> evaluate.Judged:
-        return evaluate.Judged(Path("x"), None, {"input": {"newly_clipped": value}})
+def test_means_ignore_nan() -> None:
+    def with_score(value: float) -> Evaluation:
+        return Evaluation(Path("x"), None, {"input": {"newly_clipped": value}})
 
-    nothing = math.nan
-    assert evaluate.means([of(0.25), of(nothing), of(0.75)]) == {"input": {"newly_clipped": 0.5}}
-    assert evaluate.markdown([of(nothing)]).splitlines()[-1] == "| input | – |"
-    assert evaluate.markdown([of(0.25), of(0.75)]).splitlines()[-1] == "| input | 0.5000 |"
+    evaluations = [with_score(0.25), with_score(math.nan), with_score(0.75)]
+    assert report.mean_scores(evaluations) == {"input": {"newly_clipped": 0.5}}
+    table = report.markdown_table([with_score(math.nan)])
+    assert table.splitlines()[-1] == "| input | – |"
+    table = report.markdown_table([with_score(0.25), with_score(0.75)])
+    assert table.splitlines()[-1] == "| input | 0.5000 |"
 
 
 @pytest.mark.needs("skimage")
-def test_an_infinite_figure_is_no_number_in_json(low: Path, tmp_path: Path) -> None:
+def test_infinite_scores_are_null_in_json(low: Path, tmp_path: Path) -> None:
     path = tmp_path / "out.json"
-    same = list(judged(low, low))
-    assert same[0].figures["input"]["psnr"] == math.inf
-    evaluate.write_json(path, same, {})
+    evaluations = list(evaluate_folders(low, low))
+    assert evaluations[0].scores["input"]["psnr"] == math.inf
+    report.write_json(path, evaluations, {})
     assert json.loads(path.read_text())["means"]["input"]["psnr"] is None
-    assert "| inf | 1.000 |" in evaluate.markdown(same)
+    assert "| inf | 1.000 |" in report.markdown_table(evaluations)
 
 
-def test_the_sheet_shows_pictures_in_their_places(low: Path, tmp_path: Path) -> None:
+def test_the_sheet_shows_captions_and_centred_thumbnails(low: Path, tmp_path: Path) -> None:
     save(tmp_path / "in/wide.png", np.full((40, 80, 3), 60, np.uint8))
-    evaluate.write_sheet(tmp_path / "sheet.png", judged(tmp_path / "in", double=Brighter(2)))
+    evaluations = evaluate_folders(tmp_path / "in", double=FakeEnhancer(2))
+    report.write_sheet(tmp_path / "sheet.png", evaluations)
     sheet = np.asarray(opened(tmp_path / "sheet.png"))
     assert sheet.shape == (24 + 164, 2 * 244, 3)
     # 80x40 fits into 240x160 as 240x120, in the middle.
-    shown = sheet[24:, 2:242]
-    assert np.array_equal(shown[22:142], np.full((120, 240, 3), 60))
-    assert (shown[:22] == 255).all()
-    assert (shown[142:] == 255).all()
+    thumbnail = sheet[24:, 2:242]
+    assert np.array_equal(thumbnail[22:142], np.full((120, 240, 3), 60))
+    assert (thumbnail[:22] == 255).all()
+    assert (thumbnail[142:] == 255).all()
     assert (sheet[24 + 22 : 24 + 142, 246:486] == 120).all()
-    # Something stands above each.
+    # Each column has a caption.
     assert (sheet[:24, :244] < 100).any()
     assert (sheet[:24, 244:] < 100).any()
 
 
-def test_a_sheet_holds_the_first_few_pictures(tmp_path: Path) -> None:
+def test_only_the_first_photographs_have_thumbnails(tmp_path: Path) -> None:
     for i in range(14):
         save(tmp_path / f"in/{i:02}.png", np.full((16, 16, 3), i, np.uint8))
-    (tmp_path / "in/03.png").write_bytes(b"no picture")
-    found = list(judged(tmp_path / "in"))
-    assert [bool(picture.cells) for picture in found] == [i not in (3, 13) for i in range(14)]
-    with pytest.raises(InputError, match="no pictures to show"):
-        evaluate.write_sheet(tmp_path / "sheet.png", found[13:])
+    (tmp_path / "in/03.png").write_bytes(b"not an image")
+    evaluations = list(evaluate_folders(tmp_path / "in"))
+    expected = [i not in (3, 13) for i in range(14)]
+    assert [bool(evaluation.thumbnails) for evaluation in evaluations] == expected
+    with pytest.raises(InputError, match="no photographs to show"):
+        report.write_sheet(tmp_path / "sheet.png", evaluations[13:])
 
 
-def test_long_and_strange_pictures_have_a_thumbnail(tmp_path: Path) -> None:
+def test_narrow_images_have_a_thumbnail(tmp_path: Path) -> None:
     line = np.full((1, 2000, 3), 7, np.uint8)
-    small = pillow.thumbnail(line, (240, 160))
-    assert small.shape == (160, 240, 3)
-    assert (small == 7).all(axis=2).sum() == 240
+    thumbnail = pillow.thumbnail(line, (240, 160))
+    assert thumbnail.shape == (160, 240, 3)
+    assert (thumbnail == 7).all(axis=2).sum() == 240
 
 
-def test_names_of_networks_and_references(low: Path, high: Path) -> None:
+def test_ambiguous_names_are_refused_and_table_cells_are_escaped(low: Path, high: Path) -> None:
     save(high / "a.png", np.zeros((4, 4, 3), np.uint8))
-    with pytest.raises(InputError, match=r"a\.png and .*a\.tif are references of one name"):
-        evaluate.pairs_of(low, high)
-    with pytest.raises(UsageError, match="input is the row of the untouched pictures"):
-        judged(low, input=Brighter(1))
-    figures = {"newly_clipped": 0.0}
-    one = evaluate.Judged(Path("x"), None, {"input": figures, "a|b\nc": figures})
-    assert evaluate.markdown([one]).splitlines()[-1] == r"| a\|b\nc | 0.0000 |"
+    with pytest.raises(InputError, match=r"a\.png and .*a\.tif are references with the same name"):
+        pair_by_name(low, high)
+    with pytest.raises(UsageError, match="input is the name of the unprocessed photograph"):
+        evaluate_folders(low, input=FakeEnhancer(1))
+    scores = {"newly_clipped": 0.0}
+    evaluation = Evaluation(Path("x"), None, {"input": scores, "a|b\nc": scores})
+    table = report.markdown_table([evaluation])
+    assert table.splitlines()[-1] == r"| a\|b\nc | 0.0000 |"
 
 
-def test_hidden_pictures_are_left_out(low: Path) -> None:
+def test_hidden_photographs_are_ignored(low: Path) -> None:
     save(low / ".hidden.png", np.zeros((4, 4, 3), np.uint8))
     save(low / ".cache/d.png", np.zeros((4, 4, 3), np.uint8))
     (low / "notes.txt").touch()
-    names = [str(path.relative_to(low)) for path in evaluate.pictures_in(low)]
+    names = [str(path.relative_to(low)) for path in find_photographs(low)]
     assert names == ["a.png", "b.png", "sub/c.png"]
 
 
-@pytest.mark.parametrize("write", [evaluate.write_csv, partial(evaluate.write_json, settings={})])
-def test_failed_writes_leave_what_was_there(
+@pytest.mark.parametrize("write", [report.write_csv, partial(report.write_json, overrides={})])
+def test_failed_writes_keep_the_old_file(
     write: Callable, low: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "out"
     path.write_bytes(b"precious")
-    found = list(judged(low))
+    evaluations = list(evaluate_folders(low))
 
     def fail(*_: object, **__: object) -> None:
         raise OSError("disk full")
@@ -433,8 +442,8 @@ def test_failed_writes_leave_what_was_there(
         for method in ("write_text", "open"):
             patched.setattr(Path, method, fail)
         with pytest.raises(OSError, match="disk full"):
-            write(path, found)
+            write(path, evaluations)
     assert path.read_bytes() == b"precious"
     assert list(tmp_path.glob(".zerodce-*")) == []
-    write(path, found)
+    write(path, evaluations)
     assert b"a.png" in path.read_bytes()

@@ -1,4 +1,4 @@
-"""metrics.py: figures that were worked out by hand, and what they may not depend on."""
+"""Tests of metrics.py: values worked out by hand, and invariances."""
 
 import math
 
@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from zerodce_jax.evaluation import metrics
 
 
-def plain(value: float, height: int = 64, width: int = 64) -> np.ndarray:
+def uniform(value: float, height: int = 64, width: int = 64) -> np.ndarray:
     return np.full((height, width, 3), value, np.float32)
 
 
@@ -19,8 +19,8 @@ def noise(shape: tuple[int, ...], *, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).random(shape, dtype=np.float32)
 
 
-def checks(low: float, high: float, *, side: int = 64) -> np.ndarray:
-    """A chessboard of fields of 4x4 pixels, so that each block of 8x8 holds two of each."""
+def chessboard(low: float, high: float, *, side: int = 64) -> np.ndarray:
+    """Return a chessboard with squares of 4x4 pixels, of which a block of 8x8 holds four."""
     dark = (np.indices((side, side)) // 4).sum(axis=0) % 2 == 0
     return np.where(dark, low, high).astype(np.float32)[:, :, None].repeat(3, axis=2)
 
@@ -30,33 +30,36 @@ images = hnp.arrays(np.uint8, st.tuples(st.integers(8, 40), st.integers(8, 40), 
 )
 
 
-# Beside a reference.
+# Comparison with a reference.
 
 
 @pytest.mark.needs("skimage")
-def test_agreement_of_plain_images() -> None:
-    # mean((0.1)^2) = 0.01, which are 20 dB; (2 0.4 0.5 + 0.0001) / (0.4^2 + 0.5^2 + 0.0001).
-    assert metrics.psnr(plain(0.4), plain(0.5)) == pytest.approx(20, abs=1e-4)
-    assert metrics.ssim(plain(0.4), plain(0.5)) == pytest.approx(0.4001 / 0.4101, abs=1e-4)
-    assert metrics.mae(plain(0.4), plain(0.5)) == pytest.approx(0.1, abs=1e-6)
+def test_scores_of_uniform_images() -> None:
+    # PSNR: mean(0.1^2) = 0.01, that is 20 dB.
+    # SSIM: (2 * 0.4 * 0.5 + 0.0001) / (0.4^2 + 0.5^2 + 0.0001).
+    assert metrics.psnr(uniform(0.4), uniform(0.5)) == pytest.approx(20, abs=1e-4)
+    assert metrics.ssim(uniform(0.4), uniform(0.5)) == pytest.approx(0.4001 / 0.4101, abs=1e-4)
+    assert metrics.mae(uniform(0.4), uniform(0.5)) == pytest.approx(0.1, abs=1e-6)
 
 
 @pytest.mark.needs("skimage")
-def test_agreement_with_itself() -> None:
+def test_scores_of_an_image_against_itself() -> None:
     image = noise((20, 30, 3))
     assert metrics.psnr(image, image) == math.inf
     assert metrics.ssim(image, image) == pytest.approx(1)
     assert metrics.mae(image, image) == 0
 
 
+@pytest.mark.needs("skimage")
 @pytest.mark.parametrize("size", [(11, 11), (40, 23)])
-def test_psnr_and_ssim_are_those_of_scikit_image_at_8_bits(size: tuple[int, int]) -> None:
-    skimage = pytest.importorskip("skimage.metrics")
+def test_psnr_and_ssim_equal_those_of_scikit_image_at_8_bits(size: tuple[int, int]) -> None:
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
     levels = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
     levels[1] = (0.7 * levels[0] + 0.3 * levels[1]).astype(np.uint8)
     image, reference = levels / np.float32(255)
-    psnr = skimage.peak_signal_noise_ratio(levels[1], levels[0])
-    ssim = skimage.structural_similarity(
+    psnr = peak_signal_noise_ratio(levels[1], levels[0])
+    ssim = structural_similarity(
         levels[1].astype(np.float64),
         levels[0].astype(np.float64),
         channel_axis=-1,
@@ -70,60 +73,62 @@ def test_psnr_and_ssim_are_those_of_scikit_image_at_8_bits(size: tuple[int, int]
 
 
 @pytest.mark.needs("skimage")
-def test_an_image_smaller_than_a_window_has_no_ssim() -> None:
+def test_ssim_is_nan_for_images_smaller_than_a_window() -> None:
     assert math.isnan(metrics.ssim(noise((10, 40, 3)), noise((10, 40, 3))))
 
 
-def test_matched_has_the_brightness_of_the_reference() -> None:
+def test_match_brightness_gives_the_mean_of_the_reference() -> None:
     image = 0.5 * noise((20, 30, 3))
-    np.testing.assert_allclose(metrics.matched(image, plain(0.3, 20, 30)).mean(), 0.3, rtol=1e-5)
-    # Twice as bright, and 0.6 becomes white.
-    halves = np.concatenate([plain(0.2, 8, 8), plain(0.6, 8, 8)])
     np.testing.assert_allclose(
-        metrics.matched(halves, plain(0.8, 16, 8)),
-        np.concatenate([plain(0.4, 8, 8), plain(1, 8, 8)]),
+        metrics.match_brightness(image, uniform(0.3, 20, 30)).mean(), 0.3, rtol=1e-5
+    )
+    # Both halves become twice as bright, and 0.6 is clipped to white.
+    halves = np.concatenate([uniform(0.2, 8, 8), uniform(0.6, 8, 8)])
+    np.testing.assert_allclose(
+        metrics.match_brightness(halves, uniform(0.8, 16, 8)),
+        np.concatenate([uniform(0.4, 8, 8), uniform(1, 8, 8)]),
         rtol=1e-6,
     )
 
 
-def test_black_cannot_be_matched() -> None:
-    assert not metrics.matched(plain(0), plain(0.5)).any()
+def test_match_brightness_keeps_a_black_image() -> None:
+    assert not metrics.match_brightness(uniform(0), uniform(0.5)).any()
 
 
 # Highlights.
 
 
-def test_lift_looks_at_bright_places_only() -> None:
-    image, enhanced = plain(0.2), plain(0.5)
+def test_lift_depends_only_on_highlights() -> None:
+    image, enhanced = uniform(0.2), uniform(0.5)
     image[:32], enhanced[:32] = 0.75, 0.8
-    # Of which half loses as much as the other gains, and more.
+    # Half of the highlights lose more than the others gain.
     image[:16], enhanced[:16] = 0.9, 0.75
     assert metrics.highlight_lift(image, enhanced) == pytest.approx((0.05 - 0.15) / 2, abs=1e-6)
 
 
-def test_lift_goes_by_the_mean_of_the_channels() -> None:
-    image = plain(0)
+def test_highlights_are_selected_by_the_mean_of_the_channels() -> None:
+    image = uniform(0)
     image[...] = (1, 0, 1)
-    assert math.isnan(metrics.highlight_lift(image, plain(1)))
+    assert math.isnan(metrics.highlight_lift(image, uniform(1)))
     image[...] = (1, 0.4, 0.8)
-    assert metrics.highlight_lift(image, plain(1)) == pytest.approx(1 - 2.2 / 3, abs=1e-6)
+    assert metrics.highlight_lift(image, uniform(1)) == pytest.approx(1 - 2.2 / 3, abs=1e-6)
 
 
-def test_a_few_bright_pixels_are_no_highlights() -> None:
-    image = plain(0.1, 50, 40)
+def test_lift_is_nan_for_too_few_bright_pixels() -> None:
+    image = uniform(0.1, 50, 40)
     image[0, 0] = 0.9
     assert math.isnan(metrics.highlight_lift(image, image + np.float32(0.05)))
     image[0, 1] = 0.9
     assert metrics.highlight_lift(image, image + np.float32(0.05)) == pytest.approx(0.05, abs=1e-6)
 
 
-def test_newly_clipped_counts_pixels_that_were_not_white_before() -> None:
-    image, enhanced = plain(0.5, 10, 10), plain(0.6, 10, 10)
-    enhanced[0, 0, 1] = 254 / 255  # clipped in one channel: counts
-    enhanced[0, 1] = 1  # in all: counts once
-    enhanced[0, 2] = 253 / 255  # nearly
-    image[0, 3, 2], enhanced[0, 3] = 250 / 255, 1  # was white already
-    image[0, 4], enhanced[0, 4] = 249 / 255, 1  # was not
+def test_newly_clipped_counts_pixels_that_were_not_clipped_before() -> None:
+    image, enhanced = uniform(0.5, 10, 10), uniform(0.6, 10, 10)
+    enhanced[0, 0, 1] = 254 / 255  # Clipped in one channel: counts.
+    enhanced[0, 1] = 1  # Clipped in all channels: counts once.
+    enhanced[0, 2] = 253 / 255  # Not quite clipped.
+    image[0, 3, 2], enhanced[0, 3] = 250 / 255, 1  # Was clipped before.
+    image[0, 4], enhanced[0, 4] = 249 / 255, 1  # Was not clipped before: counts.
     assert metrics.newly_clipped(image, enhanced) == pytest.approx(0.03)
 
 
@@ -135,8 +140,8 @@ def grain(spread: float, *, seed: int = 0) -> np.ndarray:
     return rng.normal(0, spread, (128, 128, 3)).astype(np.float32)
 
 
-def test_noise_that_doubles_counts_as_two() -> None:
-    # The mean stays what it was, so the global brightening changes nothing.
+def test_doubled_noise_scores_two() -> None:
+    # The mean does not change, so the global brightening is the identity.
     added = grain(0.01)
     added -= added.mean()
     ratio = metrics.noise_amplification(0.15 + added, 0.15 + 2 * added)
@@ -144,38 +149,38 @@ def test_noise_that_doubles_counts_as_two() -> None:
 
 
 @pytest.mark.parametrize("exponent", [0.4, 0.8, 1.7])
-def test_a_global_gamma_amplifies_noise_by_one(exponent: float) -> None:
+def test_a_global_gamma_scores_one(exponent: float) -> None:
     image = 0.12 + grain(0.01) + np.linspace(0, 0.05, 128, dtype=np.float32)[:, None, None]
     ratio = metrics.noise_amplification(image, image ** np.float32(exponent))
     assert ratio == pytest.approx(1, abs=1e-3)
 
 
-def test_smoothed_noise_counts_less() -> None:
+def test_smoothed_noise_scores_less() -> None:
     image = 0.15 + grain(0.01)
     smooth = np.full_like(image, image.mean())
     assert metrics.noise_amplification(image, smooth) == 0
     assert metrics.noise_amplification(image, (image + smooth) / 2) == pytest.approx(0.5, rel=0.01)
 
 
-def test_noise_is_measured_in_dark_flat_places() -> None:
-    # A quarter of the blocks is flat and dark; noise in all other places is left alone.
-    image = checks(0.05, 0.2, side=128) + grain(0.002)
+def test_noise_is_measured_in_dark_flat_blocks() -> None:
+    # A quarter of the blocks are flat and dark. Noise in all other blocks does not count.
+    image = chessboard(0.05, 0.2, side=128) + grain(0.002)
     image[:64, :64] = 0.125 + grain(0.002)[:64, :64]
-    louder = image + grain(0.05, seed=1)
-    louder[:64, :64] = image[:64, :64]
-    louder += image.mean() - louder.mean()
-    assert metrics.noise_amplification(image, louder) == pytest.approx(1, rel=0.01)
-    # And where they are all that is changed, they count in full.
-    louder = image.copy()
-    louder[:64, :64] += 2 * (grain(0.002)[:64, :64] - grain(0.002)[:64, :64].mean())
-    assert metrics.noise_amplification(image, louder) == pytest.approx(3, rel=0.01)
+    noisier = image + grain(0.05, seed=1)
+    noisier[:64, :64] = image[:64, :64]
+    noisier += image.mean() - noisier.mean()
+    assert metrics.noise_amplification(image, noisier) == pytest.approx(1, rel=0.01)
+    # Noise in the flat dark blocks counts in full.
+    noisier = image.copy()
+    noisier[:64, :64] += 2 * (grain(0.002)[:64, :64] - grain(0.002)[:64, :64].mean())
+    assert metrics.noise_amplification(image, noisier) == pytest.approx(3, rel=0.01)
 
 
-def test_noise_of_bright_and_of_black_places_is_left_out() -> None:
+def test_noise_in_bright_and_black_blocks_does_not_count() -> None:
     for level in (0.3, 0.001):
         image = np.abs(level + grain(level / 30))
         assert math.isnan(metrics.noise_amplification(image, image))
-    # 16 dark blocks will do, and 15 will not.
+    # 16 dark blocks are enough, and 15 are not.
     image = 0.5 + grain(0.01)
     image[:32, :32] -= 0.3
     assert metrics.noise_amplification(image, image) == pytest.approx(1, abs=1e-5)
@@ -183,73 +188,79 @@ def test_noise_of_bright_and_of_black_places_is_left_out() -> None:
     assert math.isnan(metrics.noise_amplification(image, image))
 
 
-def test_no_noise_and_no_such_brightening_have_no_ratio() -> None:
-    assert math.isnan(metrics.noise_amplification(plain(0.2), plain(0.4)))
-    # Nor has what rounding to 8 bits would leave.
+def test_noise_is_nan_without_noise_or_without_an_equal_global_brightening() -> None:
+    assert math.isnan(metrics.noise_amplification(uniform(0.2), uniform(0.4)))
+    # Noise below the rounding to 8 bits does not count.
     faint = 0.15 + grain(0.2 / 255)
     assert math.isnan(metrics.noise_amplification(faint, faint))
-    # No exponent brightens what is black for the greater part.
+    # No exponent brightens an image that is mostly black to this mean.
     image = 0.2 + grain(0.01)
     image[:96] = 0
-    assert math.isnan(metrics.noise_amplification(image, plain(0.9, 128, 128)))
+    assert math.isnan(metrics.noise_amplification(image, uniform(0.9, 128, 128)))
 
 
 # Detail.
 
 
-def test_contrast_is_the_spread_of_brightness() -> None:
-    # Twice as bright is twice the contrast; an offset changes nothing.
-    image = checks(0.1, 0.3)
+def test_contrast_scales_with_brightness_and_ignores_an_offset() -> None:
+    image = chessboard(0.1, 0.3)
     assert metrics.detail_retention(image, 2 * image).textured == pytest.approx(2, rel=1e-4)
     lifted = metrics.detail_retention(image, image + np.float32(0.3))
     assert lifted.textured == pytest.approx(1, rel=1e-4)
     assert math.isnan(lifted.bright)
 
 
-def test_bright_and_textured_places_are_told_apart() -> None:
-    image = checks(0.1, 0.3)
-    image[:32] = checks(0.75, 0.85)[:32]
+def test_bright_and_textured_blocks_have_separate_scores() -> None:
+    image = chessboard(0.1, 0.3)
+    image[:32] = chessboard(0.75, 0.85)[:32]
     enhanced = image.copy()
-    enhanced[:32] = 0.5 * image[:32] + 0.4  # std 0.05 -> 0.025, mean 0.8 as it was
+    enhanced[:32] = 0.5 * image[:32] + 0.4  # Deviation 0.05 -> 0.025, mean 0.8 as before.
     retained = metrics.detail_retention(image, enhanced)
     assert retained.bright == pytest.approx(0.5, rel=1e-4)
     assert retained.textured == pytest.approx(1, rel=1e-4)
 
 
-def test_detail_that_is_gone() -> None:
-    retained = metrics.detail_retention(checks(0.7, 0.9), plain(0.8))
+def test_lost_detail_scores_zero() -> None:
+    retained = metrics.detail_retention(chessboard(0.7, 0.9), uniform(0.8))
     assert retained.bright == retained.textured == pytest.approx(0, abs=1e-6)
-    black = metrics.detail_retention(checks(0.7, 0.9), plain(0))
+    black = metrics.detail_retention(chessboard(0.7, 0.9), uniform(0))
     assert black.bright == black.textured == 0
 
 
-def test_flat_black_and_small_images_have_no_detail() -> None:
-    for image in (plain(0.8), checks(0, 0.01), checks(0.7, 0.9, side=24), noise((7, 9, 3))):
+def test_detail_is_nan_for_flat_black_and_small_images() -> None:
+    for image in (
+        uniform(0.8),
+        chessboard(0, 0.01),
+        chessboard(0.7, 0.9, side=24),
+        noise((7, 9, 3)),
+    ):
         retained = metrics.detail_retention(image, image)
         assert math.isnan(retained.textured)
-    assert math.isnan(metrics.detail_retention(plain(0.8), plain(0.8)).bright)
+    assert math.isnan(metrics.detail_retention(uniform(0.8), uniform(0.8)).bright)
 
 
-def test_single_pixels_are_noise_and_no_detail() -> None:
+def test_patterns_of_single_pixels_do_not_count_as_detail() -> None:
     fine = np.indices((64, 64)).sum(axis=0) % 2
     pixels = np.where(fine, 0.05, -0.05).astype(np.float32)[:, :, None]
-    image = checks(0.3, 0.5)
+    image = chessboard(0.3, 0.5)
     assert metrics.detail_retention(image, image + pixels).textured == pytest.approx(1, rel=1e-3)
 
 
 # Order of lightness.
 
 
-def test_the_order_of_a_negative_is_wrong_for_all_but_the_pixel_itself() -> None:
+def test_a_negative_reverses_all_pairs_of_pixels() -> None:
     levels = np.random.default_rng(0).permutation(48).reshape(6, 8, 1) / np.float32(64)
     image = levels.repeat(3, axis=2)
     assert metrics.lightness_order_error(image, 1 - image) == 47
 
 
-def test_one_pixel_in_the_wrong_place() -> None:
+def test_one_misplaced_pixel_reverses_its_pairs() -> None:
     image = (np.arange(16, dtype=np.float32).reshape(4, 4, 1) / 16).repeat(3, axis=2)
     enhanced = image.copy()
-    enhanced[0, 0] = 1  # the darkest becomes the brightest: 15 pairs turn round, seen from both
+    enhanced[0, 0] = (
+        1  # The darkest becomes the brightest: 15 reversed pairs, seen from both sides.
+    )
     assert metrics.lightness_order_error(image, enhanced) == 30 / 16
 
 
@@ -265,24 +276,26 @@ def test_lightness_is_the_largest_channel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "most"), [((100, 400), 50 * 200), ((150, 60), 125 * 50), ((20, 30), 600)]
+    ("size", "count"), [((100, 400), 50 * 200), ((150, 60), 125 * 50), ((20, 30), 600)]
 )
-def test_order_is_looked_at_in_small(size: tuple[int, int], most: int) -> None:
+def test_lightness_order_is_measured_on_a_subsampled_image(
+    size: tuple[int, int], count: int
+) -> None:
     height, width = size
     levels = np.arange(height * width, dtype=np.float32).reshape(height, width, 1)
     image = levels.repeat(3, axis=2) / (height * width)
-    assert metrics.lightness_order_error(image, 1 - image) == most - 1
+    assert metrics.lightness_order_error(image, 1 - image) == count - 1
 
 
 @given(images, st.lists(st.floats(1e-3, 1), min_size=256, max_size=256))
-def test_monotone_curves_keep_the_order(image: np.ndarray, steps: list[float]) -> None:
+def test_monotone_curves_keep_the_lightness_order(image: np.ndarray, steps: list[float]) -> None:
     curve = np.cumsum(steps) / sum(steps)
     enhanced = curve[np.rint(image * 255).astype(int)]
     assert metrics.lightness_order_error(image.astype(np.float64), enhanced) == 0
 
 
 @given(images)
-def test_nothing_done_is_nothing_found(image: np.ndarray) -> None:
+def test_an_unchanged_image_has_no_lift_clipping_or_reversal(image: np.ndarray) -> None:
     bright = (image.mean(axis=-1) >= 0.7).mean() >= 0.001
     expected = 0 if bright else math.nan
     assert metrics.highlight_lift(image, image) == pytest.approx(expected, nan_ok=True)
@@ -291,7 +304,7 @@ def test_nothing_done_is_nothing_found(image: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_nothing_done_keeps_all_noise_and_detail(seed: int) -> None:
+def test_an_unchanged_image_keeps_all_noise_and_detail(seed: int) -> None:
     image = 0.7 * noise((96, 120, 3), seed=seed) ** 2
     image[:48] = 0.6 + 0.4 * image[:48]
     assert metrics.noise_amplification(image, image) == pytest.approx(1, abs=1e-5)
@@ -300,7 +313,7 @@ def test_nothing_done_keeps_all_noise_and_detail(seed: int) -> None:
 
 
 @given(st.integers(1, 20), st.integers(1, 20))
-def test_any_size_will_do(height: int, width: int) -> None:
+def test_metrics_accept_any_size(height: int, width: int) -> None:
     image = noise((height, width, 3))
     assert metrics.mae(image, image) == 0
     assert metrics.lightness_order_error(image, image) == 0

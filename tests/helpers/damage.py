@@ -1,4 +1,4 @@
-"""Real picture files of every format, and how they get broken: by chance, and by lies."""
+"""Image files of every format, damaged at random and by false values in their headers."""
 
 import io
 import struct
@@ -9,55 +9,61 @@ import pytest
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from helpers import picture_files as files
+from helpers import photo_files as files
 
 EXTREMES = [0, 1, 2, 3, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF]
 EXTREMES += [0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
 
 
-def whole_files(seed: int) -> list[tuple[str, bytes]]:
-    """Small pictures of every format, most with metadata, each with its suffix."""
+def intact_files(seed: int) -> list[tuple[str, bytes]]:
+    """Return the suffix and the content of small files of every format, most with metadata."""
     tifffile = pytest.importorskip("tifffile")
     rng = np.random.default_rng(seed)
     height, width = (int(side) for side in rng.integers(12, 40, 2))
     noise = rng.integers(-9, 10, (height, width, 4))
-    pixels = np.clip(files.smooth(height, width, 4) + noise, 0, 255).astype(np.uint8)
+    pixels = np.clip(files.gradient(height, width, 4) + noise, 0, 255).astype(np.uint8)
     colour, gray = Image.fromarray(pixels[..., :3]), Image.fromarray(pixels[..., 0])
     alpha = Image.fromarray(pixels)
     deep = pixels.astype(np.uint16) * 257
     exif = files.exif(int(rng.integers(1, 9)), thumbnail=files.THUMBNAIL, order="<>"[seed % 2])
-    carried = {"exif": exif, "icc_profile": files.ICC}
-    found = []
+    metadata = {"exif": exif, "icc_profile": files.ICC}
+    result = []
     for suffix in files.FORMATS:
-        options = {} if suffix in {"bmp", "gif"} else dict(carried)
+        options = {} if suffix in {"bmp", "gif"} else dict(metadata)
         if options:
             options["xmp"] = files.xmp(int(rng.integers(1, 9)))
-        found += [(suffix, files.content(colour, suffix, **options))]
+        result += [(suffix, files.encode_image(colour, suffix, **options))]
         if suffix != "heic":
-            found += [(suffix, files.content(gray, suffix))]
+            result += [(suffix, files.encode_image(gray, suffix))]
         if suffix not in {"jpg", "bmp", "gif"}:
-            found += [(suffix, files.content(alpha, suffix, **options))]
+            result += [(suffix, files.encode_image(alpha, suffix, **options))]
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "words" * 20, zip=True)
     text.add_itxt("XML:com.adobe.xmp", files.xmp(6).decode())
-    few = colour.quantize(17)
-    found += [
-        ("png", files.content(colour, "png", pnginfo=text, dpi=(300, 300))),
-        ("png", files.content(few, "png", transparency=3)),
-        ("png", files.content(gray.convert("1"), "png")),
-        ("png", files.content(colour, "png", save_all=True, append_images=[colour.rotate(180)])),
-        ("jpg", files.content(colour, "jpg", progressive=True, comment=b"words", **carried)),
-        ("jpg", files.content(colour, "jpg", quality=20, subsampling=2)),
-        ("webp", files.content(alpha, "webp", lossless=True, **carried)),
-        ("gif", files.content(few, "gif", save_all=True, append_images=[few.rotate(180)])),
-        ("bmp", files.content(few, "bmp")),
-        ("tif", files.content(few, "tif", compression="tiff_lzw")),
-        ("tif", files.content(gray.convert("1"), "tif", compression="group4")),
-        ("tif", files.content(colour, "tif", compression="jpeg")),
+    palette = colour.quantize(17)
+    result += [
+        ("png", files.encode_image(colour, "png", pnginfo=text, dpi=(300, 300))),
+        ("png", files.encode_image(palette, "png", transparency=3)),
+        ("png", files.encode_image(gray.convert("1"), "png")),
+        (
+            "png",
+            files.encode_image(colour, "png", save_all=True, append_images=[colour.rotate(180)]),
+        ),
+        ("jpg", files.encode_image(colour, "jpg", progressive=True, comment=b"words", **metadata)),
+        ("jpg", files.encode_image(colour, "jpg", quality=20, subsampling=2)),
+        ("webp", files.encode_image(alpha, "webp", lossless=True, **metadata)),
+        (
+            "gif",
+            files.encode_image(palette, "gif", save_all=True, append_images=[palette.rotate(180)]),
+        ),
+        ("bmp", files.encode_image(palette, "bmp")),
+        ("tif", files.encode_image(palette, "tif", compression="tiff_lzw")),
+        ("tif", files.encode_image(gray.convert("1"), "tif", compression="group4")),
+        ("tif", files.encode_image(colour, "tif", compression="jpeg")),
     ]
     for shape in ((height, width, 3), (height, width, 4), (height, width)):
-        picture = deep[..., : shape[2]] if len(shape) == 3 else deep[..., 0]
-        found.append(("png", files.png16(picture)))
+        image = deep[..., : shape[2]] if len(shape) == 3 else deep[..., 0]
+        result.append(("png", files.encode_png16(image)))
         kind = "rgb" if len(shape) == 3 else "minisblack"
         for options in (
             {},
@@ -66,112 +72,124 @@ def whole_files(seed: int) -> list[tuple[str, bytes]]:
             {"tile": (16, 16), "compression": "deflate"},
         ):
             file = io.BytesIO()
-            tifffile.imwrite(file, picture, photometric=kind, metadata=None, **options)
-            found.append(("tif", file.getvalue()))
+            tifffile.imwrite(file, image, photometric=kind, metadata=None, **options)
+            result.append(("tif", file.getvalue()))
     file = io.BytesIO()
     floats = (deep[..., :3] / 65535).astype(np.float32)
     tifffile.imwrite(file, floats, photometric="rgb", metadata=None)
-    return [*found, ("tif", file.getvalue())]
+    return [*result, ("tif", file.getvalue())]
 
 
-def damaged(rng: np.random.Generator, whole: list[tuple[str, bytes]]) -> tuple[str, bytes]:
-    """One of the files, broken in one to three ways."""
-    suffix, content = whole[rng.integers(len(whole))]
+def damage(rng: np.random.Generator, intact: list[tuple[str, bytes]]) -> tuple[str, bytes]:
+    """Choose one of the files, and damage a copy in one to three ways."""
+    suffix, content = intact[rng.integers(len(intact))]
     data = bytearray(content)
-    ways = (_truncate, _flip, _overwrite, _extreme, _extreme, _cut, _repeat, _lie, _lie)
+    ways = (
+        _truncate,
+        _flip_bits,
+        _overwrite,
+        _write_extreme,
+        _write_extreme,
+        _remove_bytes,
+        _repeat_bytes,
+        _set_false_header,
+        _set_false_header,
+    )
     for _ in range((1, 1, 1, 2, 3)[rng.integers(5)]):
         if rng.random() < 0.1:
-            _, other = whole[rng.integers(len(whole))]
-            data[_place(rng, data) :] = other[_place(rng, other) :]
+            _, other = intact[rng.integers(len(intact))]
+            data[_random_position(rng, data) :] = other[_random_position(rng, other) :]
         elif len(data) > 8:
             ways[rng.integers(len(ways))](rng, data)
     if data[:4] == b"\x89PNG" and rng.random() < 0.7:
-        _sum_again(data)
+        _update_checksums(data)
     return suffix, bytes(data)
 
 
-def _place(rng: np.random.Generator, data: bytes | bytearray) -> int:
-    """Anywhere, or more often near the beginning, where the headers are."""
+def _random_position(rng: np.random.Generator, data: bytes | bytearray) -> int:
+    """Return a random position; half of them are near the beginning, where the headers are."""
     end = max(1, len(data) - 8)
     return int(rng.integers(end if rng.random() < 0.5 else min(end, 200)))
 
 
 def _truncate(rng: np.random.Generator, data: bytearray) -> None:
-    del data[_place(rng, data) :]
+    del data[_random_position(rng, data) :]
 
 
-def _flip(rng: np.random.Generator, data: bytearray) -> None:
+def _flip_bits(rng: np.random.Generator, data: bytearray) -> None:
     for _ in range(2 ** rng.integers(0, 5)):
-        data[_place(rng, data)] ^= 1 << rng.integers(8)
+        data[_random_position(rng, data)] ^= 1 << rng.integers(8)
 
 
 def _overwrite(rng: np.random.Generator, data: bytearray) -> None:
-    at, length = _place(rng, data), int(rng.integers(1, 9))
+    at, length = _random_position(rng, data), int(rng.integers(1, 9))
     fill = (rng.bytes(length), bytes(length), b"\xff" * length)[rng.integers(3)]
     data[at : at + length] = fill
 
 
-def _extreme(rng: np.random.Generator, data: bytearray) -> None:
-    """A number that no reader expects, of two, four or eight bytes."""
-    at, kind = _place(rng, data), "HIQ"[rng.integers(3)]
+def _write_extreme(rng: np.random.Generator, data: bytearray) -> None:
+    """Write an extreme number of two, four or eight bytes at a random position."""
+    at, kind = _random_position(rng, data), "HIQ"[rng.integers(3)]
     number = EXTREMES[rng.integers(len(EXTREMES))]
     number = min(number, 0xFFFF) if kind == "H" else number
-    _put(data, at, struct.pack("<>"[rng.integers(2)] + kind, number))
+    _write_at(data, at, struct.pack("<>"[rng.integers(2)] + kind, number))
 
 
-def _cut(rng: np.random.Generator, data: bytearray) -> None:
-    at = _place(rng, data)
+def _remove_bytes(rng: np.random.Generator, data: bytearray) -> None:
+    at = _random_position(rng, data)
     del data[at : at + int(rng.integers(1, 40))]
 
 
-def _repeat(rng: np.random.Generator, data: bytearray) -> None:
-    at, length = _place(rng, data), int(rng.integers(1, 200))
+def _repeat_bytes(rng: np.random.Generator, data: bytearray) -> None:
+    at, length = _random_position(rng, data), int(rng.integers(1, 200))
     data[at:at] = data[at : at + length] * int(rng.integers(1, 4))
 
 
-def _lie(rng: np.random.Generator, data: bytearray) -> None:
-    """Say something else where the format has the size, the depth or a length."""
+def _set_false_header(rng: np.random.Generator, data: bytearray) -> None:
+    """Change the size, the depth or a length in the header of a format."""
     number = int(EXTREMES[rng.integers(len(EXTREMES))])
     if rng.random() < 0.5:
         number = int(rng.integers(1, 70_000))
     head = bytes(data[:12])
     if head.startswith(b"\x89PNG"):
-        _lie_in(rng, data, number, ((16, ">I"), (20, ">I"), (24, ">B"), (25, ">B"), (28, ">B")))
+        _set_number(rng, data, number, ((16, ">I"), (20, ">I"), (24, ">B"), (25, ">B"), (28, ">B")))
     elif head.startswith(b"GIF8"):
-        _lie_in(rng, data, number, ((6, "<H"), (8, "<H"), (10, "<B")))
+        _set_number(rng, data, number, ((6, "<H"), (8, "<H"), (10, "<B")))
     elif head.startswith(b"BM"):
         places = ((2, "<I"), (10, "<I"), (14, "<I"), (18, "<I"), (22, "<I"), (28, "<H"), (30, "<I"))
-        _lie_in(rng, data, number, places)
+        _set_number(rng, data, number, places)
     elif head.startswith(b"RIFF"):
         places = ((4, "<I"), (16, "<I"), (20, "<B"), (24, "<H"), (26, "<H"), (27, "<H"), (28, "<H"))
-        _lie_in(rng, data, number, places)
+        _set_number(rng, data, number, places)
     elif head.startswith(b"\xff\xd8"):
         found = [at for at in range(2, len(data) - 12) if bytes(data[at : at + 2]) in _MARKERS]
         at = found[rng.integers(len(found))] if found else 2
-        _lie_in(rng, data, number, ((at + 2, ">H"), (at + 4, ">B"), (at + 5, ">H"), (at + 7, ">H")))
+        _set_number(
+            rng, data, number, ((at + 2, ">H"), (at + 4, ">B"), (at + 5, ">H"), (at + 7, ">H"))
+        )
     elif head[4:8] == b"ftyp":
         found = [at for at in range(len(data) - 12) if bytes(data[at : at + 4]) in _BOXES]
         at = found[rng.integers(len(found))] if found else 0
-        _lie_in(
+        _set_number(
             rng, data, number, ((at - 4, ">I"), (at + 4, ">I"), (at + 8, ">I"), (at + 12, ">I"))
         )
     elif head[:2] in {b"II", b"MM"}:
-        _lie_in_tiff(rng, data, number)
+        _set_false_tiff_value(rng, data, number)
 
 
 _MARKERS = {bytes((0xFF, kind)) for kind in (0xC0, 0xC2, 0xC4, 0xDA, 0xDB, 0xE1, 0xE2, 0xE0)}
 _BOXES = {b"ispe", b"iloc", b"iinf", b"ipma", b"pixi", b"hvcC", b"av1C", b"irot", b"colr", b"meta"}
 
 
-def _lie_in(
+def _set_number(
     rng: np.random.Generator, data: bytearray, number: int, places: tuple[tuple[int, str], ...]
 ) -> None:
     at, kind = places[rng.integers(len(places))]
-    _put(data, at, struct.pack(kind, number % (1 << 8 * struct.calcsize(kind))))
+    _write_at(data, at, struct.pack(kind, number % (1 << 8 * struct.calcsize(kind))))
 
 
-def _lie_in_tiff(rng: np.random.Generator, data: bytearray, number: int) -> None:
-    """Change the type, the count or the value of one of the first directory's tags."""
+def _set_false_tiff_value(rng: np.random.Generator, data: bytearray, number: int) -> None:
+    """Change the type, the count or the value of a tag in the first directory."""
     order, big = "<" if data[:2] == b"II" else ">", 43 in data[2:4]
     if len(data) < 24:
         return
@@ -181,17 +199,17 @@ def _lie_in_tiff(rng: np.random.Generator, data: bytearray, number: int) -> None
     if at + size > len(data):
         return
     places = ((0, "H"), (2, "H"), (4, "Q" if big else "I"), (12 if big else 8, "H"), (8, "I"))
-    _lie_in(rng, data, number, tuple((at + place, order + kind) for place, kind in places))
+    _set_number(rng, data, number, tuple((at + place, order + kind) for place, kind in places))
 
 
-def _put(data: bytearray, at: int, content: bytes) -> None:
-    """Overwrite, without making the file longer."""
+def _write_at(data: bytearray, at: int, content: bytes) -> None:
+    """Overwrite bytes, without making the file longer."""
     at = max(0, at)
     data[at : at + len(content)] = content[: max(0, len(data) - at)]
 
 
-def _sum_again(data: bytearray) -> None:
-    """Set the checksums of a PNG's chunks right, so that what they hold is looked at."""
+def _update_checksums(data: bytearray) -> None:
+    """Correct the checksums of PNG chunks, so that decoders go on to read their content."""
     at = 8
     while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -206,7 +224,7 @@ _NUMBERS = st.sampled_from([8, 12, files.ORIENTATION, *EXTREMES])
 
 @st.composite
 def damaged_exif(draw: st.DrawFn) -> bytes:
-    """EXIF with numbers overwritten and bytes cut off, or what only begins like it."""
+    """Return EXIF with changed numbers and a cut end, or random data after an EXIF header."""
     order = draw(st.sampled_from("<>"))
     if draw(st.booleans()):
         return files.tiff_head(order, draw(_NUMBERS)) + draw(st.binary(max_size=200))

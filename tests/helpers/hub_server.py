@@ -1,7 +1,7 @@
-"""A stand-in for the Hugging Face hub: the part of its HTTP interface that the client uses here.
+"""A local server with the part of the Hugging Face hub's HTTP interface that the tests use.
 
-Repositories live in memory. Large files (.safetensors, as the real hub's .gitattributes have it)
-go through Git LFS, others inside the commit.
+Repositories are in memory. As on the hub, the client uploads .safetensors through Git LFS, and
+other files inside the commit.
 """
 
 import base64
@@ -32,7 +32,7 @@ class Hub:
     stored: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     cut_off: int | None = None
-    """Bytes after which downloads end too early."""
+    """Number of bytes after which downloads break off; None for complete downloads."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -62,7 +62,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _authorized(self) -> bool:
         return self.headers.get("Authorization") == f"Bearer {TOKEN}"
 
-    def _answer(self) -> None:
+    def _handle(self) -> None:
         path, _, _ = self.path.partition("?")
         self.hub.requests.append(f"{self.command} {path}")
         body = self._body()
@@ -72,15 +72,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command in ("GET", "HEAD"):
             if path == "/api/whoami-v2":
                 return self._reply(200, {"name": "tester", "type": "user"})
-            found = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
-            if found:
-                return self._resolve(*found.groups())
+            match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+            if match:
+                return self._resolve(*match.groups())
             return self._reply(404)
         if not self._authorized():
             return self._reply(401, {"error": "Invalid username or password."})
         return self._write(path, body)
 
-    do_GET = do_HEAD = do_POST = do_PUT = _answer  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = _handle  # noqa: N815
 
     def _resolve(self, name: str, revision: str, file: str) -> None:
         repo = self.hub.repos.get(name)
@@ -88,11 +88,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return self._reply(401, X_Error_Code="RepoNotFound")
         if repo.gated and not self._authorized():
             return self._reply(403, X_Error_Code="GatedRepo")
-        commits = {_commit_of(files): files for files in repo.branches.values()}
+        commits = {_commit_id(files): files for files in repo.branches.values()}
         files = (commits | repo.branches).get(revision)
         if files is None:
             return self._reply(404, X_Error_Code="RevisionNotFound")
-        commit = {"X_Repo_Commit": _commit_of(files)}
+        commit = {"X_Repo_Commit": _commit_id(files)}
         if file not in files:
             return self._reply(404, X_Error_Code="EntryNotFound", **commit)
         etag = f'"{hashlib.sha256(files[file]).hexdigest()}"'
@@ -103,14 +103,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path == "/api/validate-yaml":
             return self._reply(200, {"errors": [], "warnings": []})
         if path == "/api/repos/create":
-            asked = json.loads(body)
-            owner = asked.get("organization") or "tester"
-            name = f"{owner}/{asked['name']}"
+            request = json.loads(body)
+            owner = request.get("organization") or "tester"
+            name = f"{owner}/{request['name']}"
             if name in hub.repos:
                 return self._reply(409, {"url": f"{hub.address}/{name}"})
             if owner != "tester":
                 return self._reply(403, {"error": f"You don't have the rights for {owner}"})
-            hub.repos[name] = Repo(private=asked.get("visibility") == "private")
+            hub.repos[name] = Repo(private=request.get("visibility") == "private")
             return self._reply(200, {"url": f"{hub.address}/{name}"})
         lfs = re.fullmatch(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", path)
         if lfs:
@@ -119,16 +119,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 for entry in json.loads(body)["objects"]
             ]
             return self._reply(200, {"transfer": "basic", "objects": objects})
-        found = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit|branch)/(.+)", path)
-        if not found or found[1] not in hub.repos:
+        match = re.fullmatch(r"/api/models/([^/]+/[^/]+)/(preupload|commit|branch)/(.+)", path)
+        if not match or match[1] not in hub.repos:
             return self._reply(404, X_Error_Code="RepoNotFound")
-        repo, what, branch = hub.repos[found[1]], found[2], found[3]
-        if what == "branch":
+        repo, action, branch = hub.repos[match[1]], match[2], match[3]
+        if action == "branch":
             repo.branches.setdefault(branch, dict(repo.branches["main"]))
             return self._reply(200)
         if branch not in repo.branches:
             return self._reply(404, X_Error_Code="RevisionNotFound")
-        if what == "preupload":
+        if action == "preupload":
             files = [
                 {
                     "path": entry["path"],
@@ -146,18 +146,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             elif line["key"] == "lfsFile":
                 files[value["path"]] = hub.stored[value["oid"]]
         repo.branches[branch] = files
-        commit = _commit_of(files)
-        address = f"{hub.address}/{found[1]}/commit/{commit}"
+        commit = _commit_id(files)
+        address = f"{hub.address}/{match[1]}/commit/{commit}"
         return self._reply(200, {"commitUrl": address, "commitOid": commit, "success": True})
 
 
-def _commit_of(files: dict[str, bytes]) -> str:
+def _commit_id(files: dict[str, bytes]) -> str:
     return hashlib.sha1(repr(sorted(files.items())).encode()).hexdigest()
 
 
 @contextmanager
 def running() -> Iterator[Hub]:
-    """A hub on loopback."""
+    """Run a hub on the loopback interface."""
     hub = Hub()
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)

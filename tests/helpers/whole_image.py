@@ -5,8 +5,8 @@ Needs no compilation, so that tests can go through hundreds of image sizes.
 
 import numpy as np
 
-from zerodce_jax.config import NetworkConfig, flatten, nest
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.config import NetworkConfig
+from zerodce_jax.models.network import Network, flatten, unflatten
 
 
 def random_network(config: NetworkConfig, *, seed: int = 0, spread: float = 1.0) -> Network:
@@ -16,7 +16,7 @@ def random_network(config: NetworkConfig, *, seed: int = 0, spread: float = 1.0)
     for name, shape in config.param_shapes.items():
         fan_in = np.prod(shape[:-1]) if len(shape) == 4 else 25
         params[name] = rng.normal(0, spread * np.sqrt(2 / fan_in), shape).astype(np.float32)
-    return Network(config, nest(params))
+    return Network(config, unflatten(params))
 
 
 def enhance(

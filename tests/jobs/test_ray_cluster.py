@@ -23,7 +23,7 @@ from PIL import Image
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
-from helpers import object_store, picture_files
+from helpers import object_store, photo_files
 from helpers.command import run, summary_of
 from helpers.inverters import PIXELS, touch
 from zerodce_jax.config import EnhanceSettings
@@ -85,7 +85,7 @@ def test_an_actor_leaves_alone_what_a_lost_attempt_has_made(
     photo.write(tmp_path / "out/a.png", Photo(PIXELS[:1]))
     before = (tmp_path / "out/a.png").stat().st_mtime_ns
     actor = ray_cluster._Actor(
-        work, serialization.load(network), Options(EnhanceSettings(), engine="xla")
+        work, serialization.load_network(network), Options(EnhanceSettings(), engine="xla")
     )
     told = sorted(actor(rows(work)).to_pylist(), key=lambda row: row["row"])
     assert [row["status"] for row in told] == ["done"] * 3
@@ -239,12 +239,12 @@ def many_pictures(folder: Path, count: int) -> Path:
     """Small pictures of every format, with metadata, some of 16 bits, and one that is none."""
     rng = np.random.default_rng(0)
     for i in range(count):
-        suffix = (*picture_files.CARRYING, "gif", "bmp")[i % 8]
+        suffix = (*photo_files.METADATA_SUFFIXES, "gif", "bmp")[i % 8]
         path = folder / f"{i % 3}" / f"{i}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(rng.integers(0, 90, (90, 120 + i % 7, 3), dtype=np.uint8))
-        carried = {"exif": picture_files.exif(6), "icc_profile": picture_files.ICC}
-        path.write_bytes(picture_files.content(image, suffix, **carried))
+        carried = {"exif": photo_files.exif(6), "icc_profile": photo_files.ICC}
+        path.write_bytes(photo_files.encode_image(image, suffix, **carried))
     for i in range(4):
         pixels = rng.integers(0, 20_000, (50, 60 + i, 3), dtype=np.uint16)
         photo.write(folder / f"deep/{i}.{('png', 'tif')[i % 2]}", Photo(pixels))

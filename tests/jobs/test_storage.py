@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import object_store, picture_files
+from helpers import object_store, photo_files
 from helpers.inverters import PIXELS, touch
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.jobs.storage import Folder, Local, Remote, folder_at
@@ -82,7 +82,7 @@ def test_a_folder_that_does_not_exist(folder: Folder) -> None:
 def test_pictures_are_read_and_written_as_on_disk(
     suffix: str, folder: Folder, tmp_path: Path
 ) -> None:
-    content = picture_files.carrying(suffix)
+    content = photo_files.file_with_metadata(suffix)
     (tmp_path / f"a.{suffix}").write_bytes(content)
     path, files = put(folder, f"a.{suffix}", content), folder.files
     size = photo.size(tmp_path / f"a.{suffix}")
@@ -108,7 +108,7 @@ def test_sizes_of_large_files_whose_header_lies_behind_the_pixels(folder: Folder
     rng = np.random.default_rng(0)
     noise = Photo(rng.integers(0, 255, (300, 400, 3), dtype=np.uint8))
     for suffix in ("tif", "png", "webp", "avif"):
-        content = picture_files.encoded(noise, suffix)[0]
+        content = photo_files.encode_photo(noise, suffix)[0]
         path = put(folder, f"large.{suffix}", content)
         assert folder.files.size(path, max_pixels=photo.MAX_PIXELS) == (400, 300)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from helpers.command import rows_of, run, summary_of
-from helpers.video_files import UNEVEN, frame, pixels_of, still, told, write
+from helpers.video_files import UNEVEN, describe, frame, pixels_of, still, write
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError
@@ -55,13 +55,13 @@ def test_every_frame_is_enhanced_and_the_rest_stays(
         printed.out.splitlines()[-1],
     )
     assert printed.err == ""
-    assert told(out / "film.mp4") == told(film)
+    assert describe(out / "film.mp4") == describe(film)
     before, after = pixels_of(film), pixels_of(out / "film.mp4")
     assert len(after) == len(before) == len(UNEVEN)
     assert np.mean(after) > 2 * np.mean(before)
     # What the network makes of them, but for the codec.
     fast = Enhancer.load("fast")
-    times = [float(each) for each in told(film)["times"]]
+    times = [float(each) for each in describe(film)["times"]]
     wanted = list(fast.clip(zip(times, before, strict=True)))
     for one, other in zip(wanted, after, strict=True):
         assert np.abs(one.astype(float) - other).mean() < 4
@@ -110,7 +110,7 @@ def test_fail_fast_leaves_videos_after_a_broken_picture(
 def test_flags_for_codec_quality_and_pixels(film: Path, tmp_path: Path) -> None:
     arguments = ("--codec", "hevc", "--quality", 30, "--pixel-format", "yuv420p10le", "--strip")
     assert run("enhance", film, "-o", tmp_path / "out.mkv", *arguments) == 0
-    after = told(tmp_path / "out.mkv")
+    after = describe(tmp_path / "out.mkv")
     assert (after["codec"], after["format"], after["rotation"]) == ("hevc", "yuv420p10le", 90)
 
 
@@ -147,7 +147,7 @@ def test_a_file_that_cannot_be_read_on_is_named_once(tmp_path: Path) -> None:
     both = tmp_path / "both.ts"
     both.write_bytes(small.read_bytes() + large.read_bytes())
     (result,) = enhanced(both, out=tmp_path / "out")
-    assert result.message == f"{both}: frames of several sizes are not handled"
+    assert result.message == f"{both}: frames of different sizes are not supported"
 
 
 def test_without_the_package_it_is_named(
@@ -282,7 +282,7 @@ def test_whatever_strikes_no_broken_file_stays(
         _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, b"")
     assert [path.name for path in out.iterdir()] == ["film.mp4"]
-    assert len(told(out / "film.mp4")["times"]) == 150
+    assert len(describe(out / "film.mp4")["times"]) == 150
 
 
 @pytest.mark.slow

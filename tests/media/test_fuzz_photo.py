@@ -1,4 +1,4 @@
-"""fuzz_photo.py: some hundred broken files among whole ones, through the command line."""
+"""Damaged files among intact ones, enhanced by the command line (helpers/fuzz_photo.py)."""
 
 from pathlib import Path
 
@@ -9,7 +9,9 @@ from helpers.fuzz_photo import Fuzzer
 
 @pytest.mark.slow
 @pytest.mark.needs("pillow_heif", "tifffile")
-def test_broken_files_do_no_harm(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_damaged_files_fail_with_one_line_and_do_not_affect_others(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
     fuzzer = Fuzzer(tmp_path, seed=0, environment=environment)
     outcome = fuzzer.check(0, 200)
     assert outcome.findings == []

@@ -1,4 +1,4 @@
-"""png.py: chunks word for word, 16 bits in colour, and nothing from behind the picture."""
+"""png.py: copied chunks, 16-bit colour, and data after the end of the image."""
 
 import struct
 import zlib
@@ -9,13 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from helpers import picture_files as files
-from helpers.picture_files import content, encoded, opened, png_chunks, smooth, with_chunks
+from helpers import photo_files as files
+from helpers.photo_files import (
+    add_chunks,
+    encode_image,
+    encode_photo,
+    gradient,
+    open_with_pillow,
+    png_chunks,
+)
 from zerodce_jax.errors import InputError
 from zerodce_jax.media import photo, png
 from zerodce_jax.media.photo import Photo
 
-PLAIN = content(files.PICTURE, "png")
+PLAIN = encode_image(files.IMAGE, "png")
 TEXTS = (
     (b"tEXt", b"Comment\0words \xe9"),
     (b"zTXt", b"Long comment\0\0" + zlib.compress(b"words " * 50)),
@@ -42,185 +49,185 @@ OTHERS = (
 
 @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 2), (8, 9, 3), (8, 9, 4)])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_chunks_come_out_word_for_word(shape: tuple[int, ...], dtype: str) -> None:
-    pixels = smooth(8, 9, 4, dtype=dtype)[..., : shape[2] if len(shape) == 3 else 1]
+def test_chunks_are_copied_unchanged(shape: tuple[int, ...], dtype: str) -> None:
+    pixels = gradient(8, 9, 4, dtype=dtype)[..., : shape[2] if len(shape) == 3 else 1]
     background = (b"bKGD", bytes(2 * (1 if pixels.shape[2] < 3 else 3)))
     added = (*TEXTS, *COLOURS, *OTHERS, (b"sBIT", bytes([5] * pixels.shape[2])), background)
-    plain = files.png16(pixels) if dtype == "uint16" else content_of(pixels)
-    first = photo.decode(with_chunks(plain, *added))
+    plain = files.encode_png16(pixels) if dtype == "uint16" else encode_8_bits(pixels)
+    first = photo.decode(add_chunks(plain, *added))
     assert first.pixels.dtype == dtype
-    data, losses = encoded(first, "png")
+    data, losses = encode_photo(first, "png")
     assert losses == ()
-    kept = [one for one in png_chunks(data) if one[0] not in {b"IHDR", b"IDAT", b"IEND"}]
+    kept = [chunk for chunk in png_chunks(data) if chunk[0] not in {b"IHDR", b"IDAT", b"IEND"}]
     assert sorted(kept) == sorted(added)
-    # Their order matters only to readers of the texts.
-    assert [one for one in kept if one in TEXTS] == list(TEXTS)
+    # Only the order of the texts matters.
+    assert [chunk for chunk in kept if chunk in TEXTS] == list(TEXTS)
     assert [name for name, _ in png_chunks(data)][:1] == [b"IHDR"]
-    # The second time too.
-    assert png_chunks(encoded(photo.decode(data), "png")[0]) == png_chunks(data)
+    # A second round changes nothing.
+    assert png_chunks(encode_photo(photo.decode(data), "png")[0]) == png_chunks(data)
 
 
-def content_of(pixels: np.ndarray) -> bytes:
-    return content(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), "png")
+def encode_8_bits(pixels: np.ndarray) -> bytes:
+    return encode_image(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), "png")
 
 
-def test_a_stripped_picture_keeps_the_chunks_of_colours() -> None:
+def test_a_stripped_photograph_keeps_the_colour_chunks() -> None:
     significant = (b"sBIT", b"\5\5\5")
-    first = photo.decode(with_chunks(PLAIN, *TEXTS, *COLOURS, *OTHERS, significant))
-    data, _ = encoded(first.stripped(), "png")
-    kept = [one for one in png_chunks(data) if one[0] not in {b"IHDR", b"IDAT", b"IEND"}]
+    first = photo.decode(add_chunks(PLAIN, *TEXTS, *COLOURS, *OTHERS, significant))
+    data, _ = encode_photo(first.stripped(), "png")
+    kept = [chunk for chunk in png_chunks(data) if chunk[0] not in {b"IHDR", b"IDAT", b"IEND"}]
     assert kept == [*COLOURS, significant]
 
 
-def test_chunks_go_to_no_other_format() -> None:
-    first = photo.decode(with_chunks(PLAIN, *TEXTS, *COLOURS))
-    for suffix in files.CARRYING:
-        assert b"Long comment" not in encoded(first, suffix)[0] or suffix == "png"
-    # Nor are another format's options taken for those of PNG.
-    assert encoded(photo.decode(files.carrying("jpg")), "png")[1] == ()
+def test_chunks_are_not_written_in_other_formats() -> None:
+    first = photo.decode(add_chunks(PLAIN, *TEXTS, *COLOURS))
+    for suffix in files.METADATA_SUFFIXES:
+        assert b"Long comment" not in encode_photo(first, suffix)[0] or suffix == "png"
+    # The options of another format are not taken for chunks of PNG.
+    assert encode_photo(photo.decode(files.file_with_metadata("jpg")), "png")[1] == ()
 
 
-def test_chunks_for_other_kinds_of_pixels_are_dropped() -> None:
-    palette = content(files.PICTURE.quantize(9), "png", transparency=3)
+def test_chunks_for_another_pixel_type_are_dropped() -> None:
+    palette = encode_image(files.IMAGE.quantize(9), "png", transparency=3)
     at = palette.index(b"IDAT") - 4
-    kept = files.chunk(b"bKGD", b"\2") + files.chunk(b"hIST", bytes(18))
+    kept = files.make_chunk(b"bKGD", b"\2") + files.make_chunk(b"hIST", bytes(18))
     first = photo.decode(palette[:at] + kept + palette[at:])
-    data, _ = encoded(first, "png")
+    data, _ = encode_photo(first, "png")
     assert {name for name, _ in png_chunks(data)} == {b"IHDR", b"IDAT", b"IEND"}
-    assert opened(data).mode == "RGBA"
+    assert open_with_pillow(data).mode == "RGBA"
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_16_bits_are_kept_in_every_mode(channels: int) -> None:
+def test_16_bits_are_kept_for_every_number_of_channels(channels: int) -> None:
     noise = np.random.default_rng(0).integers(0, 1 << 16, (7, 5, channels), dtype=np.uint16)
-    first = photo.decode(files.png16(noise))
-    second = photo.decode(encoded(first, "png")[0])
-    for read in (first, second, photo.decode(encoded(first, "tif")[0])):
-        got = [read.pixels.reshape(7, 5, -1)]
-        got += [] if read.alpha is None else [read.alpha[..., None]]
-        np.testing.assert_array_equal(np.concatenate(got, axis=2), noise)
-    header = png_chunks(encoded(first, "png")[0])[0][1]
+    first = photo.decode(files.encode_png16(noise))
+    second = photo.decode(encode_photo(first, "png")[0])
+    for read in (first, second, photo.decode(encode_photo(first, "tif")[0])):
+        planes = [read.pixels.reshape(7, 5, -1)]
+        planes += [] if read.alpha is None else [read.alpha[..., None]]
+        np.testing.assert_array_equal(np.concatenate(planes, axis=2), noise)
+    header = png_chunks(encode_photo(first, "png")[0])[0][1]
     assert header[8:10] == bytes([16, {1: 0, 2: 4, 3: 2, 4: 6}[channels]])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_transparent_colour_of_16_bits_is_alpha(channels: int) -> None:
-    pixels = smooth(6, 6, 3, dtype="uint16")[..., :channels]
+def test_a_transparent_colour_of_16_bits_becomes_alpha(channels: int) -> None:
+    pixels = gradient(6, 6, 3, dtype="uint16")[..., :channels]
     colour = (b"tRNS", pixels[2, 3].astype(">u2").tobytes())
-    first = photo.decode(files.png16(pixels, colour))
+    first = photo.decode(files.encode_png16(pixels, colour))
     assert first.alpha.dtype == np.uint16
-    clear = (pixels == pixels[2, 3]).all(axis=2)
-    np.testing.assert_array_equal(first.alpha, np.where(clear, 0, 0xFFFF))
-    assert b"tRNS" not in dict(png_chunks(encoded(first, "png")[0]))
+    transparent = (pixels == pixels[2, 3]).all(axis=2)
+    np.testing.assert_array_equal(first.alpha, np.where(transparent, 0, 0xFFFF))
+    assert b"tRNS" not in dict(png_chunks(encode_photo(first, "png")[0]))
 
 
-def old_exif(exif: bytes) -> bytes:
-    """EXIF as ImageMagick wrote it into texts."""
+def text_exif(exif: bytes) -> bytes:
+    """Return EXIF as text, in the form that older versions of ImageMagick wrote."""
     lines = [exif.hex()[start : start + 72] for start in range(0, 2 * len(exif), 72)]
     return f"\nexif\n{len(exif):8}\n".encode() + "\n".join(lines).encode() + b"\n"
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("prefix", [b"", b"Exif\0\0"])
-def test_exif_in_a_text_becomes_a_chunk(packed: bool, prefix: bytes) -> None:
-    text = old_exif(prefix + files.exif(6))
+def test_exif_in_a_text_becomes_a_chunk(compressed: bool, prefix: bytes) -> None:
+    text = text_exif(prefix + files.exif(6))
     chunk = (b"tEXt", b"Raw profile type exif\0" + text)
-    if packed:
+    if compressed:
         chunk = (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))
-    first = photo.decode(with_chunks(PLAIN, chunk))
+    first = photo.decode(add_chunks(PLAIN, chunk))
     assert first.pixels.shape == (30, 20, 3)
-    chunks = png_chunks(encoded(first, "png")[0])
+    chunks = png_chunks(encode_photo(first, "png")[0])
     assert (b"eXIf", files.exif(1)) in chunks
     assert b"Raw profile" not in b"".join(content for _, content in chunks)
 
 
-def test_damaged_exif_in_a_text_does_no_harm() -> None:
+def test_damaged_exif_in_a_text_is_dropped() -> None:
     for text in (b"", b"\nexif\n 4\nnot hex", b"\nexif\n 4\n49492"):
         chunk = (b"tEXt", b"Raw profile type exif\0" + text)
-        assert photo.decode(with_chunks(PLAIN, chunk)).metadata.exif is None
+        assert photo.decode(add_chunks(PLAIN, chunk)).metadata.exif is None
 
 
-def test_metadata_behind_the_pixels_is_found() -> None:
+def test_metadata_after_the_pixels_is_read() -> None:
     xmp = b"XML:com.adobe.xmp" + bytes(5) + files.xmp(6)
-    late = files.chunk(b"eXIf", files.exif(6)) + files.chunk(b"iTXt", xmp)
-    text = files.chunk(*TEXTS[0])
+    late = files.make_chunk(b"eXIf", files.exif(6)) + files.make_chunk(b"iTXt", xmp)
+    text = files.make_chunk(*TEXTS[0])
     first = photo.decode(PLAIN[:-12] + late + text + PLAIN[-12:])
     assert first.pixels.shape == (30, 20, 3)
-    chunks = png_chunks(encoded(first, "png")[0])
-    for one in ((b"eXIf", files.exif(1)), TEXTS[0]):
-        assert chunks.count(one) == 1
+    chunks = png_chunks(encode_photo(first, "png")[0])
+    for expected in ((b"eXIf", files.exif(1)), TEXTS[0]):
+        assert chunks.count(expected) == 1
     assert first.metadata.xmp == files.xmp(1)
 
 
-RUBBISH = [
+TRAILING_DATA = [
     np.random.default_rng(0).bytes(500),
     PLAIN,
     PLAIN[8:],
-    files.chunk(b"tEXt", b"Comment\0of another picture"),
+    files.make_chunk(b"tEXt", b"Comment\0of another image"),
     struct.pack(">I4s", 5, b"a\0c ") + b"hello1234",
     bytes(100),
 ]
 
 
-@pytest.mark.parametrize("rubbish", RUBBISH, ids=range(len(RUBBISH)))
-def test_what_follows_the_end_is_no_chunk(rubbish: bytes) -> None:
-    # Screenshots that were cropped in place end with what was there before.
-    first = photo.decode(PLAIN + rubbish)
-    data, _ = encoded(first, "png")
+@pytest.mark.parametrize("trailing", TRAILING_DATA, ids=range(len(TRAILING_DATA)))
+def test_data_after_the_end_is_dropped(trailing: bytes) -> None:
+    # Some programs crop screenshots in place, and the old data stays after the end.
+    first = photo.decode(PLAIN + trailing)
+    data, _ = encode_photo(first, "png")
     assert [name for name, _ in png_chunks(data)] == [b"IHDR", b"IDAT", b"IEND"]
-    np.testing.assert_array_equal(np.asarray(opened(data)), smooth(20, 30, 3))
+    np.testing.assert_array_equal(np.asarray(open_with_pillow(data)), gradient(20, 30, 3))
 
 
-def test_damage_behind_the_pixels_is_not_handed_on() -> None:
+def test_damaged_chunks_after_the_pixels_are_dropped() -> None:
     for late in (b"\0\0\0\x05a\0c hello1234", b"\0\0\0\x05pri", b"\xff" * 40, bytes(40)):
         first = photo.decode(PLAIN[:-12] + late)
-        data, _ = encoded(first, "png")
-        np.testing.assert_array_equal(np.asarray(opened(data)), smooth(20, 30, 3))
+        data, _ = encode_photo(first, "png")
+        np.testing.assert_array_equal(np.asarray(open_with_pillow(data)), gradient(20, 30, 3))
 
 
-def test_chunks_that_a_reader_must_know_are_not_handed_on() -> None:
-    read = photo.decode(with_chunks(PLAIN, (b"NEWc", b"changes the pixels")))
-    assert b"NEWc" not in dict(png_chunks(encoded(read, "png")[0]))
+def test_unknown_critical_chunks_are_dropped() -> None:
+    read = photo.decode(add_chunks(PLAIN, (b"NEWc", b"changes the pixels")))
+    assert b"NEWc" not in dict(png_chunks(encode_photo(read, "png")[0]))
 
 
-def test_animations_become_one_picture() -> None:
-    frames = [files.PICTURE.rotate(90)]
-    data = content(files.PICTURE, "png", save_all=True, append_images=frames)
-    made = encoded(photo.decode(data), "png")[0]
+def test_animations_become_a_single_image() -> None:
+    frames = [files.IMAGE.rotate(90)]
+    data = encode_image(files.IMAGE, "png", save_all=True, append_images=frames)
+    made = encode_photo(photo.decode(data), "png")[0]
     assert not {b"acTL", b"fcTL", b"fdAT"} & {name for name, _ in png_chunks(made)}
-    assert opened(made).n_frames == 1
+    assert open_with_pillow(made).n_frames == 1
 
 
-def test_own_metadata_is_not_written_twice() -> None:
+def test_metadata_is_not_written_twice() -> None:
     text = PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", files.xmp(1).decode(), zip=True)
-    whole = {"icc_profile": files.ICC, "dpi": (300, 300), "exif": files.exif(1)}
-    first = photo.decode(content(files.PICTURE, "png", pnginfo=text, **whole))
-    names = [name for name, _ in png_chunks(encoded(first, "png")[0])]
+    metadata = {"icc_profile": files.ICC, "dpi": (300, 300), "exif": files.exif(1)}
+    first = photo.decode(encode_image(files.IMAGE, "png", pnginfo=text, **metadata))
+    names = [name for name, _ in png_chunks(encode_photo(first, "png")[0])]
     assert sorted(names) == [b"IDAT", b"IEND", b"IHDR", b"eXIf", b"iCCP", b"iTXt", b"pHYs"]
 
 
 @given(st.binary(max_size=60) | st.builds(lambda end: PLAIN[:60] + end, st.binary(max_size=60)))
-def test_any_bytes_have_chunks_or_none(data: bytes) -> None:
+def test_extra_chunks_accepts_any_bytes(data: bytes) -> None:
     data = PLAIN[:26] + data
-    kept = png.own_chunks(data)
+    kept = png.extra_chunks(data)
     assert sum(len(content) for _, content in kept) <= 3 * len(data)
     for name, _ in kept:
         assert name.isalpha()
 
 
 @given(st.integers(33, len(PLAIN) - 1), st.integers(1, 255))
-def test_damage_within_is_refused_or_the_result_is_whole(at: int, change: int) -> None:
-    damaged = bytearray(with_chunks(PLAIN, *TEXTS))
+def test_damaged_files_are_refused_or_give_a_complete_result(at: int, change: int) -> None:
+    damaged = bytearray(add_chunks(PLAIN, *TEXTS))
     damaged[at] ^= change
     try:
         read = photo.decode(bytes(damaged))
     except InputError:
         return
-    assert opened(encoded(read, "png")[0]).size == (30, 20)
+    assert open_with_pillow(encode_photo(read, "png")[0]).size == (30, 20)
 
 
-def test_resolutions_are_rounded_to_whole_dots_a_metre() -> None:
-    data, _ = encoded(photo.decode(files.carrying("jpg")), "png")
+def test_resolutions_are_rounded_to_whole_dots_per_metre() -> None:
+    data, _ = encode_photo(photo.decode(files.file_with_metadata("jpg")), "png")
     assert dict(png_chunks(data))[b"pHYs"] == struct.pack(">IIB", 11811, 11811, 1)
-    assert b"pHYs" not in dict(png_chunks(encoded(Photo(smooth(3, 3, 3)), "png")[0]))
+    assert b"pHYs" not in dict(png_chunks(encode_photo(Photo(gradient(3, 3, 3)), "png")[0]))

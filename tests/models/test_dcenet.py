@@ -1,4 +1,4 @@
-"""dcenet.py: the PyTorch originals' outputs, precision, initial weights, the mask."""
+"""Tests of dcenet.py: outputs of the PyTorch originals, precision, initial weights, masks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +10,9 @@ import pytest
 from flax import nnx
 
 from helpers import whole_image
-from zerodce_jax.config import NetworkConfig, flatten, preset
+from zerodce_jax.config import NetworkConfig, preset
 from zerodce_jax.models.dcenet import DCENet, graphdef, init_params
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network, flatten
 from zerodce_jax.ops.curves import apply_curves
 
 CASES = [
@@ -39,7 +39,7 @@ def odd_input(goldens: Path) -> jax.Array:
         for case in CASES
     ],
 )
-def test_curves_and_enhanced_images_are_those_of_pytorch(
+def test_curve_maps_and_enhanced_images_equal_those_of_pytorch(
     name: str, case: str, scale: int, goldens: Path, random_network: Callable[[str], Network]
 ) -> None:
     golden = np.load(goldens / f"{name}_forward.npz")
@@ -56,7 +56,7 @@ def test_curves_and_enhanced_images_are_those_of_pytorch(
 
 
 @pytest.mark.parametrize(("name", "case", "scale"), CASES)
-def test_numpy_reference_of_the_other_tests_is_that_of_pytorch_too(
+def test_the_numpy_reference_equals_pytorch(
     name: str, case: str, scale: int, goldens: Path, random_network: Callable[[str], Network]
 ) -> None:
     golden = np.load(goldens / f"{name}_forward.npz")
@@ -69,7 +69,7 @@ def test_numpy_reference_of_the_other_tests_is_that_of_pytorch_too(
     np.testing.assert_allclose(enhanced, golden[f"{case}_enhanced"][0], rtol=0, atol=2e-5)
 
 
-def test_jit_changes_nothing(odd_input: jax.Array, random_network: Callable) -> None:
+def test_jit_does_not_change_the_curve_maps(odd_input: jax.Array, random_network: Callable) -> None:
     model = model_of(random_network("reduced"))
     eager, jitted = model(odd_input), jax.jit(DCENet.__call__)(model, odd_input)
     np.testing.assert_allclose(eager, jitted, rtol=0, atol=1e-6)
@@ -90,13 +90,13 @@ def test_bfloat16_is_close_and_keeps_float32_parameters(
     }
 
 
-def test_all_ones_mask_changes_nothing(odd_input: jax.Array, random_network: Callable) -> None:
+def test_a_mask_of_ones_changes_nothing(odd_input: jax.Array, random_network: Callable) -> None:
     model = model_of(random_network("reduced"))
     masked = model.forward(odd_input, jnp.ones((*odd_input.shape[:3], 1)))
     np.testing.assert_array_equal(masked, model.forward(odd_input))
 
 
-def test_mask_puts_the_image_edge_inside_a_window(
+def test_a_masked_window_equals_the_whole_image(
     odd_input: jax.Array, random_network: Callable
 ) -> None:
     model = model_of(random_network("reduced"))
@@ -107,27 +107,27 @@ def test_mask_puts_the_image_edge_inside_a_window(
 
 
 @pytest.mark.slow
-def test_initial_weights_depend_on_the_seed_alone() -> None:
-    # Of few shapes, each of which takes XLA seconds to compile a random generator for.
+def test_initial_weights_depend_only_on_the_seed() -> None:
+    # XLA needs seconds to compile a random generator for each shape, so the network is small.
     config = NetworkConfig(features=3, shared_curve=True)
-    one, same, other = (
+    first, same, other = (
         {name: np.asarray(leaf) for name, leaf in flatten(init_params(config, seed=seed)).items()}
         for seed in (1, 1, 2)
     )
-    assert {leaf.dtype for leaf in one.values()} == {np.dtype("float32")}
-    kernels = np.concatenate([leaf.ravel() for name, leaf in one.items() if "kernel" in name])
+    assert {leaf.dtype for leaf in first.values()} == {np.dtype("float32")}
+    kernels = np.concatenate([leaf.ravel() for name, leaf in first.items() if "kernel" in name])
     assert abs(kernels.mean()) < 4 * 0.02 / np.sqrt(kernels.size)
     assert kernels.std() == pytest.approx(0.02, rel=0.1)
-    assert not any(leaf.any() for name, leaf in one.items() if "bias" in name)
-    assert all(np.array_equal(one[name], same[name]) for name in one)
-    assert not np.array_equal(one["conv1.kernel"], other["conv1.kernel"])
-    assert not np.array_equal(one["conv2.kernel"], one["conv3.kernel"])
+    assert not any(leaf.any() for name, leaf in first.items() if "bias" in name)
+    assert all(np.array_equal(first[name], same[name]) for name in first)
+    assert not np.array_equal(first["conv1.kernel"], other["conv1.kernel"])
+    assert not np.array_equal(first["conv2.kernel"], first["conv3.kernel"])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["reduced", "original", "plusplus", "fast"])
 @pytest.mark.parametrize("size", [(9, 14), (9, 15)])
-def test_the_form_for_inference_differs_by_rounding_alone(name: str, size: tuple[int, int]) -> None:
+def test_the_inference_form_differs_only_by_rounding(name: str, size: tuple[int, int]) -> None:
     network = whole_image.random_network(preset(name))
     images = jnp.asarray(np.random.default_rng(0).random((2, *size, 3), dtype=np.float32))
     forms = (
@@ -141,15 +141,14 @@ def test_the_form_for_inference_differs_by_rounding_alone(name: str, size: tuple
     np.testing.assert_allclose(fast, plain, rtol=0, atol=2e-6)
 
 
-@pytest.mark.slow
-def test_the_fast_network_reads_its_grid_at_each_pixel() -> None:
+def test_the_fast_network_slices_its_grid_at_each_pixel() -> None:
     network = whole_image.random_network(preset("fast"))
     images = jnp.asarray(np.random.default_rng(1).random((2, 29, 34, 3), dtype=np.float32))
     model = nnx.merge(graphdef(network.config), network.params)
-    maps, estimated = model.curves(images)
+    maps, estimated = model(images), model.estimate(images)
     assert estimated.shape == (2, 2, 3, 6)
-    np.testing.assert_array_equal(model(images), maps)
-    for one, image in zip(maps, images, strict=True):
+    np.testing.assert_array_equal(model.upsample(estimated, images), maps)
+    for image_maps, image in zip(maps, images, strict=True):
         np.testing.assert_allclose(
-            one, whole_image.curve_maps(network, np.asarray(image)), atol=1e-5
+            image_maps, whole_image.curve_maps(network, np.asarray(image)), atol=1e-5
         )

@@ -1,6 +1,5 @@
-"""hub.py and publish.py: the real client, in processes, against a stand-in of the hub."""
+"""Tests of hub.py and publish.py: the real client, in processes, with a local hub."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,8 +11,9 @@ import pytest
 from helpers import GOLDENS, hub_server
 from helpers.command import run
 from helpers.hub_server import Hub, Repo
-from zerodce_jax.config import flatten
-from zerodce_jax.models import publish, serialization
+from zerodce_jax.models import publish
+from zerodce_jax.models.network import Network, flatten
+from zerodce_jax.models.serialization import load_network, to_safetensors
 
 Zerodce = Callable[..., subprocess.CompletedProcess]
 
@@ -25,42 +25,42 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def zerodce(hub: Hub, tmp_path: Path) -> Zerodce:
-    """Run the command line as a process whose hub is the stand-in."""
+def zerodce(hub: Hub, tmp_path: Path, environment: dict[str, str]) -> Zerodce:
+    """Return a function that runs the command line in a process, with the local hub."""
 
-    def run_it(
-        *arguments: object, token: bool = True, **further: str
+    def run_process(
+        *arguments: object, token: bool = True, **variables: str
     ) -> subprocess.CompletedProcess:
-        environment = {
-            **os.environ,
+        hub_environment = {
+            **environment,
             "HF_ENDPOINT": hub.address,
             "HF_HOME": str(tmp_path / "hf"),
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             **({"HF_TOKEN": hub_server.TOKEN} if token else {}),
-            **further,
+            **variables,
         }
         command = [sys.executable, "-m", "zerodce_jax", *map(str, arguments)]
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, cwd=tmp_path
+            command, env=hub_environment, capture_output=True, text=True, cwd=tmp_path
         )
 
-    return run_it
+    return run_process
 
 
-def published(hub: Hub, name: str = "tester/net", **options: bool) -> serialization.Network:
-    """Put a network into the stand-in."""
-    network = serialization.load(GOLDENS / "reduced_random.pth")
-    files = {"model.safetensors": serialization.to_safetensors(network)}
+def publish_to(hub: Hub, name: str = "tester/net", **options: bool) -> Network:
+    """Store a network in the local hub and return it."""
+    network = load_network(GOLDENS / "reduced_random.pth")
+    files = {"model.safetensors": to_safetensors(network)}
     hub.repos[name] = Repo(branches={"main": files}, **options)
     return network
 
 
-def assert_same(file: Path, network: serialization.Network) -> None:
-    found = serialization.load(file)
-    assert (found.config, found.settings) == (network.config, network.settings)
+def assert_same(file: Path, network: Network) -> None:
+    stored = load_network(file)
+    assert (stored.config, stored.settings) == (network.config, network.settings)
     for name, array in flatten(network.params).items():
-        np.testing.assert_array_equal(flatten(found.params)[name], array)
+        np.testing.assert_array_equal(flatten(stored.params)[name], array)
 
 
 def assert_one_line(result: subprocess.CompletedProcess, address: str, cause: str) -> None:
@@ -72,7 +72,7 @@ def assert_one_line(result: subprocess.CompletedProcess, address: str, cause: st
 
 @pytest.mark.slow
 @pytest.mark.needs("huggingface_hub")
-def test_what_is_pushed_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Path) -> None:
+def test_pushed_networks_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Path) -> None:
     result = zerodce("push", "fast", "tester/net", "--license", "cc0-1.0", "--private")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"{hub.address}/tester/net/commit/")
@@ -86,38 +86,38 @@ def test_what_is_pushed_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Path
     fetched = tmp_path / "fetched.safetensors"
     result = zerodce("convert", "hf://tester/net", fetched)
     assert result.returncode == 0, result.stderr
-    assert_same(fetched, serialization.load("fast"))
+    assert_same(fetched, load_network("fast"))
 
-    # A second push keeps the card.
+    # A second push keeps the model card.
     files["README.md"] = b"written by hand"
     result = zerodce("push", "reduced", "tester/net", "--license", "other")
     assert result.returncode == 0, result.stderr
-    assert "README.md is there already, and kept" in result.stderr
+    assert "note: kept the existing README.md" in result.stderr
     assert hub.repos["tester/net"].branches["main"]["README.md"] == b"written by hand"
     result = zerodce("convert", "hf://tester/net@main/model.safetensors", fetched, "--overwrite")
     assert result.returncode == 0, result.stderr
-    assert_same(fetched, serialization.load("reduced"))
+    assert_same(fetched, load_network("reduced"))
 
     result = zerodce("push", "fast", "tester/net", "--revision", "other")
     assert result.returncode == 0, result.stderr
     assert set(hub.repos["tester/net"].branches) == {"main", "other"}
     result = zerodce("convert", "hf://tester/net@other", fetched, "--overwrite")
     assert result.returncode == 0, result.stderr
-    assert_same(fetched, serialization.load("fast"))
+    assert_same(fetched, load_network("fast"))
 
 
 @pytest.mark.slow
 @pytest.mark.needs("huggingface_hub")
-def test_the_cache_and_being_offline(hub: Hub, zerodce: Zerodce, tmp_path: Path) -> None:
-    network = published(hub)
+def test_downloads_are_cached_for_offline_use(hub: Hub, zerodce: Zerodce, tmp_path: Path) -> None:
+    network = publish_to(hub)
     out = tmp_path / "net.safetensors"
     offline = {"HF_HUB_OFFLINE": "1"}
     result = zerodce("convert", "hf://tester/net", out, **offline)
     assert result.returncode == 1
-    message = "zerodce: hf://tester/net: the hub cannot be reached, and model.safetensors is not in"
+    message = "zerodce: hf://tester/net: cannot reach the hub, and model.safetensors is not in"
     assert result.stderr.startswith(message)
     assert result.stderr.count("\n") == 1
-    # A download that breaks off leaves nothing that would be taken for the file.
+    # A download that breaks off leaves no file in the cache.
     hub.cut_off = 10_000
     result = zerodce("convert", "hf://tester/net", out)
     assert result.returncode == 1
@@ -132,17 +132,17 @@ def test_the_cache_and_being_offline(hub: Hub, zerodce: Zerodce, tmp_path: Path)
     hub.requests.clear()
     assert zerodce("convert", "hf://tester/net", out, "--overwrite", **offline).returncode == 0
     assert hub.requests == []
-    # A hub that is gone is as good as none.
-    gone = {"HF_ENDPOINT": "http://127.0.0.1:9"}
-    result = zerodce("convert", "hf://tester/net", out, "--overwrite", **gone)
+    # The cache also serves when the hub cannot be reached.
+    unreachable = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+    result = zerodce("convert", "hf://tester/net", out, "--overwrite", **unreachable)
     assert (result.returncode, result.stderr) == (0, "")
     assert_same(out, network)
-    result = zerodce("push", "fast", "tester/net", **gone)
+    result = zerodce("push", "fast", "tester/net", **unreachable)
     assert result.returncode == 1
     assert_one_line(result, "hf://tester/net", "Connection refused")
-    result = zerodce("convert", "hf://tester/other", out, "--overwrite", **gone)
+    result = zerodce("convert", "hf://tester/other", out, "--overwrite", **unreachable)
     assert result.returncode == 1
-    assert_one_line(result, "hf://tester/other", "the hub cannot be reached")
+    assert_one_line(result, "hf://tester/other", "cannot reach the hub")
 
 
 @pytest.mark.slow
@@ -150,19 +150,19 @@ def test_the_cache_and_being_offline(hub: Hub, zerodce: Zerodce, tmp_path: Path)
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("hf://tester/none", "no such repository, or a private one (hf auth login)"),
-        ("hf://tester/private", "no such repository, or a private one (hf auth login)"),
-        ("hf://tester/gated", "gated; ask for access on its page, then hf auth login"),
-        ("hf://tester/net@v9", "no such revision"),
-        ("hf://tester/net/other.safetensors", "holds no other.safetensors"),
+        ("hf://tester/none", "does not exist, or is private (run hf auth login)"),
+        ("hf://tester/private", "does not exist, or is private (run hf auth login)"),
+        ("hf://tester/gated", "gated; request access on its page, then run hf auth login"),
+        ("hf://tester/net@v9", "this revision does not exist"),
+        ("hf://tester/net/other.safetensors", "does not contain other.safetensors"),
     ],
 )
-def test_what_cannot_be_fetched_is_said_in_one_line(
+def test_failed_downloads_give_one_line(
     address: str, message: str, hub: Hub, zerodce: Zerodce, tmp_path: Path
 ) -> None:
-    published(hub)
-    published(hub, "tester/private", private=True)
-    published(hub, "tester/gated", gated=True)
+    publish_to(hub)
+    publish_to(hub, "tester/private", private=True)
+    publish_to(hub, "tester/gated", gated=True)
     result = zerodce("convert", address, "net.safetensors", token=False)
     assert (result.returncode, result.stderr) == (1, f"zerodce: {address}: {message}\n")
     assert not (tmp_path / "net.safetensors").exists()
@@ -170,7 +170,7 @@ def test_what_cannot_be_fetched_is_said_in_one_line(
 
 @pytest.mark.slow
 @pytest.mark.needs("huggingface_hub")
-def test_pushing_needs_a_token_with_rights(hub: Hub, zerodce: Zerodce) -> None:
+def test_push_needs_a_token_with_write_access(hub: Hub, zerodce: Zerodce) -> None:
     for repo, token in (("tester/net", False), ("somebody/net", True)):
         result = zerodce("push", "fast", repo, token=token)
         assert result.returncode == 1
@@ -179,20 +179,22 @@ def test_pushing_needs_a_token_with_rights(hub: Hub, zerodce: Zerodce) -> None:
 
 
 @pytest.mark.parametrize("address", ["hf://net", "hf://a/b/c", "hf://a/b@", "hf://a/b/c.pth"])
-def test_malformed_addresses(
+def test_malformed_addresses_are_refused(
     address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("convert", address, tmp_path / "net.safetensors") == 2
-    assert "should be hf://OWNER/NAME[@REVISION][/FILE.safetensors]" in capsys.readouterr().err
+    assert "must be hf://OWNER/NAME[@REVISION][/FILE.safetensors]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("repo", ["net", "a/b/c", "https://huggingface.co/a/b", ""])
-def test_malformed_names(repo: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_malformed_repository_names_are_refused(
+    repo: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("push", "fast", repo) == 2
-    assert capsys.readouterr().err == f"zerodce: {repo}: should be OWNER/NAME\n"
+    assert capsys.readouterr().err == f"zerodce: {repo}: must be OWNER/NAME\n"
 
 
-def test_a_missing_client_is_named(
+def test_the_error_names_the_extra_of_a_missing_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("zerodce_jax.models.hub.find_spec", lambda name: None)
@@ -204,10 +206,10 @@ def test_a_missing_client_is_named(
         assert "pip install 'zerodce-jax[hub]'" in capsys.readouterr().err
 
 
-def test_the_card_says_how_the_network_is_used() -> None:
-    network = serialization.load("reduced")
-    card = publish.card(network, "me/night", None)
+def test_the_model_card_describes_the_network() -> None:
+    network = load_network("reduced")
+    card = publish.model_card(network, "me/night", None)
     assert card.startswith("---\nlibrary_name: zerodce-jax\n")
     assert "\n# night\n" in card
-    assert "23,592 parameters (reduced)" in card
+    assert "23,592 parameters\n(reduced)" in card
     assert "- exposure: auto" in card

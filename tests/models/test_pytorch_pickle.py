@@ -1,4 +1,4 @@
-"""pytorch_pickle.py: both containers, hostile pickles, damaged files, tensors that lie of size."""
+"""Tests of pytorch_pickle.py: both containers, hostile pickles, damaged files, false sizes."""
 
 import inspect
 import pickle
@@ -26,7 +26,7 @@ CONTAINERS = ["zip", "legacy"]
 
 
 def refusal_of(path: Path) -> str | None:
-    """What is said where a file is refused, or None where it is not."""
+    """Return the error message if a file is refused, or None."""
     try:
         read_state_dict(path)
     except InputError as error:
@@ -35,7 +35,7 @@ def refusal_of(path: Path) -> str | None:
 
 
 def file_of(path: Path, container: str, content: bytes, raw: bytes = b"", size: int = 0) -> Path:
-    """Write a file around pickled content and, if any tensor wants it, one storage ``0``."""
+    """Write a file with pickled content and, if `raw` is not empty, the storage ``0``."""
     if container == "zip":
         path.write_bytes(pf.zipped(content, {"0": raw}))
     else:
@@ -44,7 +44,7 @@ def file_of(path: Path, container: str, content: bytes, raw: bytes = b"", size: 
 
 
 @pytest.mark.parametrize("name", ["reduced", "original", "plusplus"])
-def test_zip_and_legacy_files_hold_the_same(name: str, goldens: Path) -> None:
+def test_zip_and_legacy_files_have_the_same_tensors(name: str, goldens: Path) -> None:
     zipped = read_state_dict(goldens / f"{name}_random.pth")
     legacy = read_state_dict(goldens / f"{name}_random_legacy.pth")
     assert list(zipped) == list(legacy)
@@ -62,13 +62,13 @@ def test_zip_and_legacy_files_hold_the_same(name: str, goldens: Path) -> None:
     )
 
 
-def test_order_of_the_file_is_kept(goldens: Path) -> None:
+def test_tensors_keep_the_order_of_the_file(goldens: Path) -> None:
     names = list(read_state_dict(goldens / "reduced_random.pth"))
     assert names == [f"e_conv{i}.{part}" for i in range(1, 8) for part in ("weight", "bias")]
 
 
 @pytest.mark.parametrize("container", [0, 1], ids=CONTAINERS)
-def test_values_by_hand(container: int, tmp_path: Path) -> None:
+def test_tensors_have_the_values_of_the_file(container: int, tmp_path: Path) -> None:
     path = tmp_path / "small.pth"
     path.write_bytes(pf.both(SMALL)[container])
     tensors = read_state_dict(path)
@@ -89,9 +89,9 @@ def test_tensors_may_be_views_of_one_storage(container: str, tmp_path: Path) -> 
     )
     raw = np.arange(12, dtype="<f4").tobytes()
     tensors = read_state_dict(file_of(tmp_path / "views.pth", container, content, raw, 12))
-    every = np.arange(12, dtype=np.float32).reshape(3, 4)
-    np.testing.assert_array_equal(tensors["transposed"], every.T)
-    np.testing.assert_array_equal(tensors["column"], every[:, 2])
+    base = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.testing.assert_array_equal(tensors["transposed"], base.T)
+    np.testing.assert_array_equal(tensors["column"], base[:, 2])
     assert tensors["scalar"].shape == ()
     assert tensors["scalar"] == 11
 
@@ -100,7 +100,7 @@ def test_tensors_may_be_views_of_one_storage(container: str, tmp_path: Path) -> 
     ("kind", "dtype"),
     [("DoubleStorage", "f8"), ("HalfStorage", "f2"), ("LongStorage", "i8"), ("BoolStorage", "?")],
 )
-def test_other_types_of_numbers(kind: str, dtype: str, tmp_path: Path) -> None:
+def test_tensors_keep_their_number_type(kind: str, dtype: str, tmp_path: Path) -> None:
     values = np.array([0, 1, 1], dtype)
     content = pf.dictionary({"x": pf.tensor(pf.storage("0", 3, kind=kind), (3,), (1,))})
     tensors = read_state_dict(file_of(tmp_path / "x.pth", "zip", content, values.tobytes()))
@@ -108,7 +108,7 @@ def test_other_types_of_numbers(kind: str, dtype: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(tensors["x"], values)
 
 
-def test_big_endian_files(tmp_path: Path) -> None:
+def test_big_endian_files_are_converted_to_native_order(tmp_path: Path) -> None:
     content = pf.dictionary({"x": pf.tensor(pf.storage("0", 2), (2,), (1,))})
     raw = np.array([1, -2], ">f4").tobytes()
     path = tmp_path / "big.pth"
@@ -119,7 +119,7 @@ def test_big_endian_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_state_dict_may_lie_inside_a_checkpoint(container: str, tmp_path: Path) -> None:
+def test_a_checkpoint_may_contain_the_state_dict(container: str, tmp_path: Path) -> None:
     weight = pf.tensor(pf.storage("0", 2), (2,), (1,))
     momentum = pf.tensor(pf.storage("1", 1), (1,), (1,))
     content = pf.dictionary(
@@ -139,8 +139,8 @@ def test_state_dict_may_lie_inside_a_checkpoint(container: str, tmp_path: Path) 
     assert {name: array.tolist() for name, array in tensors.items()} == {"weight": [3, 4]}
 
 
-class Runs:
-    """Pickles as a call of any callable."""
+class CallWhenUnpickled:
+    """An object that unpickles as a call of any callable."""
 
     def __init__(self, function: Callable, *arguments: object) -> None:
         self.call = (function, arguments)
@@ -157,9 +157,9 @@ def test_os_system_is_refused_and_does_not_run(
     import os
 
     marker = tmp_path / "ran"
-    hostile = pickle.dumps({"a": Runs(os.system, f"touch {marker}")}, protocol)
+    hostile = pickle.dumps({"a": CallWhenUnpickled(os.system, f"touch {marker}")}, protocol)
     pickle.loads(hostile)
-    assert marker.exists(), "the command must run where nobody refuses it"
+    assert marker.exists(), "a plain unpickler must run the command"
     marker.unlink()
     content = hostile[:-1] if protocol < 2 else hostile[2:-1]
     path = file_of(tmp_path / "hostile.pth", container, content)
@@ -190,7 +190,7 @@ def test_os_system_is_refused_and_does_not_run(
         ("numpy.core.multiarray", "_reconstruct"),
     ],
 )
-def test_every_other_name_is_refused_by_name(
+def test_the_error_names_every_other_global(
     container: str, module: str, name: str, tmp_path: Path
 ) -> None:
     content = pf.dictionary({"a": pf.call(module, name, pf.plain("1"))})
@@ -200,52 +200,50 @@ def test_every_other_name_is_refused_by_name(
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_names_on_the_stack_and_inside_instances_are_refused(
-    container: str, tmp_path: Path
-) -> None:
+def test_globals_from_other_opcodes_are_refused(container: str, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     command = pf.plain(f"touch {marker}")
     stack_global = pf.plain("os") + pf.plain("system") + b"\x93" + command + b"\x85R"
     instance = b"(" + command + b"ios\nsystem\n"
-    newobj = pf.named("os", "system") + command + b"\x85\x81"
-    for way in (stack_global, instance, newobj):
-        path = file_of(tmp_path / "hostile.pth", container, pf.dictionary({"a": way}))
+    newobj = pf.global_name("os", "system") + command + b"\x85\x81"
+    for opcodes in (stack_global, instance, newobj):
+        path = file_of(tmp_path / "hostile.pth", container, pf.dictionary({"a": opcodes}))
         with pytest.raises(InputError, match=r"os\.system"):
             read_state_dict(path)
     assert not marker.exists()
 
 
-def test_a_name_that_is_never_called_is_refused_too(tmp_path: Path) -> None:
-    content = pf.named("os", "system") + b"0" + pf.dictionary({})
+def test_a_global_that_is_never_called_is_refused(tmp_path: Path) -> None:
+    content = pf.global_name("os", "system") + b"0" + pf.dictionary({})
     path = file_of(tmp_path / "hostile.pth", "zip", content)
     with pytest.raises(InputError, match=r"os\.system"):
         read_state_dict(path)
 
 
-def test_a_pickle_leaves_nothing_behind_in_this_program(tmp_path: Path) -> None:
-    # BUILD would set attributes of what was looked up.
-    def functions() -> dict[str, dict]:
-        spaces = [
+def test_a_pickle_cannot_set_attributes_of_this_package(tmp_path: Path) -> None:
+    # In an ordinary unpickler, BUILD sets attributes of the object on the stack.
+    def function_attributes() -> dict[str, dict]:
+        namespaces = [
             vars(pytorch_pickle),
-            *(vars(space) for space in vars(pytorch_pickle).values() if isinstance(space, type)),
+            *(vars(value) for value in vars(pytorch_pickle).values() if isinstance(value, type)),
         ]
         return {
             f"{i} {name}": dict(vars(value))
-            for i, space in enumerate(spaces)
-            for name, value in space.items()
+            for i, namespace in enumerate(namespaces)
+            for name, value in namespace.items()
             if inspect.isfunction(value)
         }
 
-    before = functions()
-    build = pf.named("torch._utils", "_rebuild_tensor_v2") + b"}" + pf.plain("planted")
+    before = function_attributes()
+    build = pf.global_name("torch._utils", "_rebuild_tensor_v2") + b"}" + pf.plain("planted")
     content = build + pf.plain(1) + b"sb0" + pf.dictionary({})
     with pytest.raises(InputError):
         read_state_dict(file_of(tmp_path / "hostile.pth", "zip", content))
-    assert functions() == before
+    assert function_attributes() == before
 
 
-def test_a_storage_type_cannot_be_altered(tmp_path: Path) -> None:
-    altered = pf.named("torch", "FloatStorage") + b"]" + pf.plain("O") + b"ab"
+def test_a_pickle_cannot_change_a_storage_type(tmp_path: Path) -> None:
+    altered = pf.global_name("torch", "FloatStorage") + b"]" + pf.plain("O") + b"ab"
     fields = pf.plain("storage") + altered + pf.plain("0") + pf.plain("cpu") + pf.plain(1)
     stored = b"(" + fields + pf.plain(None) + b"tQ"
     content = pf.dictionary({"a": pf.tensor(stored, (1,), (1,))})
@@ -253,7 +251,7 @@ def test_a_storage_type_cannot_be_altered(tmp_path: Path) -> None:
         read_state_dict(file_of(tmp_path / "hostile.pth", "zip", content, bytes(8)))
 
 
-TENSORS_THAT_LIE = {
+FALSE_SIZES = {
     "shape beyond the storage": ((5,), (1,), 0),
     "stride beyond the storage": ((2,), (4,), 0),
     "offset beyond the storage": ((1,), (1,), 4),
@@ -269,11 +267,13 @@ TENSORS_THAT_LIE = {
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-@pytest.mark.parametrize("lie", TENSORS_THAT_LIE)
-def test_tensors_that_lie_about_their_storage(lie: str, container: str, tmp_path: Path) -> None:
-    shape, stride, offset = TENSORS_THAT_LIE[lie]
+@pytest.mark.parametrize("case", FALSE_SIZES)
+def test_tensors_beyond_their_storage_are_refused(
+    case: str, container: str, tmp_path: Path
+) -> None:
+    shape, stride, offset = FALSE_SIZES[case]
     content = pf.dictionary({"a": pf.tensor(pf.storage("0", 4), shape, stride, offset=offset)})
-    path = file_of(tmp_path / "lie.pth", container, content, bytes(16), 4)
+    path = file_of(tmp_path / "false.pth", container, content, bytes(16), 4)
     with pytest.raises(InputError, match=str(path)):
         read_state_dict(path)
 
@@ -304,7 +304,7 @@ def inflated_storage() -> bytes:
 
 
 def far_memo() -> bytes:
-    # LONG_BINPUT: CPython's unpickler makes room for every index up to the one that is named.
+    # LONG_BINPUT: CPython's unpickler allocates memory for all indices up to the given one.
     return pf.zipped(b"}r" + (2**26).to_bytes(4, "little"), {})
 
 
@@ -320,7 +320,7 @@ def far_memo() -> bytes:
         far_memo,
     ],
 )
-def test_claimed_sizes_take_no_memory(make: Callable[[], bytes], tmp_path: Path) -> None:
+def test_false_sizes_allocate_no_memory(make: Callable[[], bytes], tmp_path: Path) -> None:
     path = tmp_path / "huge.pth"
     path.write_bytes(make())
     tracemalloc.start()
@@ -334,8 +334,8 @@ def test_claimed_sizes_take_no_memory(make: Callable[[], bytes], tmp_path: Path)
         tracemalloc.stop()
 
 
-def test_deep_nesting_does_not_crash(tmp_path: Path, python: Callable) -> None:
-    # A dict key of a million nested tuples: hashing it recurses in C, without a limit.
+def test_deep_nesting_does_not_crash_the_process(tmp_path: Path, python: Callable) -> None:
+    # Hashing a dict key of a million nested tuples recurses in C without a limit.
     deep = b"})" + b"\x85" * 1_000_000 + b"K\x00s"
     path = file_of(tmp_path / "deep.pth", "zip", deep)
     result: subprocess.CompletedProcess[str] = python(
@@ -365,7 +365,7 @@ def test_every_truncated_file_is_refused(container: int, tmp_path: Path) -> None
 @pytest.mark.slow
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("container", [0, 1], ids=CONTAINERS)
-def test_flipped_bits_are_survived(container: int, tmp_path: Path) -> None:
+def test_flipped_bits_give_one_line_or_do_not_matter(container: int, tmp_path: Path) -> None:
     whole = pf.both(SMALL)[container]
     path = tmp_path / "flipped.pth"
     refused = 0
@@ -383,13 +383,15 @@ def test_flipped_bits_are_survived(container: int, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("name", ["reduced_random", "plusplus_random_legacy"])
-def test_damaged_networks_are_survived(name: str, goldens: Path, tmp_path: Path) -> None:
+def test_damaged_networks_give_an_error_or_do_not_matter(
+    name: str, goldens: Path, tmp_path: Path
+) -> None:
     whole = (goldens / f"{name}.pth").read_bytes()
     rng = np.random.default_rng(7)
     path = tmp_path / "damaged.pth"
     for _ in range(60):
         damaged = bytearray(whole)
-        # The structure stands at both ends; what lies between is mostly weights.
+        # The structure is at both ends of the file. Between them are mostly weights.
         position = int(rng.integers(4000)) * int(rng.choice([1, -1]))
         damaged[position : position + 3] = rng.bytes(3)
         path.write_bytes(damaged)
@@ -399,13 +401,13 @@ def test_damaged_networks_are_survived(name: str, goldens: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("method", [8, 9, 12, 14, 93, 99])
 def test_damaged_compression_methods_are_refused(method: int, tmp_path: Path) -> None:
-    # 12 is bzip2, whose decompressor reports damage as an OSError.
+    # 12 is bzip2, whose decompressor raises an OSError for damaged data.
     whole = bytearray(pf.both(SMALL)[0])
     for signature, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
-        at = whole.find(signature)
-        while at >= 0:
-            whole[at + offset : at + offset + 2] = method.to_bytes(2, "little")
-            at = whole.find(signature, at + 1)
+        position = whole.find(signature)
+        while position >= 0:
+            whole[position + offset : position + offset + 2] = method.to_bytes(2, "little")
+            position = whole.find(signature, position + 1)
     path = tmp_path / "method.pth"
     path.write_bytes(whole)
     with pytest.raises(InputError, match=str(path)):
@@ -418,13 +420,15 @@ def test_damaged_compression_methods_are_refused(method: int, tmp_path: Path) ->
     [pf.plain([1, 2]), pf.plain(5), pf.plain("weights"), pf.dictionary({})],
     ids=["list", "number", "string", "empty dict"],
 )
-def test_pickles_of_other_things(container: str, content: bytes, tmp_path: Path) -> None:
+def test_pickles_of_other_objects_are_refused(
+    container: str, content: bytes, tmp_path: Path
+) -> None:
     path = file_of(tmp_path / "other.pth", container, content)
-    with pytest.raises(InputError, match=f"{path}: holds no state dict"):
+    with pytest.raises(InputError, match=f"{path}: does not hold a state dict"):
         read_state_dict(path)
 
 
-def test_values_that_are_no_tensors_are_named(tmp_path: Path) -> None:
+def test_the_error_names_values_that_are_not_tensors(tmp_path: Path) -> None:
     content = pf.dictionary({"epoch": pf.plain(3), "lr": pf.plain(0.1)})
     with pytest.raises(InputError, match="not tensors: epoch, lr"):
         read_state_dict(file_of(tmp_path / "other.pth", "zip", content))
@@ -436,14 +440,14 @@ def test_values_that_are_no_tensors_are_named(tmp_path: Path) -> None:
         b"",
         b"\n",
         b"PK\x05\x06" + bytes(18),
-        b"just some text, and no pickle",
+        b"text instead of a pickle",
         b"\x89PNG\r\n\x1a\n",
         pickle.dumps(OrderedDict(a=1), 2),
         bytes(1000),
     ],
     ids=["empty", "newline", "empty zip", "text", "png", "plain pickle", "zeros"],
 )
-def test_files_of_another_kind(raw: bytes, tmp_path: Path) -> None:
+def test_files_of_other_formats_are_refused(raw: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     path.write_bytes(raw)
     with pytest.raises(InputError, match=str(path)) as caught:
@@ -451,7 +455,7 @@ def test_files_of_another_kind(raw: bytes, tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_missing_files_and_folders_are_os_errors(tmp_path: Path) -> None:
+def test_missing_files_and_folders_raise_os_errors(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_state_dict(tmp_path / "missing.pth")
     with pytest.raises(IsADirectoryError):

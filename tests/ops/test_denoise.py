@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from helpers import whole_image
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.ops.denoise import LEAST, NOISE, denoise, resolve_denoise
+from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH, NOISE, denoise, resolve_denoise
 from zerodce_jax.ops.guided_filter import REACH
 
 
@@ -27,8 +27,8 @@ def denoised(
 ) -> np.ndarray:
     """A whole picture, held down to its edges."""
     full = np.broadcast_to(np.float32(gain), image.shape)
-    arrays = (xp.asarray(array) for array in batch_of(image, full))
-    (result,) = np.asarray(denoise(*arrays, amount))
+    image, gain, inside = (xp.asarray(array) for array in batch_of(image, full))
+    (result,) = np.asarray(denoise(image, gain, amount, inside))
     return result
 
 
@@ -67,7 +67,7 @@ def test_pictures_of_a_batch_end_at_edges_of_their_own() -> None:
     inside[0, 2:, :23] = 1
     inside[1, :, 4:] = 1
     images = np.where(inside > 0, image, np.float32(0.3))
-    first, second = denoise(images, np.broadcast_to(gain, images.shape), inside, 0.7)
+    first, second = denoise(images, np.broadcast_to(gain, images.shape), 0.7, inside)
     assert first.shape == (20 - 2 * REACH, 30 - 2 * REACH, 3)
     alone = whole_image.denoised(image[2:, :23], gain[2:, :23], 0.7)
     np.testing.assert_allclose(first[:, :17], alone[4:12, 6:], rtol=0, atol=1e-4)
@@ -165,9 +165,9 @@ def test_result_stays_in_range(seed: int, amount: float, gain: float, contrast: 
 
 @pytest.mark.parametrize("amount", [0.0, 0.5, 1.0])
 def test_numpy_and_jax_agree(amount: float) -> None:
-    arrays = batch_of(*picture(19, 33))
-    ours = denoise(*arrays, amount)
-    theirs = denoise(*map(jnp.asarray, arrays), amount)
+    image, gain, inside = batch_of(*picture(19, 33))
+    ours = denoise(image, gain, amount, inside)
+    theirs = denoise(*map(jnp.asarray, (image, gain)), amount, jnp.asarray(inside))
     assert isinstance(ours, np.ndarray)
     assert isinstance(theirs, jnp.ndarray)
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
@@ -223,12 +223,12 @@ def test_pictures_without_noise_or_with_few_dark_places_get_the_least() -> None:
     bright, black = grain(160, 160, level=0.7), grain(160, 160, level=0.0, sigma=0.004)
     flat, small = np.full((160, 160, 3), 60, np.uint8), grain(63, 63)
     for image in (bright, black, flat, small, np.zeros((1, 500, 3), np.uint8)):
-        assert resolve_denoise(image, AUTO) == LEAST
+        assert resolve_denoise(image, AUTO) == MIN_AUTO_STRENGTH
 
 
 def test_a_large_picture_is_looked_at_everywhere() -> None:
     image = np.full((1024, 1536, 3), 0.9, np.float32)
-    assert resolve_denoise(image, AUTO) == LEAST
+    assert resolve_denoise(image, AUTO) == MIN_AUTO_STRENGTH
     # The last eighth, below and at the right.
     image[896:, 1344:] = grain(128, 192, level=0.2, sigma=0.02)
     assert resolve_denoise(image, AUTO) > 0.8

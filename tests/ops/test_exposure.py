@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from helpers import whole_image
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.ops.exposure import strength
+from zerodce_jax.ops.exposure import exposure_strength
 
 AUTO = EnhanceSettings(exposure="auto", gamma=1.0)
 ITERATIONS = 8
@@ -31,7 +31,9 @@ def brightening(seed: int, *, size: tuple[int, int] = (24, 18), maps: int = 24) 
 
 def found(image: np.ndarray, maps: np.ndarray, how: EnhanceSettings = AUTO) -> float:
     protection = how.protect_highlights
-    return strength(image, maps, how, protection=protection, iterations=ITERATIONS)
+    return exposure_strength(
+        image, maps, how, highlight_protection=protection, iterations=ITERATIONS
+    )
 
 
 def result(image: np.ndarray, maps: np.ndarray, how: EnhanceSettings = AUTO) -> float:

@@ -11,10 +11,10 @@ from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.grid import (
     block_means,
     blocks,
+    neighbour_blocks,
     shrink_level_contrast,
     slice_grid,
-    surroundings,
-    up_weights,
+    upsample_weights,
 )
 
 sides = st.integers(1, 40)
@@ -52,9 +52,9 @@ def test_large_blocks_of_the_brightest_pixels_do_not_overflow() -> None:
 
 
 def test_surroundings_end_at_the_image() -> None:
-    assert surroundings(5, 0, 2).tolist() == [0, 0, 1, 2]
-    assert surroundings(5, 3, 4).tolist() == [2, 3, 4, 4, 4, 4]
-    assert surroundings(1, 0, 1).tolist() == [0, 0, 0]
+    assert neighbour_blocks(5, 0, 2).tolist() == [0, 0, 1, 2]
+    assert neighbour_blocks(5, 3, 4).tolist() == [2, 3, 4, 4, 4, 4]
+    assert neighbour_blocks(1, 0, 1).tolist() == [0, 0, 0]
 
 
 @settings(max_examples=20)
@@ -75,7 +75,7 @@ def test_slicing_interpolates_in_place_and_brightness(
     by_level = grid.reshape(rows + 2, columns + 2, levels, 3)
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
-            # Centres of blocks stand at half of their side; the first is the surroundings'.
+            # Centres of blocks stand at half of their side; the first is the neighbour_blocks'.
             at = ((y + 0.5) / scale + 0.5, (x + 0.5) / scale + 0.5)
             value = image[y, x].mean() * (levels - 1)
             expected = np.zeros(3)
@@ -106,7 +106,7 @@ def test_black_and_white_read_the_outermost_levels() -> None:
 
 @pytest.mark.parametrize(("count", "scale"), [(1, 1), (3, 8), (5, 12)])
 def test_weights_are_those_of_the_slicing(count: int, scale: int) -> None:
-    weights = up_weights(count, scale)
+    weights = upsample_weights(count, scale)
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)
     column = np.random.default_rng(0).random((count + 2, 3, 3), dtype=np.float32)
     black = np.zeros((count * scale, scale, 3), np.float32)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from helpers import whole_image
 from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.guided_filter import REACH
-from zerodce_jax.ops.highlights import local_brightness, max_curve_strength, presence
+from zerodce_jax.ops.highlights import highlight_presence, local_brightness, max_curve_strength
 
 
 def brightness_of(image: np.ndarray) -> np.ndarray:
@@ -38,23 +38,28 @@ def lit(brightness: np.ndarray, protection: float, map_: float, iterations: int 
 
 
 def test_presence_by_hand() -> None:
-    assert presence(np.full((9, 9, 3), 0.4, np.float32)) == pytest.approx(0, abs=1e-9)
-    assert presence(np.ones((9, 9, 3), np.float32)) == 1
+    assert highlight_presence(np.full((9, 9, 3), 0.4, np.float32)) == pytest.approx(0, abs=1e-9)
+    assert highlight_presence(np.ones((9, 9, 3), np.float32)) == 1
     # Of the largest channel: t = 0.5, S = 0.5.
     image = np.tile(np.array([0.1, 0.7, 0.3], np.float32), (4, 5, 1))
-    assert presence(image) == pytest.approx(0.5, abs=1e-6)
+    assert highlight_presence(image) == pytest.approx(0.5, abs=1e-6)
     # A few stars are no highlights.
     night = np.zeros((100, 100, 3), np.float32)
     night[0, :90] = 1
-    assert presence(night) == 0
+    assert highlight_presence(night) == 0
     night[1, :90] = 1
-    assert presence(night) == 1
+    assert highlight_presence(night) == 1
 
 
 @given(brightness=st.floats(0, 1), more=st.floats(0, 1))
 def test_brighter_pictures_have_more_highlights(brightness: float, more: float) -> None:
     image = np.random.default_rng(0).random((20, 20, 3), dtype=np.float32) * np.float32(brightness)
-    assert 0 <= presence(image) <= presence(np.minimum(image + np.float32(more), 1)) <= 1
+    assert (
+        0
+        <= highlight_presence(image)
+        <= highlight_presence(np.minimum(image + np.float32(more), 1))
+        <= 1
+    )
 
 
 def test_limits_by_hand() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from helpers.video_files import frame, still
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import UsageError
+from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.exposure import Response
 from zerodce_jax.ops.temporal import FrameAdjustments, Smoothing
 
@@ -25,42 +26,45 @@ def small(seed: int, *, light: float = 0.1) -> np.ndarray:
     return np.minimum(scene * light / scene.mean(), 1).astype(np.float32)
 
 
-def light(
+def adjustments(
     value: float, strength: float, protection: float = 0.0, denoise: float = 0.0
 ) -> FrameAdjustments:
-    return FrameAdjustments(np.full((20, 32, 24), value, np.float32), strength, protection, denoise)
+    maps = np.full((20, 32, 24), value, np.float32)
+    return FrameAdjustments(maps, Adjustments(False, strength, protection, denoise))
 
 
 def respond(frame: np.ndarray) -> Callable[[FrameAdjustments], Response]:
-    return lambda light: Response(
-        frame, light.maps, gamma=1.0, protection=light.protection, iterations=8
+    return lambda decided: Response(
+        frame,
+        decided.maps,
+        gamma=1.0,
+        highlight_protection=decided.adjustments.highlight_protection,
+        iterations=8,
     )
 
 
-def brightness(frame: np.ndarray, light: FrameAdjustments) -> float:
-    return respond(frame)(light)(light.strength)
+def brightness(frame: np.ndarray, decided: FrameAdjustments) -> float:
+    return respond(frame)(decided)(decided.adjustments.strength)
 
 
 def assert_same(one: FrameAdjustments, other: FrameAdjustments) -> None:
     np.testing.assert_array_equal(one.maps, other.maps)
-    assert (one.strength, one.protection, one.denoise) == (
-        other.strength,
-        other.protection,
-        other.denoise,
-    )
+    assert one.adjustments == other.adjustments
 
 
 def test_the_first_frame_is_as_if_alone() -> None:
-    alone = light(-0.4, 1.3, 0.2)
-    assert_same(Smoothing(0.5, maps=True).smooth(3.0, small(1), alone, respond(small(1))), alone)
+    alone = adjustments(-0.4, 1.3, 0.2)
+    assert_same(
+        Smoothing(0.5, smooth_maps=True).smooth(3.0, small(1), alone, respond(small(1))), alone
+    )
 
 
 @given(st.integers(0, 1000), st.floats(0.005, 0.4), st.floats(0.005, 0.4))
 def test_a_cut_begins_anew(seed: int, before: float, after: float) -> None:
-    smoothing = Smoothing(0.5, maps=True)
+    smoothing = Smoothing(0.5, smooth_maps=True)
     first, second = small(seed, light=before), small(seed + 1, light=after)
-    smoothing.smooth(0.0, first, light(-0.8, 2.0, 1.0), respond(first))
-    alone = light(-0.2, 0.7)
+    smoothing.smooth(0.0, first, adjustments(-0.8, 2.0, 1.0), respond(first))
+    alone = adjustments(-0.2, 0.7)
     found = smoothing.smooth(1 / RATE, second, alone, respond(second))
     assert_same(found, alone)
 
@@ -69,80 +73,84 @@ def test_a_cut_begins_anew(seed: int, before: float, after: float) -> None:
 def test_flicker_motion_and_noise_are_no_cuts(
     seed: int, bright: float, factor: float, shift: int
 ) -> None:
-    smoothing = Smoothing(0.5, maps=True)
+    smoothing = Smoothing(0.5, smooth_maps=True)
     first = small(seed, light=bright)
     noise = np.random.default_rng(seed).normal(0, 0.002, first.shape)
     second = np.clip(np.roll(first, shift, axis=1) * factor + noise, 0, 1).astype(np.float32)
-    smoothing.smooth(0.0, first, light(-0.3, 1.0), respond(first))
-    found = smoothing.smooth(1 / RATE, second, light(-0.3, 2.0), respond(second))
-    assert found.strength < 1.6
+    smoothing.smooth(0.0, first, adjustments(-0.3, 1.0), respond(first))
+    found = smoothing.smooth(1 / RATE, second, adjustments(-0.3, 2.0), respond(second))
+    assert found.adjustments.strength < 1.6
 
 
 def test_flat_frames_are_no_cuts() -> None:
-    smoothing = Smoothing(0.5, maps=True)
+    smoothing = Smoothing(0.5, smooth_maps=True)
     rng = np.random.default_rng(0)
     strengths = []
     for number in range(5):
         dark = (2 + rng.normal(0, 0.3, (20, 32, 3)).clip(-1, 1)).astype(np.float32) / 255
-        alone = light(-0.3, 1.0 + number % 2)
-        strengths.append(smoothing.smooth(number / RATE, dark, alone, respond(dark)).strength)
+        alone = adjustments(-0.3, 1.0 + number % 2)
+        strengths.append(
+            smoothing.smooth(number / RATE, dark, alone, respond(dark)).adjustments.strength
+        )
     assert max(strengths[1:]) < 1.6
 
 
 def test_maps_follow_by_their_time_constant() -> None:
-    smoothing = Smoothing(0.5, maps=True)
+    smoothing = Smoothing(0.5, smooth_maps=True)
     scene = small(1)
-    smoothing.smooth(0.0, scene, light(-0.2, 1.0, 0.1, 0.3), respond(scene))
-    found = smoothing.smooth(0.25, scene, light(-0.6, 1.0, 0.5, 0.7), respond(scene))
+    smoothing.smooth(0.0, scene, adjustments(-0.2, 1.0, 0.1, 0.3), respond(scene))
+    found = smoothing.smooth(0.25, scene, adjustments(-0.6, 1.0, 0.5, 0.7), respond(scene))
     share = 1 - math.exp(-0.25 / 0.5)
     np.testing.assert_allclose(found.maps, -0.2 - 0.4 * share, rtol=1e-5)
-    assert found.protection == pytest.approx(0.1 + 0.4 * share)
-    assert found.denoise == pytest.approx(0.3 + 0.4 * share)
+    assert found.adjustments.highlight_protection == pytest.approx(0.1 + 0.4 * share)
+    assert found.adjustments.denoise == pytest.approx(0.3 + 0.4 * share)
     # In two steps of half the time as in one.
-    again = Smoothing(0.5, maps=True)
-    again.smooth(0.0, scene, light(-0.2, 1.0), respond(scene))
+    again = Smoothing(0.5, smooth_maps=True)
+    again.smooth(0.0, scene, adjustments(-0.2, 1.0), respond(scene))
     for time in (0.125, 0.25):
-        steps = again.smooth(time, scene, light(-0.6, 1.0), respond(scene))
+        steps = again.smooth(time, scene, adjustments(-0.6, 1.0), respond(scene))
     np.testing.assert_allclose(steps.maps, found.maps, rtol=1e-5)
 
 
 def test_maps_go_with_what_moves() -> None:
-    smoothing = Smoothing(0.5, maps=True)
+    smoothing = Smoothing(0.5, smooth_maps=True)
     before, after = small(1), small(1)
     after[8:12, 12:16] *= 4
-    smoothing.smooth(0.0, before, light(-0.2, 1.0), respond(before))
-    maps = smoothing.smooth(1 / RATE, after, light(-0.6, 1.0), respond(after)).maps
+    smoothing.smooth(0.0, before, adjustments(-0.2, 1.0), respond(before))
+    maps = smoothing.smooth(1 / RATE, after, adjustments(-0.6, 1.0), respond(after)).maps
     assert np.all(maps[8:12, 12:16] < -0.55)
     assert np.all(maps[:8] > -0.3)
 
 
 def test_maps_that_frames_are_not_enhanced_with_are_left() -> None:
-    smoothing = Smoothing(0.5, maps=False)
+    smoothing = Smoothing(0.5, smooth_maps=False)
     scene = small(1)
-    smoothing.smooth(0.0, scene, light(-0.2, 1.0), respond(scene))
-    found = smoothing.smooth(1 / RATE, scene, light(-0.6, 1.0), respond(scene))
+    smoothing.smooth(0.0, scene, adjustments(-0.2, 1.0), respond(scene))
+    found = smoothing.smooth(1 / RATE, scene, adjustments(-0.6, 1.0), respond(scene))
     assert np.all(found.maps == np.float32(-0.6))
 
 
 def test_flickering_frames_reach_one_brightness() -> None:
-    smoothing = Smoothing(0.5, maps=True)
+    smoothing = Smoothing(0.5, smooth_maps=True)
     reached = []
     for number in range(30):
         scene = small(1) * np.float32(1 + 0.2 * math.sin(number))
-        found = smoothing.smooth(number / RATE, scene, light(-0.3, 1.0), respond(scene))
+        found = smoothing.smooth(number / RATE, scene, adjustments(-0.3, 1.0), respond(scene))
         reached.append(brightness(scene, found))
     assert np.ptp(reached) < 0.015
-    alone = [brightness(small(1) * (1 + 0.2 * math.sin(n)), light(-0.3, 1.0)) for n in range(30)]
+    alone = [
+        brightness(small(1) * (1 + 0.2 * math.sin(n)), adjustments(-0.3, 1.0)) for n in range(30)
+    ]
     assert np.ptp(alone) > 0.08
 
 
 def test_a_fade_to_black_remains_one() -> None:
-    smoothing = Smoothing(0.5, maps=True)
+    smoothing = Smoothing(0.5, smooth_maps=True)
     reached = []
     for number in range(31):
         scene = small(1) * np.float32(1 - number / 30)
         # As exposure would have it: the darker, the stronger.
-        alone = light(-0.3, respond(scene)(light(-0.3, 1.0)).strength_for(0.4))
+        alone = adjustments(-0.3, respond(scene)(adjustments(-0.3, 1.0)).strength_for(0.4))
         reached.append(
             brightness(scene, smoothing.smooth(number / RATE, scene, alone, respond(scene)))
         )
@@ -152,27 +160,29 @@ def test_a_fade_to_black_remains_one() -> None:
 
 
 def test_bright_frames_are_left_alone() -> None:
-    smoothing = Smoothing(0.5, maps=True)
+    smoothing = Smoothing(0.5, smooth_maps=True)
     for number in range(10):
         scene = small(1, light=0.5) * np.float32(1 - 0.1 * (number % 2))
-        found = smoothing.smooth(number / RATE, scene, light(-0.3, 0.0), respond(scene))
-        assert found.strength == 0
+        found = smoothing.smooth(number / RATE, scene, adjustments(-0.3, 0.0), respond(scene))
+        assert found.adjustments.strength == 0
 
 
 def test_times_that_stand_still_change_nothing() -> None:
-    smoothing = Smoothing(0.5, maps=True)
+    smoothing = Smoothing(0.5, smooth_maps=True)
     scene = small(1)
-    smoothing.smooth(1.0, scene, light(-0.2, 1.0), respond(scene))
+    smoothing.smooth(1.0, scene, adjustments(-0.2, 1.0), respond(scene))
     for time in (1.0, 0.5):
-        found = smoothing.smooth(time, scene, light(-0.6, 1.0), respond(scene))
+        found = smoothing.smooth(time, scene, adjustments(-0.6, 1.0), respond(scene))
         np.testing.assert_allclose(found.maps, -0.2)
 
 
 def test_frames_of_another_size_begin_anew() -> None:
-    smoothing = Smoothing(0.5, maps=True)
-    smoothing.smooth(0.0, small(1), light(-0.2, 1.0), respond(small(1)))
+    smoothing = Smoothing(0.5, smooth_maps=True)
+    smoothing.smooth(0.0, small(1), adjustments(-0.2, 1.0), respond(small(1)))
     other = small(1)[:10]
-    alone = FrameAdjustments(np.full((10, 32, 24), -0.6, np.float32), 2.0, 0.0, 0.0)
+    alone = FrameAdjustments(
+        np.full((10, 32, 24), -0.6, np.float32), Adjustments(False, 2.0, 0.0, 0.0)
+    )
     assert_same(smoothing.smooth(0.1, other, alone, respond(other)), alone)
 
 

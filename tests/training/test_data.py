@@ -1,4 +1,4 @@
-"""data.py: what is found, in which order it comes, and what becomes of unreadable files."""
+"""data.py: photographs found, the order of batches, augmentation, and unreadable files."""
 
 import logging
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from zerodce_jax.training import data
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Ten pictures, number i all of value i, in the five formats, some in a folder below."""
+    """Folder of ten constant images, number i of value i, in five formats, some in a subfolder."""
     (tmp_path / "sub").mkdir()
     suffixes = ["png", "bmp", "tif", "webp", "jpg"]
     for i in range(1, 11):
         parent = tmp_path / "sub" if i > 7 else tmp_path
-        picture = Image.new("RGB", (40, 30), (i, i, i))
-        picture.save(parent / f"{i}.{suffixes[i % 5]}", lossless=True)
+        image = Image.new("RGB", (40, 30), (i, i, i))
+        image.save(parent / f"{i}.{suffixes[i % 5]}", lossless=True)
     return tmp_path
 
 
@@ -32,16 +32,16 @@ def numbers(files: Sequence[Path]) -> list[int]:
     return [int(path.stem) for path in files]
 
 
-def test_finds_pictures_of_all_formats_below_a_folder_in_counting_order(folder: Path) -> None:
-    (folder / "notes.txt").write_text("no picture")
-    assert numbers(data.find_images(folder)) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+def test_photographs_of_all_formats_are_found_in_counting_order(folder: Path) -> None:
+    (folder / "notes.txt").write_text("not an image")
+    assert numbers(data.find_photographs(folder)) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
 
 def test_a_missing_or_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
-        data.find_images(tmp_path / "missing")
+        data.find_photographs(tmp_path / "missing")
     with pytest.raises(InputError, match="no photographs"):
-        data.find_images(tmp_path)
+        data.find_photographs(tmp_path)
 
 
 @given(count=st.integers(1, 300), fraction=st.floats(0, 0.99))
@@ -52,16 +52,16 @@ def test_split_keeps_every_file_once_and_in_order(count: int, fraction: float) -
     assert abs(len(validation) - count * fraction) <= 0.5
 
 
-def test_every_picture_comes_once_in_a_pass_and_the_order_changes(folder: Path) -> None:
+def test_every_photograph_comes_once_per_pass_in_changing_order(folder: Path) -> None:
     config = TrainConfig(batch_size=5, image_size=16)
-    batches = data.training_batches(data.find_images(folder), config)
+    batches = data.training_batches(data.find_photographs(folder), config)
     first, second = (np.concatenate([next(batches)["files"] for _ in range(2)]) for _ in range(2))
     assert sorted(first) == sorted(second) == list(range(10))
     assert list(first) != list(second)
 
 
-def test_pixels_belong_to_the_file_that_is_named(folder: Path) -> None:
-    files = data.find_images(folder)
+def test_pixels_belong_to_the_file_of_their_index(folder: Path) -> None:
+    files = data.find_photographs(folder)
     config = TrainConfig(batch_size=2, image_size=16)
     for batch in islice(data.training_batches(files, config), 5):
         assert batch["images"].shape == (2, 16, 16, 3)
@@ -71,38 +71,45 @@ def test_pixels_belong_to_the_file_that_is_named(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("cache", [False, True])
-def test_one_seed_gives_one_sequence_whose_rest_begins_anywhere(folder: Path, cache: bool) -> None:
-    files = data.find_images(folder)
+def test_a_seed_gives_one_sequence_that_can_start_anywhere(folder: Path, cache: bool) -> None:
+    files = data.find_photographs(folder)
     config = TrainConfig(
         batch_size=3, image_size=16, crop=True, flip=True, turn=True, cache=cache, seed=7
     )
     whole = list(islice(data.training_batches(files, config), 12))
     head = list(islice(data.training_batches(files, config), 5))
-    gone_on = data.training_batches(files, config, start=5)
-    for expected, found in zip(whole, head + list(islice(gone_on, 7)), strict=True):
+    tail = list(islice(data.training_batches(files, config, start=5), 7))
+    for expected, found in zip(whole, head + tail, strict=True):
         np.testing.assert_array_equal(found["files"], expected["files"])
         np.testing.assert_array_equal(found["images"], expected["images"])
 
 
 @pytest.mark.slow
 @given(
-    shares=st.integers(1, 4),
-    each=st.integers(1, 3),
+    processes=st.integers(1, 4),
+    rows_each=st.integers(1, 3),
     start=st.integers(0, 9),
     seed=st.integers(0, 99),
 )
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_rows_of_several_processes_make_up_the_batches_of_one(
-    folder: Path, shares: int, each: int, start: int, seed: int
+def test_rows_of_several_processes_form_the_batches_of_one(
+    folder: Path, processes: int, rows_each: int, start: int, seed: int
 ) -> None:
-    files = data.find_images(folder)
+    files = data.find_photographs(folder)
     config = TrainConfig(
-        batch_size=shares * each, image_size=16, crop=True, flip=True, turn=True, seed=seed % 99
+        batch_size=processes * rows_each,
+        image_size=16,
+        crop=True,
+        flip=True,
+        turn=True,
+        seed=seed % 99,
     )
     whole = islice(data.training_batches(files, config), start, start + 4)
     parts = [
-        data.training_batches(files, config, rows=range(i * each, (i + 1) * each), start=start)
-        for i in range(shares)
+        data.training_batches(
+            files, config, rows=range(i * rows_each, (i + 1) * rows_each), start=start
+        )
+        for i in range(processes)
     ]
     for expected in whole:
         found = [next(part) for part in parts]
@@ -111,7 +118,7 @@ def test_rows_of_several_processes_make_up_the_batches_of_one(
 
 
 def test_another_seed_gives_another_sequence(folder: Path) -> None:
-    files = data.find_images(folder)
+    files = data.find_photographs(folder)
     a, b = (
         [list(x["files"]) for x in islice(data.training_batches(files, TrainConfig(seed=s)), 5)]
         for s in (1, 2)
@@ -119,16 +126,16 @@ def test_another_seed_gives_another_sequence(folder: Path) -> None:
     assert a != b
 
 
-def test_for_unreadable_files_named_once_come_their_next_ones(
+def test_the_next_photograph_replaces_an_unreadable_one_that_is_reported_once(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (folder / "99.png").write_bytes(b"not a picture")
-    files = data.find_images(folder)
+    (folder / "99.png").write_bytes(b"not an image")
+    files = data.find_photographs(folder)
     with caplog.at_level(logging.WARNING, logger="zerodce_jax"):
         config = TrainConfig(batch_size=4, image_size=16)
         seen = [batch["files"] for batch in islice(data.training_batches(files, config), 20)]
     assert set(np.concatenate(seen)) == {i for i, file in enumerate(files) if file.stem != "99"}
-    # Of eleven places in a pass each photograph has one, and the next one that of the bad file.
+    # In a pass every file has one position; the one after the bad file gets that position too.
     bad = next(i for i, file in enumerate(files) if file.stem == "99")
     counts = np.bincount(np.concatenate(seen)[:77], minlength=len(files))
     after = (bad + 1) % len(files)
@@ -137,33 +144,35 @@ def test_for_unreadable_files_named_once_come_their_next_ones(
 
 
 def test_a_folder_of_unreadable_files_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "1.png").write_bytes(b"not a picture")
+    (tmp_path / "1.png").write_bytes(b"not an image")
     with pytest.raises(InputError, match="none of the 1 photographs can be read"):
-        next(data.training_batches(data.find_images(tmp_path), TrainConfig(batch_size=1)))
+        next(data.training_batches(data.find_photographs(tmp_path), TrainConfig(batch_size=1)))
 
 
-def test_photographs_of_use_can_be_read_and_are_neither_dark_nor_bright(tmp_path: Path) -> None:
+def test_usable_photographs_are_readable_and_for_darkening_well_exposed(tmp_path: Path) -> None:
     for name, value in (("black", 10), ("dim", 60), ("good", 70), ("fair", 150), ("white", 200)):
         pixels = np.full((32, 32, 3), value, np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    (tmp_path / "bad.png").write_bytes(b"not a picture")
-    files = data.find_images(tmp_path)
+    (tmp_path / "bad.png").write_bytes(b"not an image")
+    files = data.find_photographs(tmp_path)
     for darken, expected in (
         (True, {"good", "fair"}),
         (False, {file.stem for file in files} - {"bad"}),
     ):
         found = data.usable(files, TrainConfig(image_size=16, darken=darken))
-        assert {file.stem for file, use in zip(files, found, strict=True) if use} == expected
+        assert found == [file for file in files if file.stem in expected]
 
 
-def test_validation_sees_every_picture_once_in_order(folder: Path) -> None:
-    batches = list(data.validation_batches(data.find_images(folder), TrainConfig(batch_size=4)))
+def test_validation_reads_every_photograph_once_in_order(folder: Path) -> None:
+    batches = list(
+        data.validation_batches(data.find_photographs(folder), TrainConfig(batch_size=4))
+    )
     assert [len(batch["files"]) for batch in batches] == [4, 4, 2]
     assert list(np.concatenate([batch["files"] for batch in batches])) == list(range(10))
 
 
-def test_scaling_takes_in_the_whole_area(tmp_path: Path) -> None:
-    # Single bright pixels: reading every tenth pixel would find all or nothing.
+def test_scaling_averages_the_whole_area(tmp_path: Path) -> None:
+    # Sampling every tenth pixel would find either all of these bright pixels or none.
     pixels = np.zeros((160, 160, 3), np.uint8)
     pixels[5::10, 5::10] = 255
     Image.fromarray(pixels).save(tmp_path / "1.png")
@@ -177,9 +186,7 @@ def test_scaling_takes_in_the_whole_area(tmp_path: Path) -> None:
     size=st.integers(1, 40),
     seed=st.integers(0),
 )
-def test_crops_are_squares_out_of_the_picture(
-    height: int, width: int, size: int, seed: int
-) -> None:
+def test_crops_are_squares_of_the_image(height: int, width: int, size: int, seed: int) -> None:
     image = np.arange(height * width * 3, dtype=np.int64).astype(np.uint8)
     image = image.reshape(height, width, 3)
     crop = data.random_crop(image, size, np.random.default_rng(seed))
@@ -191,11 +198,11 @@ def test_crops_are_squares_out_of_the_picture(
         assert np.isin(crop, image).all()
 
 
-def test_flips_and_turns_happen(tmp_path: Path) -> None:
+def test_flips_and_turns_reach_all_eight_orientations(tmp_path: Path) -> None:
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[0, 1] = 255
     Image.fromarray(pixels).save(tmp_path / "1.png")
     config = TrainConfig(batch_size=1, image_size=16, crop=True, flip=True, turn=True)
     batches = islice(data.training_batches([tmp_path / "1.png"], config), 60)
-    places = {tuple(np.argwhere(batch["images"][0, :, :, 0])[0].tolist()) for batch in batches}
-    assert len(places) == 8
+    positions = {tuple(np.argwhere(batch["images"][0, :, :, 0])[0].tolist()) for batch in batches}
+    assert len(positions) == 8

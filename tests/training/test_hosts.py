@@ -1,4 +1,4 @@
-"""hosts.py and ``train.py`` in several processes: real ones on loopback, that are killed too."""
+"""hosts.py, and ``train.py`` in several processes on this machine, some of which are killed."""
 
 import json
 import os
@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 from helpers.command import run
-from zerodce_jax.config import flatten
 from zerodce_jax.errors import UsageError
 from zerodce_jax.models import serialization
+from zerodce_jax.models.network import flatten
 from zerodce_jax.training import hosts
 
-# Six rows are shared out evenly to one, two and three processes.
+# A batch of six rows can be split evenly over one, two and three processes.
 RECIPE = [
     *("--batch-size", "6", "--image-size", "16", "--lr", "1e-3", "--ema", "0.9"),
     *("--log-every", "1", "--checkpoint-every", "5", "--crop", "--flip", "--turn"),
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 class Run:
-    """``train.py`` in so many processes, each with its output."""
+    """``train.py`` in one or several processes."""
 
     def __init__(self, root: Path, environment: dict[str, str], data: Path, workdir: Path) -> None:
         self._root, self._environment = root, environment
@@ -45,8 +45,8 @@ class Run:
     def start(self, *, count: int = 1, steps: int = 8, options: Sequence[str] = ()) -> None:
         port = free_port()
         for i in range(count):
-            place = ("--coordinator", f"127.0.0.1:{port}", "--processes", count, "--process-id", i)
-            self.launch(*(place if count > 1 else ()), "--steps", steps, *options)
+            flags = ("--coordinator", f"127.0.0.1:{port}", "--processes", count, "--process-id", i)
+            self.launch(*(flags if count > 1 else ()), "--steps", steps, *options)
 
     def launch(self, *options: object, **variables: str) -> None:
         command = [sys.executable, self._root / "train.py", "--data", self._data]
@@ -62,14 +62,14 @@ class Run:
         )
 
     def finish(self) -> list[tuple[int, str, str]]:
-        """Exit status, and what was said, of each."""
-        ended = [(*each.communicate(timeout=240), each.returncode) for each in self.processes]
+        """Wait, and return exit status, stdout and stderr of each process."""
+        ended = [(*p.communicate(timeout=240), p.returncode) for p in self.processes]
         self.processes.clear()
         return [(status, out, err) for out, err, status in ended]
 
-    def complete(self, **how: object) -> None:
-        """Start, and expect that all goes well, and that the first speaks for all."""
-        self.start(**how)  # pyright: ignore[reportArgumentType]
+    def complete(self, **options: object) -> None:
+        """Start, and assert that all processes succeed and that only the first prints."""
+        self.start(**options)  # pyright: ignore[reportArgumentType]
         ended = self.finish()
         assert [status for status, _, _ in ended] == [0] * len(ended), ended
         assert [bool(out) for _, out, _ in ended] == [True] + [False] * (len(ended) - 1)
@@ -81,7 +81,7 @@ class Run:
         return [json.loads(line) for line in lines]
 
     def wait_for(self, step: int) -> None:
-        while all(each.poll() is None for each in self.processes):
+        while all(process.poll() is None for process in self.processes):
             if any(entry["step"] >= step for entry in self.log()):
                 return
             time.sleep(0.02)
@@ -94,96 +94,96 @@ Make = Callable[..., Run]
 def make(
     root: Path, environment: dict[str, str], photographs: Path, tmp_path: Path
 ) -> Iterator[Make]:
-    made: list[Run] = []
+    runs: list[Run] = []
 
     def new(name: str, data: Path = photographs) -> Run:
-        made.append(Run(root, environment, data, tmp_path / name))
-        return made[-1]
+        runs.append(Run(root, environment, data, tmp_path / name))
+        return runs[-1]
 
     yield new
-    for each in made:
-        for process in each.processes:
+    for started in runs:
+        for process in started.processes:
             process.kill()
             process.communicate()
 
 
-def assert_alike(one: Run, other: Run, *, step: int) -> None:
-    """The same parameters after a step, and the same losses on the way: so the same photographs."""
+def assert_same_run(one: Run, other: Run, *, step: int) -> None:
+    """Assert equal parameters after a step and equal losses before it: so equal photographs."""
     first, second = (
-        flatten(serialization.load(f"{each.workdir}@{step}").params) for each in (one, other)
+        flatten(serialization.load_network(f"{run.workdir}@{step}").params) for run in (one, other)
     )
     for name, array in first.items():
         np.testing.assert_allclose(second[name], array, rtol=0, atol=1e-6, err_msg=name)
-    logs = [[entry for entry in each.log() if entry["step"] <= step] for each in (one, other)]
+    logs = [[entry for entry in run.log() if entry["step"] <= step] for run in (one, other)]
     assert len(logs[0]) == len(logs[1])
     for before, after in zip(*logs, strict=True):
         before.pop("images_per_second", None)
         after.pop("images_per_second", None)
-        # Rounding adds up; other photographs would make a difference of tenths.
+        # Rounding errors accumulate; other photographs would change the losses far more.
         assert after == pytest.approx(before, rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_and_go_on_as_one_and_as_three(make: Make) -> None:
+def test_two_processes_train_like_one_and_one_or_three_continue_their_run(make: Make) -> None:
     alone, pair = make("alone"), make("pair")
     alone.complete(steps=8)
     pair.complete(count=2, steps=5)
-    assert_alike(alone, pair, step=5)
+    assert_same_run(alone, pair, step=5)
     before = [entry["total"] for entry in pair.log()]
     for count in (1, 3):
         again = make(f"again-{count}")
         subprocess.run(["cp", "-r", pair.workdir, again.workdir], check=True)
         again.complete(count=count, steps=8)
         assert [entry["total"] for entry in again.log()][:5] == before
-        assert_alike(alone, again, step=8)
-    # Records are kept by the first alone.
+        assert_same_run(alone, again, step=8)
+    # Only the first process writes records.
     assert len(list((pair.workdir / "tensorboard").iterdir())) == 1
 
 
 @pytest.mark.slow
-def test_what_is_looked_at_in_shares_is_looked_at_as_a_whole(
+def test_two_processes_select_and_validate_like_one(
     make: Make, photographs: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "brackets"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(30):
-        # A third of them are too dark to be darkened.
+        # A third of the photographs are too dark for darkening.
         pixels = rng.integers(0, (60, 180, 250)[i % 3], (20, 24, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
-    (folder / "7.png").write_bytes(b"no picture")
+    (folder / "7.png").write_bytes(b"not an image")
     options = ["--darken", "--val-fraction", "0.3"]
     alone, pair = make("alone", folder), make("pair", folder)
     alone.start(steps=5, options=options)
     (single,) = alone.finish()
     pair.start(count=2, steps=5, options=options)
-    several = pair.finish()
-    assert [status for status, _, _ in (single, *several)] == [0, 0, 0], several
-    assert_alike(alone, pair, step=5)
+    both = pair.finish()
+    assert [status for status, _, _ in (single, *both)] == [0, 0, 0], both
+    assert_same_run(alone, pair, step=5)
     assert any("val_total" in entry for entry in pair.log())
-    # A bad file is named once, by the process that came across it.
-    said = sorted("".join(err for _, _, err in several).splitlines())
-    assert said == sorted(single[2].splitlines())
-    assert [line.partition(": /")[0] for line in said if "zerodce" in line] == ["zerodce: left out"]
+    # The process that reads a bad file reports it once.
+    lines = sorted("".join(err for _, _, err in both).splitlines())
+    assert lines == sorted(single[2].splitlines())
+    assert [line.partition(": /")[0] for line in lines if "zerodce" in line] == ["zerodce: skipped"]
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
+def uninterrupted(
     root: Path,
     environment: dict[str, str],
     photographs: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Run:
-    """A run of thirty steps in one process."""
-    alone = Run(root, environment, photographs, tmp_path_factory.mktemp("undisturbed"))
+    """Run of thirty steps in one process."""
+    alone = Run(root, environment, photographs, tmp_path_factory.mktemp("uninterrupted"))
     alone.complete(steps=30)
     return alone
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_ends_the_others_and_nothing_is_lost(
-    make: Make, undisturbed: Run, victim: int
+def test_a_killed_process_ends_the_others_and_the_run_can_continue(
+    make: Make, uninterrupted: Run, victim: int
 ) -> None:
     pair = make("pair")
     pair.start(count=2, steps=30)
@@ -196,23 +196,23 @@ def test_a_killed_process_ends_the_others_and_nothing_is_lost(
     status, out, err = ended[1 - victim]
     assert status not in {0, None}
     assert out == ""
-    # JAX may be quicker to end it than it is itself; then its watcher speaks.
+    # If JAX ends the process before it reports the error itself, its child process reports it.
     assert len(err.splitlines()) == 1, err
     assert err.startswith("zerodce: ")
-    assert "the same commands go on from the last checkpoint" in err
+    assert "the same commands continue from the last checkpoint" in err
     pair.complete(count=2, steps=30)
-    assert_alike(undisturbed, pair, step=30)
+    assert_same_run(uninterrupted, pair, step=30)
 
 
 @pytest.mark.slow
-def test_a_signal_to_one_stops_all_after_the_same_step(make: Make) -> None:
+def test_a_signal_to_one_process_stops_all_after_the_same_step(make: Make) -> None:
     pair = make("pair")
     pair.start(count=2, steps=2000)
     pair.wait_for(3)
     pair.processes[1].send_signal(signal.SIGTERM)
     ended = pair.finish()
     assert [status for status, _, _ in ended] == [128 + signal.SIGTERM] * 2
-    assert "by SIGTERM; the same command goes on from there" in ended[0][2]
+    assert "by SIGTERM; the same command continues from there" in ended[0][2]
     assert ended[1][1:] == ("", "")
     step = pair.log()[-1]["step"]
     assert (pair.workdir / str(step)).is_dir()
@@ -220,12 +220,12 @@ def test_a_signal_to_one_stops_all_after_the_same_step(make: Make) -> None:
 
 
 @pytest.mark.slow
-def test_processes_that_were_started_differently_are_told_so(make: Make) -> None:
+def test_processes_that_were_started_differently_are_refused(make: Make) -> None:
     pair = make("pair")
     port = free_port()
     for i in range(2):
-        place = ("--coordinator", f"127.0.0.1:{port}", "--processes", 2, "--process-id", i)
-        pair.launch(*place, "--steps", 3, "--seed", i)
+        flags = ("--coordinator", f"127.0.0.1:{port}", "--processes", 2, "--process-id", i)
+        pair.launch(*flags, "--steps", 3, "--seed", i)
     for status, out, err in pair.finish():
         assert (status, out) == (1, "")
         assert err == (
@@ -236,7 +236,7 @@ def test_processes_that_were_started_differently_are_told_so(make: Make) -> None
 @pytest.mark.slow
 def test_slurm_is_detected(make: Make) -> None:
     pair = make("pair")
-    # From which JAX makes the port.
+    # JAX computes the port from the number of the job.
     job = str(free_port() + os.getpid() * 4096)
     for i in range(2):
         pair.launch(
@@ -253,7 +253,7 @@ def test_slurm_is_detected(make: Make) -> None:
 
 
 @pytest.mark.slow
-def test_who_is_not_joined_and_a_port_that_is_taken(make: Make) -> None:
+def test_a_port_that_is_taken_is_an_error_of_one_line(make: Make) -> None:
     alone = make("alone")
     with socket.socket() as taken:
         taken.bind(("", 0))
@@ -274,7 +274,7 @@ def test_who_is_not_joined_and_a_port_that_is_taken(make: Make) -> None:
         (["--distributed", "auto", "--processes", 2], "finds --coordinator"),
     ],
 )
-def test_flags_that_do_not_go_together(
+def test_flags_that_cannot_be_combined_are_refused(
     options: list, message: str, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert run("train", "--data", photographs, "--workdir", tmp_path / "run", *options) == 2
@@ -283,18 +283,18 @@ def test_flags_that_do_not_go_together(
 
 
 @pytest.mark.parametrize("address", ["host", "host:", ":80", "host:0", "host:70000", "host:x"])
-def test_addresses_that_are_none(address: str) -> None:
+def test_invalid_addresses_are_refused(address: str) -> None:
     with pytest.raises(UsageError, match="must be HOST:PORT"):
         hosts.join(address, 2, 0)
 
 
 @pytest.mark.parametrize(("processes", "number"), [(2, 2), (0, 0), (2, -1)])
-def test_numbers_that_are_none(processes: int, number: int) -> None:
+def test_invalid_process_numbers_are_refused(processes: int, number: int) -> None:
     with pytest.raises(UsageError, match="--process-id must be"):
         hosts.join("localhost:7000", processes, number)
 
 
-def test_without_a_cluster_there_is_nothing_to_detect(make: Make) -> None:
+def test_detection_without_a_cluster_is_an_error(make: Make) -> None:
     alone = make("alone")
     alone.launch("--distributed", "auto")
     ((status, _, err),) = alone.finish()
@@ -302,17 +302,16 @@ def test_without_a_cluster_there_is_nothing_to_detect(make: Make) -> None:
     assert err.startswith("zerodce: --distributed auto: JAX finds no cluster here")
 
 
-def test_one_process_is_the_trivial_case() -> None:
+def test_every_function_works_in_a_single_process() -> None:
     assert hosts.is_first()
-    assert list(hosts.rows(3 * jax.device_count())) == list(range(3 * jax.device_count()))
+    assert list(hosts.local_rows(3 * jax.device_count())) == list(range(3 * jax.device_count()))
     pixels = np.arange(12, dtype=np.uint8).reshape(jax.device_count() * 2, -1)
-    np.testing.assert_array_equal(hosts.shared(pixels), pixels)
+    np.testing.assert_array_equal(hosts.shard_batch(pixels), pixels)
     tree = {"a": np.ones((2, 3), np.float32), "b": np.int32(3)}
-    everywhere = hosts.everywhere(tree)
-    jax.tree.map(np.testing.assert_array_equal, hosts.here(everywhere), tree)
-    assert int(hosts.largest(15)) == 15
+    replicated = hosts.replicate(tree)
+    jax.tree.map(np.testing.assert_array_equal, hosts.local_copy(replicated), tree)
+    assert int(hosts.max_over_processes(15)) == 15
     np.testing.assert_array_equal(
-        hosts.summed(np.arange(6.0).reshape(2, 3)), [[0, 1, 2], [3, 4, 5]]
+        hosts.sum_over_processes(np.arange(6.0).reshape(2, 3)), [[0, 1, 2], [3, 4, 5]]
     )
-    hosts.check_alike("this")
-    hosts.wait("for nobody")
+    hosts.check_same("text")

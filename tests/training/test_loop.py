@@ -1,4 +1,4 @@
-"""loop.py, checkpoint.py and journal.py: runs, what they leave, how they stop and go on."""
+"""loop.py, resume.py, journal.py and checkpoint.py: runs, their files, stops and resumption."""
 
 import json
 import logging
@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zerodce_jax.config import EnhanceSettings, TrainConfig, flatten
+from zerodce_jax.config import EnhanceSettings, TrainConfig
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import checkpoint, serialization
-from zerodce_jax.training import loop
+from zerodce_jax.models.network import flatten
+from zerodce_jax.training import fit
+from zerodce_jax.training.loop import Outcome
 
 TINY = TrainConfig(
     steps=6, batch_size=2, image_size=16, checkpoint_every=2, log_every=1, sample_every=100, lr=1e-3
@@ -24,7 +26,7 @@ def replace(**changes: object) -> TrainConfig:
     return TrainConfig(**{**vars(TINY), **changes})
 
 
-def log_of(workdir: Path) -> list[dict]:
+def read_log(workdir: Path) -> list[dict]:
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(x).items() if k != "images_per_second"} for x in lines]
 
@@ -37,23 +39,24 @@ def equal(a: dict, b: dict) -> bool:
 @pytest.mark.parametrize("scale", [1, 4])
 def test_training_lowers_the_loss(photographs: Path, tmp_path: Path, scale: int) -> None:
     config = replace(steps=60, lr=3e-3, batch_size=4, scale=scale, image_size=32)
-    loop.fit(config, data=photographs, workdir=tmp_path / "run")
-    totals = [entry["total"] for entry in log_of(tmp_path / "run")]
+    fit(config, data=photographs, workdir=tmp_path / "run")
+    totals = [entry["total"] for entry in read_log(tmp_path / "run")]
     assert np.mean(totals[-5:]) < 0.8 * np.mean(totals[:5])
 
 
-def test_a_run_leaves_checkpoints_log_samples_and_what_tensorboard_reads(
-    photographs: Path, tmp_path: Path
+def test_a_run_writes_checkpoints_log_samples_and_tensorboard_events(
+    photographs: Path, network: Path, tmp_path: Path
 ) -> None:
     seen = []
-    outcome = loop.fit(
+    outcome = fit(
         replace(val_fraction=0.3, keep=2, ema=0.5),
         data=photographs,
         workdir=tmp_path,
-        watch=lambda step, steps, values: seen.append((step, steps, set(values))),
+        init=serialization.load_network(network),
+        on_metrics=lambda step, steps, values: seen.append((step, steps, set(values))),
     )
-    assert outcome == loop.Outcome(6)
-    log = log_of(tmp_path)
+    assert outcome == Outcome(6)
+    log = read_log(tmp_path)
     terms = {"total", "spatial", "exposure", "color", "smoothness"}
     trained = [entry for entry in log if "total" in entry]
     assert [entry["step"] for entry in trained] == [1, 2, 3, 4, 5, 6]
@@ -70,103 +73,115 @@ def test_a_run_leaves_checkpoints_log_samples_and_what_tensorboard_reads(
     assert list((tmp_path / "tensorboard").glob("events.out.tfevents*"))
     settings = json.loads((tmp_path / "config.json").read_text())
     assert settings["train"]["ema"] == 0.5
-    assert serialization.load(tmp_path).settings == EnhanceSettings.adaptive()
+    assert serialization.load_network(tmp_path).settings == EnhanceSettings.adaptive()
 
 
 @pytest.mark.slow
-def test_the_best_by_validation_is_loaded_or_the_newest_or_the_one_asked_for(
+def test_loading_takes_the_best_by_validation_or_the_newest_or_a_given_step(
     photographs: Path, tmp_path: Path
 ) -> None:
-    # So large a learning rate that the losses go up and down.
-    loop.fit(
-        replace(lr=0.02, val_fraction=0.4, keep=3), data=photographs, workdir=tmp_path / "judged"
+    # The learning rate is so large that the losses rise and fall.
+    fit(
+        replace(lr=0.02, val_fraction=0.4, keep=3), data=photographs, workdir=tmp_path / "validated"
     )
-    judged = tmp_path / "judged"
-    losses = {entry["step"]: entry["val_total"] for entry in log_of(judged) if "val_total" in entry}
+    validated = tmp_path / "validated"
+    losses = {
+        entry["step"]: entry["val_total"] for entry in read_log(validated) if "val_total" in entry
+    }
     best = min(losses, key=losses.__getitem__)
-    assert equal(serialization.load(judged).params, serialization.load(f"{judged}@{best}").params)
+    assert equal(
+        serialization.load_network(validated).params,
+        serialization.load_network(f"{validated}@{best}").params,
+    )
     others = [step for step in losses if step != best]
     assert not equal(
-        serialization.load(judged).params, serialization.load(f"{judged}@{others[0]}").params
+        serialization.load_network(validated).params,
+        serialization.load_network(f"{validated}@{others[0]}").params,
     )
-    loop.fit(replace(), data=photographs, workdir=tmp_path / "blind")
-    newest = serialization.load(f"{tmp_path / 'blind'}@6").params
-    assert equal(serialization.load(tmp_path / "blind").params, newest)
+    fit(replace(), data=photographs, workdir=tmp_path / "unvalidated")
+    newest = serialization.load_network(f"{tmp_path / 'unvalidated'}@6").params
+    assert equal(serialization.load_network(tmp_path / "unvalidated").params, newest)
     with pytest.raises(InputError, match="no checkpoint of step 5; there are 2, 4, 6"):
-        serialization.load(f"{tmp_path / 'blind'}@5")
+        serialization.load_network(f"{tmp_path / 'unvalidated'}@5")
 
 
 @pytest.mark.slow
-def test_the_moving_average_is_what_a_run_is_loaded_as(photographs: Path, tmp_path: Path) -> None:
-    loop.fit(replace(ema=0.9), data=photographs, workdir=tmp_path / "ema")
-    loop.fit(replace(), data=photographs, workdir=tmp_path / "plain")
-    # The same seed takes the same steps: only the average makes a difference.
-    assert log_of(tmp_path / "ema") == log_of(tmp_path / "plain")
+def test_a_run_with_a_moving_average_is_loaded_as_the_average(
+    photographs: Path, tmp_path: Path
+) -> None:
+    fit(replace(ema=0.9), data=photographs, workdir=tmp_path / "ema")
+    fit(replace(), data=photographs, workdir=tmp_path / "plain")
+    # The same seed takes the same steps, so only the average can differ.
+    assert read_log(tmp_path / "ema") == read_log(tmp_path / "plain")
     assert not equal(
-        serialization.load(tmp_path / "ema").params, serialization.load(tmp_path / "plain").params
+        serialization.load_network(tmp_path / "ema").params,
+        serialization.load_network(tmp_path / "plain").params,
     )
 
 
 @pytest.mark.slow
-def test_a_run_in_parts_ends_like_one_in_one_piece(photographs: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(photographs: Path, tmp_path: Path) -> None:
     config = replace(ema=0.9, crop=True, flip=True, val_fraction=0.3, warmup_steps=2)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    loop.fit(config, data=photographs, workdir=whole)
+    fit(config, data=photographs, workdir=whole)
     for steps in (2, 5, 6):
         config = replace(**{**vars(config), "steps": steps})
-        loop.fit(config, data=photographs, workdir=parts)
-    assert equal(serialization.load(f"{whole}@6").params, serialization.load(f"{parts}@6").params)
-    trained = [[x for x in log_of(run) if "total" in x] for run in (whole, parts)]
+        fit(config, data=photographs, workdir=parts)
+    assert equal(
+        serialization.load_network(f"{whole}@6").params,
+        serialization.load_network(f"{parts}@6").params,
+    )
+    trained = [[x for x in read_log(run) if "total" in x] for run in (whole, parts)]
     assert trained[0] == trained[1]
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_left_as_it_is(photographs: Path, tmp_path: Path) -> None:
-    loop.fit(replace(), data=photographs, workdir=tmp_path)
-    before = log_of(tmp_path)
-    assert loop.fit(replace(), data=photographs, workdir=tmp_path).step == 6
-    assert log_of(tmp_path) == before
+def test_a_finished_run_is_not_changed(photographs: Path, tmp_path: Path) -> None:
+    fit(replace(), data=photographs, workdir=tmp_path)
+    before = read_log(tmp_path)
+    assert fit(replace(), data=photographs, workdir=tmp_path).step == 6
+    assert read_log(tmp_path) == before
 
 
 @pytest.mark.slow
-def test_another_recipe_or_folder_does_not_go_on_with_a_run(
+def test_a_run_is_not_resumed_with_another_recipe_or_folder(
     photographs: Path, tmp_path: Path
 ) -> None:
-    loop.fit(replace(), data=photographs, workdir=tmp_path)
+    fit(replace(), data=photographs, workdir=tmp_path)
     with pytest.raises(InputError, match=r"differs in lr \(0.001, now 0.1\), .*number of photo"):
-        loop.fit(replace(lr=0.1, val_fraction=0.2), data=photographs, workdir=tmp_path)
+        fit(replace(lr=0.1, val_fraction=0.2), data=photographs, workdir=tmp_path)
     with pytest.raises(InputError, match="differs in features"):
-        loop.fit(replace(model="original"), data=photographs, workdir=tmp_path)
-    with pytest.raises(InputError, match="holds a run already"):
-        loop.fit(replace(), data=photographs, workdir=tmp_path, resume="never")
+        fit(replace(model="original"), data=photographs, workdir=tmp_path)
+    with pytest.raises(InputError, match="already holds a run"):
+        fit(replace(), data=photographs, workdir=tmp_path, resume="never")
 
 
 @pytest.mark.slow
-def test_starting_from_a_network_takes_its_weights_and_architecture(
+def test_init_gives_weights_and_architecture(
     photographs: Path, tmp_path: Path, goldens: Path
 ) -> None:
-    network = serialization.load(goldens / "original_random.pth")
+    network = serialization.load_network(goldens / "original_random.pth")
     config = replace(lr=1e-12, weight_decay=0.0, steps=1)
-    loop.fit(config, data=photographs, workdir=tmp_path, init=network)
-    trained = serialization.load(tmp_path)
+    fit(config, data=photographs, workdir=tmp_path, init=network)
+    trained = serialization.load_network(tmp_path)
     assert trained.config == network.config
     for name, array in flatten(trained.params).items():
         np.testing.assert_allclose(array, flatten(network.params)[name], atol=1e-10)
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_not_finite_stops_the_run_before_anything_bad_is_saved(
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(
     photographs: Path, tmp_path: Path
 ) -> None:
     config = replace(lr=1e30, checkpoint_every=1)
     with pytest.raises(InputError) as raised:
-        loop.fit(config, data=photographs, workdir=tmp_path)
+        fit(config, data=photographs, workdir=tmp_path)
     message = str(raised.value)
     assert message.startswith("step 2: the loss is not finite")
     assert "total nan" in message or "total inf" in message or "grad_norm" in message
     assert message.count(".png") == config.batch_size
     for step in checkpoint_steps(tmp_path):
-        params = serialization.load(f"{tmp_path}@{step}").params
+        params = serialization.load_network(f"{tmp_path}@{step}").params
         assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
 
 
@@ -185,7 +200,7 @@ def test_a_signal_saves_and_ends_the_run(
 
     config = replace(checkpoint_every=100)
     before = signal.getsignal(signum)
-    outcome = loop.fit(config, data=photographs, workdir=tmp_path, watch=interrupt)
+    outcome = fit(config, data=photographs, workdir=tmp_path, on_metrics=interrupt)
     assert outcome.stopped_by == signum
     assert checkpoint_steps(tmp_path) == [outcome.step]
     assert 3 <= outcome.step < 6
@@ -193,31 +208,31 @@ def test_a_signal_saves_and_ends_the_run(
 
 
 @pytest.mark.slow
-def test_a_half_written_checkpoint_is_never_picked_up(photographs: Path, tmp_path: Path) -> None:
-    loop.fit(replace(steps=2), data=photographs, workdir=tmp_path)
-    # What a kill in the middle of writing leaves behind.
+def test_an_incomplete_checkpoint_is_never_loaded(photographs: Path, tmp_path: Path) -> None:
+    fit(replace(steps=2), data=photographs, workdir=tmp_path)
+    # A kill during writing leaves a folder with this name.
     (tmp_path / "2").rename(tmp_path / "4.orbax-checkpoint-tmp")
     with pytest.raises(InputError, match="no finished checkpoint"):
-        serialization.load(tmp_path)
-    assert loop.fit(replace(), data=photographs, workdir=tmp_path).step == 6
+        serialization.load_network(tmp_path)
+    assert fit(replace(), data=photographs, workdir=tmp_path).step == 6
     assert checkpoint_steps(tmp_path) == [2, 4, 6]
     assert not list(tmp_path.glob("*tmp*"))
 
 
-@pytest.mark.slow
-def test_lines_of_steps_to_be_taken_again_are_dropped_from_the_log(
-    photographs: Path, tmp_path: Path
+def test_log_lines_after_the_checkpoint_are_dropped(
+    photographs: Path, network: Path, tmp_path: Path
 ) -> None:
-    loop.fit(replace(steps=4), data=photographs, workdir=tmp_path)
-    expected = log_of(tmp_path)
+    init = serialization.load_network(network)
+    fit(replace(steps=4), data=photographs, workdir=tmp_path, init=init)
+    expected = read_log(tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as log:
         log.write('{"step": 5, "total": 1.0}\n{"step": 6, "to')
-    loop.fit(replace(steps=4), data=photographs, workdir=tmp_path)
-    assert log_of(tmp_path) == expected
+    fit(replace(steps=4), data=photographs, workdir=tmp_path, init=init)
+    assert read_log(tmp_path) == expected
 
 
 @pytest.mark.slow
-def test_unreadable_photographs_do_not_stop_a_run(
+def test_unreadable_photographs_are_reported_once_and_do_not_stop_a_run(
     photographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "data"
@@ -228,14 +243,14 @@ def test_unreadable_photographs_do_not_stop_a_run(
     with caplog.at_level(logging.WARNING):
         for part in ({"val_fraction": 0.3}, {}):
             workdir = tmp_path / f"run{len(part)}"
-            assert loop.fit(replace(**part), data=folder, workdir=workdir).step == 6
-    # Validated on several times, then trained on again and again.
+            assert fit(replace(**part), data=folder, workdir=workdir).step == 6
+    # The runs read the bad file many times, for validation and for training.
     assert sum("bad.png" in record.getMessage() for record in caplog.records) == 1
 
 
-def test_what_makes_no_sense_is_refused(photographs: Path, tmp_path: Path) -> None:
+def test_invalid_settings_are_refused(photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fewer than a batch"):
-        loop.fit(replace(batch_size=50), data=photographs, workdir=tmp_path)
+        fit(replace(batch_size=50), data=photographs, workdir=tmp_path)
     for bad in ({"lr": 0}, {"ema": 1.0}, {"steps": 0}, {"image_size": 15}, {"grad_clip": -1.0}):
         with pytest.raises(UsageError, match="must be"):
             replace(**bad)
@@ -244,18 +259,18 @@ def test_what_makes_no_sense_is_refused(photographs: Path, tmp_path: Path) -> No
 def test_darkening_needs_well_exposed_photographs(photographs: Path, tmp_path: Path) -> None:
     wanted = "none of the 7 photographs can be read and has a mean brightness of 0.25 to 0.6"
     with pytest.raises(InputError, match=wanted):
-        loop.fit(replace(darken=True), data=photographs, workdir=tmp_path)
+        fit(replace(darken=True), data=photographs, workdir=tmp_path)
 
 
-def test_epochs_count_whole_batches(photographs: Path, tmp_path: Path) -> None:
-    config = replace(steps=None, epochs=2)
-    assert loop.fit(config, data=photographs, workdir=tmp_path).step == 2 * (7 // 2)
+def test_epochs_have_whole_batches_only(photographs: Path, network: Path, tmp_path: Path) -> None:
+    config, init = replace(steps=None, epochs=2), serialization.load_network(network)
+    assert fit(config, data=photographs, workdir=tmp_path, init=init).step == 2 * (7 // 2)
 
 
-def test_checkpoint_configs_that_are_damaged_are_named(tmp_path: Path) -> None:
+def test_a_damaged_config_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(InputError, match=r"config\.json: damaged"):
         checkpoint.read_config(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(InputError, match="describes no network"):
+    with pytest.raises(InputError, match="does not describe a network"):
         checkpoint.read_config(tmp_path)

@@ -1,4 +1,4 @@
-"""Training runs as people start, interrupt and kill them: real processes, real signals."""
+"""Training runs in real processes that are interrupted by signals and killed."""
 
 import json
 import os
@@ -29,7 +29,7 @@ OPTIONS = [
 
 
 class Run:
-    """``train.py`` in a process of its own."""
+    """``train.py`` in a separate process."""
 
     def __init__(self, photographs: Path, workdir: Path, root: Path, environment: dict) -> None:
         self.log = workdir / "metrics.jsonl"
@@ -46,7 +46,7 @@ class Run:
         return len(self.log.read_bytes().splitlines()) if self.log.exists() else 0
 
     def wait_for_lines(self, count: int) -> None:
-        """Return once the log has so many lines, or the run has ended."""
+        """Wait until the log has at least `count` lines or the run has ended."""
         while self.process.poll() is None and self.lines() < count:
             time.sleep(0.005)
 
@@ -61,7 +61,7 @@ def losses_of(workdir: Path) -> list[dict]:
 
 
 def state_of(workdir: Path) -> dict:
-    """The newest checkpoint as a whole; the step is the place in the data too."""
+    """Return the newest checkpoint; its step is also the position in the data."""
     config = TrainConfig(**read_config(workdir)["train"])
     state = init_state(init_params(config.network, seed=1), config, STEPS)
     with TrainingCheckpoints(workdir, keep=config.keep) as checkpoints:
@@ -69,10 +69,10 @@ def state_of(workdir: Path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
+def uninterrupted(
     photographs: Path, root: Path, environment: dict, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    workdir = tmp_path_factory.mktemp("undisturbed")
+    workdir = tmp_path_factory.mktemp("uninterrupted")
     status, output = Run(photographs, workdir, root, environment).finish()
     assert status == 0, output
     return workdir
@@ -83,32 +83,32 @@ def assert_same_run(a: Path, b: Path) -> None:
     jax.tree.map(np.testing.assert_array_equal, state_of(a), state_of(b))
 
 
-def test_ten_kills_change_nothing(
-    photographs: Path, tmp_path: Path, root: Path, environment: dict, undisturbed: Path
+def test_ten_kills_do_not_change_the_result(
+    photographs: Path, tmp_path: Path, root: Path, environment: dict, uninterrupted: Path
 ) -> None:
-    chance = random.Random(0)
+    rng = random.Random(0)
     kills = 0
     for _ in range(10):
         run = Run(photographs, tmp_path, root, environment)
-        # From before the first step of this start to well into it; then a moment more, so that the
-        # kill hits steps, validation, and checkpoints being written.
-        run.wait_for_lines(run.lines() + chance.randint(0, 9))
-        time.sleep(chance.random() * 0.05)
+        # The kill comes before the first step or some steps later; the random delay makes it hit
+        # steps, validation, and the writing of checkpoints.
+        run.wait_for_lines(run.lines() + rng.randint(0, 9))
+        time.sleep(rng.random() * 0.05)
         os.kill(run.process.pid, signal.SIGKILL)
         kills += run.finish()[0] == -signal.SIGKILL
     assert kills == 10
     status, output = Run(photographs, tmp_path, root, environment).finish()
     assert status == 0, output
-    assert_same_run(tmp_path, undisturbed)
+    assert_same_run(tmp_path, uninterrupted)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_the_same_command_goes_on(
+def test_a_signal_saves_and_the_same_command_continues(
     photographs: Path,
     tmp_path: Path,
     root: Path,
     environment: dict,
-    undisturbed: Path,
+    uninterrupted: Path,
     signum: signal.Signals,
 ) -> None:
     run = Run(photographs, tmp_path, root, environment)
@@ -117,7 +117,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     status, output = run.finish()
     assert status == 128 + signum
     assert "Traceback" not in output
-    assert f"by {signum.name}; the same command goes on from there" in output
+    assert f"by {signum.name}; the same command continues from there" in output
     status, output = Run(photographs, tmp_path, root, environment).finish()
     assert status == 0, output
-    assert_same_run(tmp_path, undisturbed)
+    assert_same_run(tmp_path, uninterrupted)

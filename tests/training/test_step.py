@@ -1,4 +1,4 @@
-"""step.py: the step of the original, on one device and two; schedule, average, precision."""
+"""step.py: the original's step on one and two devices; schedule, moving average, bfloat16."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,54 +8,55 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zerodce_jax.config import NetworkConfig, TrainConfig, flatten
+from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.models import serialization
 from zerodce_jax.models.dcenet import init_params
-from zerodce_jax.training.hosts import shared
+from zerodce_jax.models.network import flatten
+from zerodce_jax.training.hosts import shard_batch
 from zerodce_jax.training.step import (
+    eval_params,
     init_state,
     learning_rate,
     make_losses,
     make_step,
-    result,
 )
 
 
 def golden_steps(goldens: Path) -> tuple[list[dict[str, float]], dict]:
-    network = serialization.load(goldens / "train_start.pth")
+    network = serialization.load_network(goldens / "train_start.pth")
     config = TrainConfig()
     state = init_state(network.params, config, 5)
-    train_step = make_step(network.config, config, 5)
+    train_step = make_step(make_losses(network.config, config), config, 5)
     log = []
     for batch in np.load(goldens / "train_5_steps.npz")["batches"]:
-        state, terms = train_step(state, shared(batch))
-        log.append({name: float(value) for name, value in terms.items()})
+        state, metrics = train_step(state, shard_batch(batch))
+        log.append({name: float(value) for name, value in metrics.items()})
     return log, jax.tree.map(np.asarray, state["params"])
 
 
-def test_five_steps_are_those_of_the_original(goldens: Path) -> None:
+def test_five_steps_equal_those_of_the_original(goldens: Path) -> None:
     log, params = golden_steps(goldens)
     expected = np.load(goldens / "train_5_steps.npz")
     names = ["total", "spatial", "color", "exposure", "smoothness", "grad_norm"]
-    found = np.array([[terms[name] for name in names] for terms in log])
+    found = np.array([[metrics[name] for name in names] for metrics in log])
     table = expected["loss_total_spatial_color5_exposure10_smoothness300_gradnorm"]
     np.testing.assert_allclose(found, table, rtol=1e-4)
-    after = flatten(serialization.load(goldens / "train_after_5_steps.pth").params)
+    after = flatten(serialization.load_network(goldens / "train_after_5_steps.pth").params)
     for name, array in flatten(params).items():
         np.testing.assert_allclose(array, after[name], rtol=0, atol=2e-6, err_msg=name)
 
 
 @pytest.mark.slow
-def test_two_devices_take_the_same_five_steps_as_one(
+def test_two_devices_take_the_same_steps_as_one(
     goldens: Path, tmp_path: Path, python: Callable
 ) -> None:
     script = (
-        "import sys; sys.path.insert(0, 'tests')\n"
+        "import sys; sys.path.insert(0, 'tests/training')\n"
         "import jax, numpy as np; from pathlib import Path\n"
-        "from test_step import golden_steps; from zerodce_jax.config import flatten\n"
+        "from test_step import golden_steps; from zerodce_jax.models.network import flatten\n"
         "assert jax.local_device_count() == 2\n"
         "log, params = golden_steps(Path(sys.argv[1]))\n"
-        "totals = np.array([terms['total'] for terms in log])\n"
+        "totals = np.array([metrics['total'] for metrics in log])\n"
         "np.savez(sys.argv[2], totals=totals, **flatten(params))\n"
     )
     out = tmp_path / "two.npz"
@@ -64,12 +65,21 @@ def test_two_devices_take_the_same_five_steps_as_one(
     assert done.returncode == 0, done.stderr
     log, params = golden_steps(goldens)
     two = np.load(out)
-    np.testing.assert_allclose(two["totals"], [terms["total"] for terms in log], rtol=1e-6)
+    np.testing.assert_allclose(two["totals"], [metrics["total"] for metrics in log], rtol=1e-6)
     for name, array in flatten(params).items():
         np.testing.assert_allclose(two[name], array, rtol=0, atol=1e-6, err_msg=name)
 
 
-def test_learning_rate_rises_and_falls() -> None:
+def test_total_is_the_sum_of_the_losses() -> None:
+    pixels = jnp.asarray(np.random.default_rng(0).integers(0, 90, (2, 16, 16, 3), dtype=np.uint8))
+    network = NetworkConfig(features=2)
+    terms = make_losses(network, TrainConfig())(init_params(network, seed=0), pixels)
+    assert set(terms) == {"spatial", "exposure", "color", "smoothness", "total"}
+    total = float(terms.pop("total"))
+    assert total == pytest.approx(sum(map(float, terms.values())), rel=1e-6)
+
+
+def test_learning_rate_rises_and_then_falls_or_stays() -> None:
     rate = learning_rate(TrainConfig(lr=1.0, schedule="cosine", warmup_steps=10), 110)
     assert rate(0) == 0
     assert rate(5) == pytest.approx(0.5)
@@ -83,23 +93,23 @@ def test_learning_rate_rises_and_falls() -> None:
 def test_moving_average_follows_the_parameters() -> None:
     config = TrainConfig(ema=0.9)
     state = init_state(init_params(config.network, seed=0), config, 6)
-    train_step = make_step(config.network, config, 6)
+    train_step = make_step(make_losses(config.network, config), config, 6)
     pixels = np.random.default_rng(0).integers(0, 90, (2, 16, 16, 3), dtype=np.uint8)
     average = jax.tree.map(np.asarray, state["ema"])
     for number in range(3):
-        state, _ = train_step(state, shared(pixels))
+        state, _ = train_step(state, shard_batch(pixels))
         decay = min(0.9, (1 + number) / (10 + number))
         average = jax.tree.map(
             lambda old, new, d=decay: d * old + (1 - d) * np.asarray(new), average, state["params"]
         )
     for found, expected in zip(
-        jax.tree.leaves(result(state)), jax.tree.leaves(average), strict=True
+        jax.tree.leaves(eval_params(state)), jax.tree.leaves(average), strict=True
     ):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
 
 
 @pytest.mark.slow
-def test_bfloat16_keeps_float32_parameters_and_nearly_the_losses() -> None:
+def test_bfloat16_keeps_float32_parameters_and_similar_losses() -> None:
     pixels = np.random.default_rng(0).integers(0, 90, (2, 32, 32, 3), dtype=np.uint8)
     params = jax.tree.map(lambda x: 3 * x, init_params(NetworkConfig(), seed=0))
     full, half = (
@@ -110,5 +120,7 @@ def test_bfloat16_keeps_float32_parameters_and_nearly_the_losses() -> None:
     assert half["smoothness"] != full["smoothness"]
     config = TrainConfig(dtype="bfloat16")
     state = init_state(params, config, 6)
-    state, _ = make_step(NetworkConfig(), config, 6)(state, shared(pixels))
+    state, _ = make_step(make_losses(NetworkConfig(), config), config, 6)(
+        state, shard_batch(pixels)
+    )
     assert {x.dtype for x in jax.tree.leaves(state["params"])} == {jnp.dtype("float32")}

@@ -74,7 +74,7 @@ def cluster(
         raise UsageError("--max-pixels, --batch and --actors must be whole numbers >= 1")
     if gpus_per_actor < 0:
         raise UsageError("--gpus-per-actor must not be negative")
-    network = serialization.load(model)
+    network = serialization.load_network(model)
     for note in network.notes:
         say(f"note: {note}")
 

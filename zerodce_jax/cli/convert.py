@@ -21,34 +21,35 @@ def convert(
     """Convert networks between PyTorch .pth, Orbax folders and .safetensors.
 
     Args:
-        source: A .pth or .safetensors file, a training folder (DIR or DIR@STEP), or a shipped name.
-        target: A .safetensors file, or a folder to write an Orbax checkpoint to.
-        preset: The architecture, where the source does not say it.
-        scale: Estimate curves on the image reduced by this factor (Zero-DCE++ is run at 12).
-        layout: For .safetensors: jax, or torch (OIHW under the names of the PyTorch originals).
-        check: Take the network through every format and back, and print what changed.
-        overwrite: Replace a target that exists.
+        source: A .pth or .safetensors file, a training folder (DIR or DIR@STEP), or the name of a
+            shipped network.
+        target: A .safetensors file, or a folder for an Orbax checkpoint.
+        preset: Architecture, if the source does not store it.
+        scale: Estimate curves on the image reduced by this factor (12 for Zero-DCE++).
+        layout: Layout of .safetensors: jax, or torch (OIHW, with the names of the PyTorch
+            originals).
+        check: Convert the network to every format and back, and print the differences.
+        overwrite: Replace an existing target.
     """
     from zerodce_jax.errors import InputError, UsageError
-    from zerodce_jax.models import serialization as networks
+    from zerodce_jax.models import serialization
 
     if target is None and not check:
-        raise UsageError("convert: name a target, or --check")
+        raise UsageError("convert: name a target, or use --check")
     if target is not None and target.exists() and not overwrite:
-        raise InputError(f"{target}: exists already; --overwrite replaces it")
-    network = networks.load(source, preset=preset, scale=scale)
+        raise InputError(f"{target}: already exists; --overwrite replaces it")
+    network = serialization.load_network(source, preset=preset, scale=scale)
     for note in network.notes:
         print(f"zerodce: note: {note}", file=sys.stderr)
     if target is not None:
-        networks.save(network, target, layout=layout)
-        called = network.config.preset or "an architecture of its own"
-        print(f"{target}: {called}, {network.parameters:,} parameters")
+        serialization.save_network(network, target, layout=layout)
+        print(f"{target}: {network.architecture}, {network.parameter_count:,} parameters")
     if check:
-        return _print_check(networks.round_trip(network))
+        return _print_differences(serialization.round_trip_differences(network))
     return 0
 
 
-def _print_check(rows: list[tuple[str, tuple[int, ...], float]]) -> int:
+def _print_differences(rows: list[tuple[str, tuple[int, ...], float]]) -> int:
     width = max(len(name) for name, _, _ in rows)
     print(f"{'tensor':<{width}}  {'shape':<16}  largest difference after a round trip")
     for name, shape, difference in rows:

@@ -88,10 +88,10 @@ def enhance(
     from zerodce_jax.models import serialization
     from zerodce_jax.ops import temporal
 
-    pillow.quiet_decoders()
+    pillow.silence_decoders()
     # Wrong values are wrong for every network.
     EnhanceSettings().changed(**settings.given())
-    temporal.check_seconds(video.smoothing)
+    temporal.check_smoothing(video.smoothing)
     encoding = Encoding(video.codec, video.quality, None if video.raw else video.pixel_format)
     if not inputs:
         raise UsageError("enhance: nothing to enhance; name photographs, videos or folders")
@@ -102,7 +102,7 @@ def enhance(
 
     @functools.cache
     def load(name: str) -> "tuple[Enhancer, EnhanceSettings]":
-        network = serialization.load(name)
+        network = serialization.load_network(name)
         for note in network.notes:
             say(f"note: {note}")
         from zerodce_jax.enhancer import Enhancer

@@ -22,49 +22,53 @@ def evaluate(
     csv: Annotated[Path | None, arg(metavar="FILE")] = None,
     sheet: Annotated[Path | None, arg(metavar="FILE.jpg")] = None,
 ) -> int:
-    """Judge networks side by side, with references or without.
+    """Compare networks by metrics, with or without reference photographs.
 
     Args:
         networks: Networks, as for enhance --model.
-        pairs: Folder of dark pictures, and folder of the same ones in good light under the same
-            names (extensions may differ).
-        images: Folder of dark pictures, for the figures that need no references.
-        settings: How to enhance, with all networks.
-        engine: What computes, as for enhance.
-        perceptual: Further figures by their names in pyiqa, such as lpips (beside references) and
-            niqe; it fetches their weights when they are first asked for.
-        json: Write the figures of each picture, and the means.
-        csv: Write the figures of each picture as a table.
-        sheet: Write a picture of the first pictures side by side: input, networks, reference.
+        pairs: Folder of dark photographs, and folder of well-lit references with the same names
+            (extensions may differ).
+        images: Folder of dark photographs, for the metrics that need no references.
+        settings: Settings for all networks.
+        engine: Engine, as for enhance.
+        perceptual: Further metrics by their names in pyiqa, such as lpips (with references only)
+            and niqe. pyiqa downloads their weights at the first use.
+        json: Write the scores of each photograph, and their means, to this file.
+        csv: Write the scores of each photograph to this file as a table.
+        sheet: Write a contact sheet of the first photographs: input, results, reference.
     """
     from tqdm import tqdm
 
+    from zerodce_jax.config import SettingOverrides
     from zerodce_jax.errors import UsageError
-    from zerodce_jax.evaluation import evaluate as evaluation
-    from zerodce_jax.evaluation import perceptual as models
+    from zerodce_jax.evaluation import report
+    from zerodce_jax.evaluation.evaluate import Evaluation
+    from zerodce_jax.evaluation.evaluate import evaluate as evaluate_networks
+    from zerodce_jax.evaluation.pairs import find_photographs, pair_by_name
+    from zerodce_jax.evaluation.perceptual import load_metrics
     from zerodce_jax.media import formats, pillow
-    from zerodce_jax.models import serialization
+    from zerodce_jax.models.serialization import load_network
 
-    pillow.quiet_decoders()
+    pillow.silence_decoders()
     if not networks:
         raise UsageError("evaluate: name a network, such as reduced")
     for path in (json, csv, sheet):
         if path is not None and not path.absolute().parent.is_dir():
-            raise UsageError(f"{path}: there is no such folder")
+            raise UsageError(f"{path}: its folder does not exist")
     if sheet is not None and formats.format_of(sheet) in {None, "gif"}:
-        raise UsageError(f"{sheet}: name a picture, such as sheet.jpg")
+        raise UsageError(f"{sheet}: name a photograph, such as sheet.jpg")
     references = None
     if pairs is not None and images is None:
-        matching, alone = evaluation.pairs_of(*pairs)
-        files, references = [low for low, _ in matching], [high for _, high in matching]
-        for path in alone:
-            _say(f"note: {path}: has no partner, left out")
+        matching, unpaired = pair_by_name(*pairs)
+        photographs, references = [low for low, _ in matching], [high for _, high in matching]
+        for path in unpaired:
+            _say(f"note: {path}: skipped, because it has no partner")
     elif images is not None and pairs is None:
-        files = evaluation.pictures_in(images)
+        photographs = find_photographs(images)
     else:
-        raise UsageError("evaluate: name either --pairs LOW HIGH or --images DIR")
-    measures = models.load(perceptual, references=references is not None)
-    loaded = {name: serialization.load(name) for name in networks}
+        raise UsageError("evaluate: use either --pairs LOW HIGH or --images DIR")
+    metrics = load_metrics(perceptual, references=references is not None)
+    loaded = {name: load_network(name) for name in networks}
     for network in loaded.values():
         for note in network.notes:
             _say(f"note: {note}")
@@ -73,28 +77,30 @@ def evaluate(
 
     engine = make_ready(engine)
     enhancers = {name: Enhancer(network, engine=engine) for name, network in loaded.items()}
-    given = settings.given()
-    judged: list[evaluation.Judged] = []
-    found = evaluation.evaluate(enhancers, files, references, settings=given, perceptual=measures)
-    with tqdm(total=len(files), unit="picture", disable=not sys.stderr.isatty()) as bar:
-        for picture in found:
-            judged.append(picture)
-            if picture.problem:
+    overrides = SettingOverrides(**settings.given())
+    evaluations: list[Evaluation] = []
+    results = evaluate_networks(
+        enhancers, photographs, references, overrides=overrides, perceptual=metrics
+    )
+    with tqdm(total=len(photographs), unit="photo", disable=not sys.stderr.isatty()) as bar:
+        for evaluation in results:
+            evaluations.append(evaluation)
+            if evaluation.error:
                 with bar.external_write_mode(file=sys.stderr):
-                    _say(picture.problem)
+                    _say(evaluation.error)
             bar.update()
     if json is not None:
-        evaluation.write_json(json, judged, given)
+        report.write_json(json, evaluations, overrides)
     if csv is not None:
-        evaluation.write_csv(csv, judged)
-    done = [picture for picture in judged if not picture.problem]
-    if not done:
+        report.write_csv(csv, evaluations)
+    successes = [evaluation for evaluation in evaluations if not evaluation.error]
+    if not successes:
         return 1
     if sheet is not None:
-        evaluation.write_sheet(sheet, done)
-    print(evaluation.markdown(done, measures))
-    print(f"means over {len(done)} picture{'s'[: len(done) > 1]}")
-    return 1 if len(done) < len(judged) else 0
+        report.write_sheet(sheet, successes)
+    print(report.markdown_table(successes, metrics))
+    print(f"means over {len(successes)} photograph{'s'[: len(successes) > 1]}")
+    return 1 if len(successes) < len(evaluations) else 0
 
 
 def _say(line: str) -> None:

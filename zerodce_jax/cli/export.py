@@ -19,42 +19,41 @@ def export(
     license: Annotated[str | None, arg(metavar="TEXT")] = None,  # noqa: A002
     overwrite: Annotated[bool, FlagCreatePairsOff] = False,
 ) -> int:
-    """Write a network as a file that runs without this package, and verify it.
+    """Export a network to a file that runs without this package, and verify the file.
 
     Args:
-        target: A name that ends in .onnx, .stablehlo or .tflite.
+        target: File name that ends in .onnx, .stablehlo or .tflite.
         model: Network, as for enhance.
-        denoise: How strongly to hold down noise, 0 to 1; the network's own choice where it is not
-            given, and 0.17 where that is auto.
-        protect_highlights: 0 leaves the protection of highlights and its input out.
-        size: Height and width of the pictures, in pixels: for .tflite, which needs one size.
-        license: Of the network, for the file; known of the shipped ones.
-        overwrite: Replace a target that exists.
+        denoise: Denoising strength, 0 to 1. The default is the network's own, or 0.17 if that is
+            auto.
+        protect_highlights: 0 removes highlight protection, and its input, from the file.
+        size: Height and width of the images, in pixels, which .tflite requires.
+        license: License of the network, to store in the file; by default that of a shipped network.
+        overwrite: Replace an existing target.
     """
     from zerodce_jax.errors import InputError
-    from zerodce_jax.models import serialization
-    from zerodce_jax.models.serialization import Network
+    from zerodce_jax.models.network import Network
+    from zerodce_jax.models.serialization import load_network, shipped_networks
 
     _check_format(target, size)
     if target.exists() and not overwrite:
-        raise InputError(f"{target}: exists already; --overwrite replaces it")
-    network = serialization.load(model)
+        raise InputError(f"{target}: already exists; --overwrite replaces it")
+    network = load_network(model)
     for note in network.notes:
         print(f"zerodce: note: {note}", file=sys.stderr)
     settings = network.settings.changed(denoise=denoise, protect_highlights=protect_highlights)
     network = Network(network.config, network.params, settings)
 
     from zerodce_jax import export as exports
-    from zerodce_jax.engines.onnx_ops import OPSET
+    from zerodce_jax.engines.onnx_array import OPSET
 
     if license is None:
-        license = exports.LICENSE if model in serialization.shipped() else "not stated"  # noqa: A001
+        license = exports.LICENSE if model in shipped_networks() else "not stated"  # noqa: A001
     metadata = exports.metadata(network, source=model, license=license)
     rows = exports.save(network, target, metadata, size=size)
-    called = network.config.preset or "an architecture of its own"
-    kinds = {".onnx": f"ONNX, opset {OPSET}", ".stablehlo": "StableHLO", ".tflite": "LiteRT"}
-    kind = kinds[target.suffix]
-    print(f"{target}: {called}, {kind}, inputs {', '.join(exports.inputs(network))}")
+    formats = {".onnx": f"ONNX, opset {OPSET}", ".stablehlo": "StableHLO", ".tflite": "LiteRT"}
+    inputs = ", ".join(exports.input_names(network))
+    print(f"{target}: {network.architecture}, {formats[target.suffix]}, inputs {inputs}")
     for name, difference in rows:
         print(f"largest difference from the JAX function, {name}: {difference:.2g}")
     return 0
@@ -65,22 +64,22 @@ def _check_format(target: Path, size: tuple[int, int] | None) -> None:
 
     from zerodce_jax.errors import UsageError
 
-    # LiteRT's packages cannot be an extra: their pins contradict those of tyro.
+    # LiteRT's packages cannot be an extra, because their pins conflict with those of tyro.
     extra, litert = "'zerodce-jax[export]'", "--no-deps litert-converter ai-edge-litert"
-    needed = {
+    requirements = {
         ".onnx": {"onnx": extra, "onnxruntime": extra},
         ".stablehlo": {"flatbuffers": extra},
         ".tflite": {"flatbuffers": extra, "litert_converter": litert, "ai_edge_litert": litert},
     }
-    if target.suffix not in needed:
+    if target.suffix not in requirements:
         raise UsageError(f"{target}: networks are exported as .onnx, .stablehlo or .tflite")
     if (size is not None) != (target.suffix == ".tflite"):
-        raise UsageError(f"{target}: --size HEIGHT WIDTH is for .tflite, and needed there")
+        raise UsageError(f"{target}: --size HEIGHT WIDTH is required for .tflite, and only for it")
     if size is not None and min(size) < 1:
         raise UsageError(f"--size must be at least 1, not {min(size)}")
-    for name, command in needed[target.suffix].items():
+    for name, command in requirements[target.suffix].items():
         if find_spec(name) is None:
             raise UsageError(f"{target.suffix} needs packages: pip install {command}")
-    # LiteRT's libraries tell what they do.
+    # Silence the messages of LiteRT's libraries.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

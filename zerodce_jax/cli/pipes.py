@@ -59,7 +59,7 @@ def pipe_picture(
         enhanced = enhancer(opened.pixels, **settings.to_dict())
         opened = replace(opened, pixels=enhanced)
         if out is not None:
-            kind = formats.written_as(opened.kind or "png") if format == "keep" else format
+            kind = formats.output_format(opened.format or "png") if format == "keep" else format
             data, losses = photo.encode(opened, kind)
             with out:
                 out.write(data)

@@ -19,22 +19,24 @@ def push(
     """Publish a network on the Hugging Face hub, with a model card.
 
     Args:
-        network: Network, as for enhance.
-        repo: Where to; it is made if it does not exist.
-        license: For a new model card, by the hub's names: apache-2.0, cc-by-nc-4.0, other.
-        private: Make a new repository a private one.
-        revision: Branch to commit to, made if it does not exist; the main one if not given.
-        message: Of the commit.
+        network: Network, as for enhance --model.
+        repo: Repository, which is created if it does not exist.
+        license: License in a new model card, by its name on the hub, such as apache-2.0,
+            cc-by-nc-4.0, other.
+        private: Make a new repository private.
+        revision: Branch to commit to, which is created if it does not exist; by default the main
+            branch.
+        message: Commit message.
     """
-    from zerodce_jax.models import publish, serialization
+    from zerodce_jax.models import hub, publish
+    from zerodce_jax.models.serialization import load_network
 
-    loaded = serialization.load(network)
+    loaded = load_network(network)
     for note in loaded.notes:
         print(f"zerodce: note: {note}", file=sys.stderr)
-    address, kept = publish.push(
-        loaded, repo, license=license, private=private, revision=revision, message=message
-    )
+    files = publish.repository_files(loaded, repo, license)
+    address, kept = hub.upload(files, repo, private=private, revision=revision, message=message)
     for name in kept:
-        print(f"zerodce: note: {name} is there already, and kept", file=sys.stderr)
+        print(f"zerodce: note: kept the existing {name}", file=sys.stderr)
     print(address)
     return 0

@@ -3,15 +3,17 @@
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import OmitArgPrefixes, arg
 
-from zerodce_jax.cli.several import Several, joined
+from zerodce_jax.cli.distributed import DistributedFlags, joined_processes
 from zerodce_jax.config import TrainConfig
 
 if TYPE_CHECKING:
-    from zerodce_jax.training.loop import Outcome
+    from tqdm import tqdm
+
+    from zerodce_jax.training.journal import OnMetrics
 
 
 def train(
@@ -22,71 +24,66 @@ def train(
     init: Annotated[str | None, arg(metavar="NET")] = None,
     resume: Literal["auto", "never"] = "auto",
     config: OmitArgPrefixes[TrainConfig] = TrainConfig(),  # noqa: B008 (frozen)
-    several: OmitArgPrefixes[Several] = Several(),  # noqa: B008
+    distributed: OmitArgPrefixes[DistributedFlags] = DistributedFlags(),  # noqa: B008
 ) -> int:
-    """Train a network on a folder of photographs, without references.
+    """Train a network on a folder of photographs, without reference images.
 
     Args:
-        data: Folder of photographs, searched through.
+        data: Folder of photographs; subfolders are included.
         workdir: Folder for checkpoints, logs and samples.
         val_data: Folder of photographs to validate on.
-        init: Network to start from, as for enhance --model; its architecture then counts.
-        resume: Go on with the run in the working folder (auto), or refuse to (never).
+        init: Network to start from, as in enhance --model; its architecture replaces --model.
+        resume: Continue the run in the working folder (auto), or refuse a folder that holds one
+            (never).
         config: The recipe.
-        several: Other processes to train together with.
+        distributed: Several processes that train one network together.
     """
-    with joined(several, workdir) as speaks:
-        outcome = _trained(data, workdir, val_data, init, resume, config)
+    with joined_processes(distributed, workdir) as is_first:
+        # Joining must come before anything uses JAX.
+        from tqdm import tqdm
+
+        from zerodce_jax.engines.xla import use_compilation_cache
+        from zerodce_jax.models import serialization
+        from zerodce_jax.training import fit
+
+        # Imported libraries have configured logging already, so this must override them.
+        logging.basicConfig(format="zerodce: %(message)s", force=True)
+        use_compilation_cache()
+        with tqdm(unit="step", disable=not sys.stderr.isatty(), smoothing=0.05) as bar:
+            outcome = fit(
+                config,
+                data=data,
+                workdir=workdir,
+                val_data=val_data,
+                init=serialization.load_network(init) if init else None,
+                resume=resume,
+                on_metrics=_progress(bar),
+            )
         signum = outcome.stopped_by
-        if signum is not None and speaks:
+        if is_first and signum is not None:
             stopped = f"stopped after step {outcome.step} by {signum.name}"
-            print(f"zerodce: {stopped}; the same command goes on from there", file=sys.stderr)
-        elif speaks:
+            print(f"zerodce: {stopped}; the same command continues from there", file=sys.stderr)
+        elif is_first:
             print(f"{workdir}: trained to step {outcome.step}")
     return 0 if signum is None else 128 + signum
 
 
-def _trained(
-    data: Path,
-    workdir: Path,
-    val_data: Path | None,
-    init: str | None,
-    resume: Literal["auto", "never"],
-    config: TrainConfig,
-) -> "Outcome":
-    from tqdm import tqdm
+def _progress(bar: "tqdm[Any]") -> "OnMetrics":
+    """Return a function that shows a run's metrics on a progress bar."""
+    shown: dict[str, str] = {}
 
-    from zerodce_jax.engines.xla import use_compilation_cache
-    from zerodce_jax.models import serialization
-    from zerodce_jax.training import loop
+    def show(step: int, steps: int, metrics: dict[str, float]) -> None:
+        if "val_total" in metrics:
+            bar.write(f"step {step}: validation loss {metrics['val_total']:.5f}", sys.stderr)
+            return
+        if bar.total is None:
+            bar.reset(steps)
+            # Steps before this start must not count for the speed.
+            bar.initial = bar.n = step - 1
+        shown["loss"] = f"{metrics['total']:.4f}"
+        if "images_per_second" in metrics:
+            shown["images/s"] = f"{metrics['images_per_second']:.1f}"
+        bar.set_postfix(shown, refresh=False)
+        bar.update(step - bar.n)
 
-    # Forced, since libraries that were just imported have set their own.
-    logging.basicConfig(format="zerodce: %(message)s", force=True)
-    use_compilation_cache()
-    network = serialization.load(init) if init else None
-    with tqdm(unit="step", disable=not sys.stderr.isatty(), smoothing=0.05) as bar:
-        shown: dict[str, str] = {}
-
-        def watch(step: int, steps: int, values: dict[str, float]) -> None:
-            if "val_total" in values:
-                bar.write(f"step {step}: validation loss {values['val_total']:.5f}", sys.stderr)
-                return
-            if bar.total is None:
-                bar.reset(steps)
-                # What was trained before this start is no part of the speed.
-                bar.initial = bar.n = step - 1
-            shown["loss"] = f"{values['total']:.4f}"
-            if "images_per_second" in values:
-                shown["images/s"] = f"{values['images_per_second']:.1f}"
-            bar.set_postfix(shown, refresh=False)
-            bar.update(step - bar.n)
-
-        return loop.fit(
-            config,
-            data=data,
-            workdir=workdir,
-            val_data=val_data,
-            init=network,
-            resume=resume,
-            watch=watch,
-        )
+    return show

@@ -6,8 +6,9 @@ from zerodce_jax.config.enhancement import (
     EnhanceSettings,
     Exposure,
     SettingOverrides,
+    Steps,
 )
-from zerodce_jax.config.network import PRESETS, Dtype, NetworkConfig, flatten, nest, preset
+from zerodce_jax.config.network import PRESETS, Dtype, NetworkConfig, preset
 from zerodce_jax.config.training import WELL_EXPOSED, LossConfig, TrainConfig
 
 __all__ = [
@@ -21,8 +22,7 @@ __all__ = [
     "LossConfig",
     "NetworkConfig",
     "SettingOverrides",
+    "Steps",
     "TrainConfig",
-    "flatten",
-    "nest",
     "preset",
 ]

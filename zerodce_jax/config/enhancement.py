@@ -1,4 +1,4 @@
-"""How an image is enhanced with the curves that a network predicts."""
+"""How images are enhanced with the curves that a network predicts."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from zerodce_jax.errors import UsageError
 Exposure = Literal["auto", "off"] | float
 Denoise = Literal["auto"] | float
 AUTO_EXPOSURE = 0.4
-"""Mean brightness that ``auto`` brings darker pictures to."""
+"""Exposure level of ``auto``."""
 
 
 class SettingOverrides(TypedDict, total=False):
-    """Settings by name, to replace those of a network; None keeps the network's own.
+    """Settings by name that replace those of a network; None keeps the network's own.
 
-    `EnhanceSettings` describes each of them.
+    `EnhanceSettings` describes them.
     """
 
     exposure: Exposure | None
@@ -27,35 +27,48 @@ class SettingOverrides(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class EnhanceSettings(Stored):
-    """How the curves that a network predicts are put to use.
+class Steps:
+    """The optional steps of an enhancement that settings ask for; programs hold no others."""
 
-    The defaults are the recipe of Zero-DCE-improved. Networks carry their own in their files.
+    protect_highlights: bool = False
+    denoise: bool = False
+
+    @property
+    def filters(self) -> int:
+        """Number of guided filters that the result depends on, one after the other."""
+        return self.protect_highlights + self.denoise
+
+
+@dataclass(frozen=True)
+class EnhanceSettings(Stored):
+    """How images are enhanced with the curves that a network predicts.
+
+    The defaults are the recipe of Zero-DCE-improved. Files of networks carry their own settings.
     """
 
-    called: ClassVar[str] = "enhancement settings"
+    label: ClassVar[str] = "enhancement settings"
 
     exposure: Exposure = "off"
-    """Mean brightness, in (0, 1), that darker pictures are brought to, by a strength for each of
-    them; ``auto`` is 0.4. ``off`` gives every picture the same strength."""
+    """Exposure level: mean brightness, in (0, 1), that darker images are brought to, each by a
+    strength of its own; ``auto`` is 0.4. ``off`` gives every image the same strength."""
     gamma: float = 1.15
-    """Exponent applied after the curves, against over-exposure; 1 is off."""
+    """Exponent applied after the curves, against over-exposure, in (0, 10]; 1 is off."""
     strength: float = 1.0
-    """Factor on the curve maps, in [0, 2]: 0 gives the input back, 1 is the network's choice, or
-    that of the exposure."""
+    """Factor on the curve maps, in [0, 2]: 0 returns the input, 1 is the choice of the network, or
+    of the exposure level."""
     protect_highlights: float = 0.0
-    """How far curves are held back where they would make bright places too bright, in [0, 1]."""
+    """How far curves are limited where they would make bright places too bright, in [0, 1]."""
     denoise: Denoise = 0.0
-    """How strongly noise is held down where the curve amplifies it, in [0, 1]; ``auto`` goes by the
-    noise that is found in each picture."""
+    """Denoising strength where the curve amplifies noise, in [0, 1]; ``auto`` measures the noise of
+    each image."""
 
     def __post_init__(self) -> None:
         for name in ("gamma", "strength", "protect_highlights"):
-            _number(name, getattr(self, name))
+            _check_number(name, getattr(self, name))
         if self.denoise != "auto":
-            _number("denoise", self.denoise, "auto or ")
+            _check_number("denoise", self.denoise, "auto or ")
         if self.exposure not in ("auto", "off"):
-            _number("exposure", self.exposure, "auto, off or ")
+            _check_number("exposure", self.exposure, "auto, off or ")
             if not 0.0 < self.exposure < 1.0:
                 raise UsageError(f"exposure must lie between 0 and 1, not {self.exposure}")
         if not 0.0 < self.gamma <= 10.0:
@@ -69,7 +82,7 @@ class EnhanceSettings(Stored):
 
     @classmethod
     def adaptive(cls) -> Self:
-        """What suits the networks of this project: pictures come out well lit, and no more."""
+        """Return the settings of this project's own networks, which adapt to each image."""
         return cls(exposure="auto", gamma=1.0, protect_highlights=1.0, denoise="auto")
 
     def changed(self, **overrides: Unpack[SettingOverrides]) -> Self:
@@ -82,18 +95,18 @@ class EnhanceSettings(Stored):
         return dataclasses.replace(self, **given)
 
     @property
-    def filters(self) -> int:
-        """How many filters a result goes through, each of which looks at surroundings."""
-        return (self.protect_highlights > 0) + (self.denoise != 0)
+    def steps(self) -> Steps:
+        """The optional steps that these settings ask for."""
+        return Steps(self.protect_highlights > 0, self.denoise != 0)
 
     @property
     def level(self) -> float | None:
-        """Mean brightness that darker pictures are brought to, or None."""
+        """Exposure level, or None if every image gets the same strength."""
         if self.exposure == "off":
             return None
         return AUTO_EXPOSURE if self.exposure == "auto" else float(self.exposure)
 
 
-def _number(name: str, value: object, otherwise: str = "") -> None:
+def _check_number(name: str, value: object, alternatives: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"{name} must be {otherwise}a number, not {value!r}")
+        raise UsageError(f"{name} must be {alternatives}a number, not {value!r}")

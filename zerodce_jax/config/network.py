@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from zerodce_jax.config.stored import Stored
 from zerodce_jax.errors import UsageError
@@ -21,56 +21,56 @@ class NetworkConfig(Stored):
         Estimation" (Zero-DCE++), TPAMI 2021.
     """
 
-    called: ClassVar[str] = "network config"
+    label: ClassVar[str] = "network config"
 
     features: int = 16
-    """Channels of every hidden layer."""
+    """Number of channels of every hidden layer."""
     pool: bool = True
     """Whether a 3x3 max-pool with stride 1 (overlapping) follows the third convolution."""
     separable: bool = False
     """Whether each convolution is a depthwise 3x3 followed by a pointwise 1x1."""
     iterations: int = 8
-    """How often the light-enhancement curve is applied."""
+    """Number of iterations of the light-enhancement curve."""
     shared_curve: bool = False
-    """Whether all iterations share one curve map per channel (3 maps instead of 3 a iteration)."""
+    """Whether all iterations share one curve map per channel (3 maps instead of 3 for each
+    iteration)."""
     scale: int = 1
-    """Curves are estimated on the image reduced by this factor and scaled back up."""
+    """Factor by which the image is reduced before curve maps are estimated; they are scaled
+    back."""
     levels: int = 1
-    """Levels of brightness that curves are estimated for, in a bilateral grid (`grid`): 1 is one
-    curve for all, scaled up as Zero-DCE++ does it."""
+    """Number of brightness levels that curves are estimated for, in a bilateral grid (`ops.grid`);
+    1 is one curve for all, scaled back as Zero-DCE++ does it."""
 
     def __post_init__(self) -> None:
         for name in ("features", "iterations", "scale", "levels"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(
-                    f"{self.called}: {name} must be a whole number >= 1, not {value!r}"
-                )
+                raise UsageError(f"{self.label}: {name} must be a whole number >= 1, not {value!r}")
         for name in ("pool", "separable", "shared_curve"):
             if not isinstance(value := getattr(self, name), bool):
-                raise UsageError(f"{self.called}: {name} must be true or false, not {value!r}")
+                raise UsageError(f"{self.label}: {name} must be true or false, not {value!r}")
 
     @classmethod
     def reduced(cls) -> Self:
-        """Zero-DCE-improved: 16 channels and overlapping max-pooling; 23,592 parameters."""
+        """Return Zero-DCE-improved: 16 channels and overlapping max-pooling; 23,592 parameters."""
         return cls()
 
     @classmethod
     def original(cls) -> Self:
-        """Zero-DCE (CVPR 2020): 32 channels, no pooling; 79,416 parameters."""
+        """Return Zero-DCE (CVPR 2020): 32 channels, no pooling; 79,416 parameters."""
         return cls(features=32, pool=False)
 
     @classmethod
     def plusplus(cls) -> Self:
-        """Zero-DCE++ (TPAMI 2021): separable convolutions, one shared curve; 10,561 parameters.
+        """Return Zero-DCE++ (TPAMI 2021): separable convolutions, one shared curve.
 
-        Its authors run it with ``scale=12``.
+        It has 10,561 parameters. Its authors run it with ``scale=12``.
         """
         return cls(features=32, pool=False, separable=True, shared_curve=True)
 
     @classmethod
     def fast(cls) -> Self:
-        """This project's own for large photographs: one shared curve, in a bilateral grid.
+        """Return this project's own for large photographs: one shared curve, in a bilateral grid.
 
         Curves are estimated for blocks of 16x16 pixels and two levels of brightness; 18,390
         parameters.
@@ -79,7 +79,7 @@ class NetworkConfig(Stored):
 
     @property
     def preset(self) -> str | None:
-        """The name of the preset that this config is, at whatever scale, or None."""
+        """Name of the preset that this config is, at any scale, or None."""
         return next(
             (
                 name
@@ -91,12 +91,12 @@ class NetworkConfig(Stored):
 
     @property
     def maps(self) -> int:
-        """Number of curve maps of a pixel: three for each curve."""
+        """Number of curve maps of a pixel, three for each curve."""
         return 3 if self.shared_curve else 3 * self.iterations
 
     @property
     def outputs(self) -> int:
-        """Channels of the network's output: the curve maps of every level of brightness."""
+        """Number of output channels: the curve maps of every brightness level."""
         return self.levels * self.maps
 
     @property
@@ -106,9 +106,9 @@ class NetworkConfig(Stored):
 
     @property
     def radius(self) -> int:
-        """Reach of the receptive field, in pixels of the image that the network sees.
+        """Radius of the receptive field, in pixels of the image that the network sees.
 
-        Each of the seven convolutions and the pool looks one pixel further.
+        Each of the seven convolutions and the pool adds one pixel.
         """
         return 7 + int(self.pool)
 
@@ -134,7 +134,7 @@ PRESETS = ("reduced", "original", "plusplus", "fast")
 
 
 def preset(name: str) -> NetworkConfig:
-    """Look a preset up by its name.
+    """Return the preset of a name.
 
     Raises:
         UsageError: There is no such preset.
@@ -142,26 +142,3 @@ def preset(name: str) -> NetworkConfig:
     if name not in PRESETS:
         raise UsageError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
     return getattr(NetworkConfig, name)()
-
-
-def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
-    """Turn nested parameters into one dict with dotted names, as `param_shapes` has them."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def nest(flat: dict[str, Any]) -> dict:
-    """Undo `flatten`."""
-    tree: dict = {}
-    for name, value in flat.items():
-        *parents, leaf = name.split(".")
-        branch = tree
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[leaf] = value
-    return tree

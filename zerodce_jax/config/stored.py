@@ -9,22 +9,23 @@ from zerodce_jax.errors import UsageError
 
 @dataclass(frozen=True)
 class Stored:
-    """What files of networks keep as plain values."""
+    """Base class of settings that are stored in files of networks."""
 
-    called: ClassVar[str]
+    label: ClassVar[str]
+    """Name of the settings in error messages."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Rebuild it from what `to_dict` gave, as files of networks store it.
+        """Return the settings that `to_dict` turned into plain values.
 
         Raises:
             UsageError: A field is unknown, or a value is out of range.
         """
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise UsageError(f"{cls.called}: unknown fields {', '.join(unknown)}")
+            raise UsageError(f"{cls.label}: unknown fields {', '.join(unknown)}")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values, to be stored; `from_dict` reads them back."""
+        """Return the fields as plain values, to be stored."""
         return dataclasses.asdict(self)

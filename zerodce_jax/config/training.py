@@ -8,109 +8,103 @@ from zerodce_jax.config.network import Dtype, NetworkConfig, preset
 from zerodce_jax.errors import UsageError
 
 WELL_EXPOSED = (0.25, 0.6)
-"""Mean brightness of photographs that are darkened to learn from."""
+"""Lowest and highest mean brightness, in [0, 1], of photographs that darkening learns from."""
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Weights of the zero-reference losses; the defaults are those of Zero-DCE-improved."""
+    """Weights of the losses; the defaults are those of Zero-DCE-improved."""
 
     spatial_weight: float = 1.0
     """Weight of the spatial consistency loss."""
     exposure_weight: float = 10.0
-    """Weight of the exposure control loss."""
+    """Weight of the exposure loss."""
     color_weight: float = 5.0
     """Weight of the color constancy loss."""
     smoothness_weight: float = 300.0
-    """Weight of the illumination smoothness loss (200 in the original Zero-DCE)."""
+    """Weight of the illumination smoothness loss; the original Zero-DCE uses 200."""
     exposure_level: float = 0.6
-    """Brightness, in [0, 1], that the exposure loss brings every region of 16x16 pixels to."""
+    """Brightness, in [0, 1], that the exposure loss wants in every region of 16x16 pixels."""
     consistency_weight: float = 10.0
-    """Weight of the consistency with photographs before they were darkened (--darken)."""
+    """Weight of the difference between restored photographs and the originals (--darken)."""
 
 
 @dataclass(frozen=True)
 class TrainConfig(LossConfig):
-    """Everything that decides the outcome of a training run, and how it is watched.
-
-    The defaults are the recipe of Zero-DCE-improved.
-    """
+    """Every setting of a training run; the defaults are the recipe of Zero-DCE-improved."""
 
     model: Literal["reduced", "original", "plusplus", "fast"] = "reduced"
     """Architecture to train."""
     scale: int | None = None
-    """Estimate curves on the image reduced by this factor, and train through it; 1, and 16 for
-    fast, where it is not given."""
+    """Factor that reduces images before the network estimates curves; the default is 16 for fast
+    and 1 for the others."""
     darken: bool = False
-    """Darken well-exposed photographs and learn to bring them back; others are left out."""
+    """Darken well-exposed photographs and learn to restore them; skip other photographs."""
     epochs: int = 200
-    """Passes over the folder, where --steps does not say how long to train."""
+    """Number of passes over the photographs, unless --steps is given."""
     steps: int | None = None
-    """Steps to train for."""
+    """Number of training steps; replaces --epochs."""
     batch_size: int = 4
-    """Images in a step, over all devices together."""
+    """Number of images in a step, over all devices together."""
     image_size: int = 256
     """Side of the square training images, in pixels."""
     crop: bool = False
-    """Take random crops of that size instead of scaling whole images down to it."""
+    """Take random crops instead of scaling whole images to the image size."""
     flip: bool = False
     """Mirror images at random."""
     turn: bool = False
-    """Turn images at random by right angles."""
+    """Rotate images at random by multiples of 90 degrees."""
     cache: bool = False
     """Keep decoded images in memory."""
     lr: float = 1e-4
-    """Learning rate of Adam; its peak with the cosine schedule."""
+    """Learning rate of Adam; the cosine schedule peaks there."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """How the learning rate goes: constant, or warm-up and cosine decay to 0."""
+    """Schedule of the learning rate after the warm-up: constant, or cosine decay to 0."""
     warmup_steps: int = 0
-    """Steps over which the learning rate first rises from 0."""
+    """Number of first steps in which the learning rate rises linearly from 0."""
     weight_decay: float = 1e-4
     """L2 penalty, added to the gradient before Adam."""
     grad_clip: float = 0.1
-    """Largest global norm of the gradient; larger ones are scaled down to it."""
+    """Maximum global norm of the gradient; larger gradients are scaled down to it."""
     ema: float = 0.0
-    """Decay of a moving average of the parameters, which is then the result; 0 keeps none."""
+    """Decay of the moving average of the parameters, which becomes the trained network; 0 keeps no
+    average."""
     dtype: Dtype = "float32"
-    """What the convolutions compute in; parameters are always float32."""
+    """Type that the convolutions compute in; parameters are always float32."""
     seed: int = 0
-    """Decides initial weights, order of images and augmentation."""
+    """Seed of the initial weights, the order of images, augmentation and darkening."""
     val_fraction: float = 0.0
-    """Share of the folder, the last by name, to validate on where there is no --val-data."""
+    """Share of the photographs, the last in counting order, to validate on without --val-data."""
     log_every: int = 10
-    """Steps between two entries of the log."""
+    """Number of steps between log entries."""
     checkpoint_every: int = 500
-    """Steps between two checkpoints, each with a validation before it."""
+    """Number of steps between checkpoints; validation comes before each."""
     keep: int = 3
-    """How many of the newest checkpoints to keep, besides the best by validation."""
+    """Number of newest checkpoints to keep, besides the best by validation."""
     sample_every: int = 1000
-    """Steps between two pictures of input, enhanced image and curve maps."""
+    """Number of steps between sample sheets: input, enhanced image, curve map."""
 
     def __post_init__(self) -> None:
-        _require(self.scale is None or self.scale >= 1, "scale", "at least 1", self.scale)
-        at_least_one = ("epochs", "batch_size", "log_every", "checkpoint_every", "keep")
-        for name in (*at_least_one, "sample_every"):
-            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        _require(self.steps is None or self.steps >= 1, "steps", "at least 1", self.steps)
-        _require(self.image_size >= 16, "image_size", "at least 16", self.image_size)
-        _require(self.warmup_steps >= 0, "warmup_steps", "at least 0", self.warmup_steps)
+        minimums = {"image_size": 16, "warmup_steps": 0, "weight_decay": 0, "consistency_weight": 0}
+        minimums |= dict.fromkeys(("scale", "epochs", "steps", "batch_size", "keep"), 1)
+        minimums |= dict.fromkeys(("log_every", "checkpoint_every", "sample_every"), 1)
+        minimums |= {f"{name}_weight": 0 for name in ("spatial", "exposure", "color", "smoothness")}
+        for name, minimum in minimums.items():
+            value = getattr(self, name)
+            _require(value is None or value >= minimum, name, f"at least {minimum}", value)
         for name in ("lr", "grad_clip"):
             _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
-        for name in ("spatial", "exposure", "color", "smoothness", "consistency"):
-            weight = getattr(self, f"{name}_weight")
-            _require(weight >= 0, f"{name}_weight", "at least 0", weight)
-        _require(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
         for name in ("ema", "val_fraction"):
             _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
         _require(0 <= self.exposure_level <= 1, "exposure_level", "in [0, 1]", self.exposure_level)
 
     @property
     def network(self) -> NetworkConfig:
-        """The architecture to train."""
+        """Architecture to train."""
         network = preset(self.model)
         return dataclasses.replace(network, scale=self.scale or network.scale)
 
 
-def _require(holds: bool, name: str, what: str, value: object) -> None:
+def _require(holds: bool, name: str, condition: str, value: object) -> None:
     if not holds:
-        raise UsageError(f"--{name.replace('_', '-')} must be {what}, not {value}")
+        raise UsageError(f"--{name.replace('_', '-')} must be {condition}, not {value}")

@@ -1,100 +1,164 @@
-"""A network as ONNX graphs: the same tile functions as the XLA engine's, and one of whole images.
+"""Networks as ONNX models: the same tile functions as those of the XLA engine.
 
-Parameters are all that is needed, so nothing is traced and JAX is not imported. Shapes are free:
-where a window meets an edge of the image it is cut off there, and each convolution's zero padding
-is that of the whole image.
+The parameters are all that is needed: nothing is traced, and JAX is not imported. Shapes are free.
+A window that meets an edge of the image is cut off there, so that the zero padding of each
+convolution is that of the whole image.
 """
 
+from collections.abc import Callable, Mapping
+
+import numpy as np
 import onnx
-from onnx import TensorProto
 
-from zerodce_jax.engines.onnx_ops import NONE, Graph, Steps
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.config import NetworkConfig, Steps
+from zerodce_jax.engines.onnx_array import Graph, Value
+from zerodce_jax.models.network import Network, flatten
+from zerodce_jax.ops import enhancement
+from zerodce_jax.ops.enhancement import Adjustments
+from zerodce_jax.ops.grid import interpolate_levels, shrink_level_contrast
+from zerodce_jax.ops.pixels import from_float, to_float
+
+NO_STEPS = Steps()
 
 
-def enhance(network: Network, dtype: str, steps: Steps = NONE) -> onnx.ModelProto:
-    """Estimate curves and apply them, for networks that do both at full size.
+def enhance(network: Network, dtype: str, steps: Steps = NO_STEPS) -> onnx.ModelProto:
+    """Return the model that estimates curve maps and applies them, as `Engine.enhance`.
 
     Args:
-        network: What to run.
-        dtype: Of the pixels: ``uint8``, ``uint16``, or ``float32`` in [0, 1].
-        steps: What to do besides.
+        network: The network, which sees images at full size.
+        dtype: Type of the pixels: ``uint8``, ``uint16``, or ``float32`` in [0, 1].
+        steps: The optional steps.
 
     Returns:
-        A model with the inputs ``pixels`` (h, w, 3), ``crop`` (first row, first column, and one
-        past the last of both), ``gamma``, ``strength`` and ``gray`` (bool), to ``enhanced``, the
-        cropped pixels.
+        A model with the inputs ``pixels`` (h, w, 3), the box ``crop`` of what curves are applied
+        to, those of `_finish`, and the output ``enhanced``.
     """
     graph = Graph()
-    image = graph.image("pixels", dtype)
-    maps = graph.crop(graph.estimate(network, image), "crop")
-    maps = graph.stronger(maps, graph.number("strength"))
-    graph.finish(graph.crop(image, "crop"), maps, network.config, dtype, steps)
-    return graph.model("crop")
+    image = to_float(graph.tile("pixels", dtype))
+    crop = graph.box("crop")
+    maps = forward(network, image).crop(crop)
+    return _finish(graph, image.crop(crop), maps, network.config, dtype, steps)
 
 
-def estimate(network: Network, dtype: str) -> onnx.ModelProto:
-    """Estimate curve maps alone, for networks that do so on a reduced image.
-
-    Args:
-        network: What to run.
-        dtype: Of the pixels, as for `enhance`.
+def estimate(network: Network) -> onnx.ModelProto:
+    """Return the model that estimates curve maps alone, as `Engine.estimate`.
 
     Returns:
-        A model with the inputs ``pixels`` and ``crop``, to ``maps``.
+        A model with the inputs ``pixels`` (h, w, 3), float32 in [0, 1], and the box ``crop``, and
+        the output ``maps``.
     """
     graph = Graph()
-    maps = graph.crop(graph.estimate(network, graph.image("pixels", dtype)), "crop")
-    graph.output("maps", graph.channels_last(maps), "float32")
-    return graph.model("crop")
-
-
-def whole(network: Network, *, protect: bool, denoise: float) -> onnx.ModelProto:
-    """Enhance whole images of any size, several at a time, for programs without this package.
-
-    Args:
-        network: What to run, at whatever scale.
-        protect: Whether highlights can be protected.
-        denoise: How strongly to hold down noise, in [0, 1].
-
-    Returns:
-        A model with the inputs ``image`` (batch, height, width, 3) of float32 in [0, 1],
-        ``strength`` (batch,), where asked for ``protection`` (batch,), and ``gamma``, to
-        ``enhanced``, of the shape of ``image``.
-    """
-    graph, config = Graph(), network.config
-    shape = ("batch", "height", "width", 3)
-    image = graph("Transpose", graph.input("image", TensorProto.FLOAT, shape), perm=[0, 3, 1, 2])
-    strength = graph.each("strength")
-    protection = graph.each("protection") if protect else None
-    maps = graph.stronger(graph.estimate(network, graph.reduce(image, config)), strength)
-    amount = graph.constant(denoise) if denoise > 0 else None
-    maps = graph.spread(image, maps, config)
-    result = graph.bend(image, maps, config, protection=protection, denoise=amount)
-    result = graph.power(result, graph.number("gamma"))
-    result = graph("Clip", result, graph.constant(0), graph.constant(1))
-    graph.output("enhanced", graph("Transpose", result, perm=[0, 2, 3, 1]), "float32", shape)
+    maps = forward(network, graph.tile("pixels", "float32")).crop(graph.box("crop"))
+    graph.output_tile("maps", maps)
     return graph.model()
 
 
-def apply(network: Network, dtype: str, steps: Steps = NONE) -> onnx.ModelProto:
-    """Bring curve maps that were estimated on a reduced image up to size, and apply them.
+def apply(network: Network, dtype: str, steps: Steps = NO_STEPS) -> onnx.ModelProto:
+    """Return the model that upsamples curve maps of the reduced image and applies them.
 
     Args:
-        network: Whose curves are to be applied.
-        dtype: Of the pixels, as for `enhance`.
-        steps: What to do besides.
+        network: The network of the curve maps.
+        dtype: Type of the pixels, as for `enhance`.
+        steps: The optional steps.
 
     Returns:
         A model with the inputs ``pixels`` (h, w, 3), ``maps`` (y, x, outputs), ``vertical`` (h, y)
-        and ``horizontal`` (x, w), the weights of the interpolation, ``gamma``, ``strength`` and
-        ``gray``, to ``enhanced`` (h, w, 3).
+        and ``horizontal`` (x, w), which are the weights of the interpolation, those of `_finish`,
+        and the output ``enhanced`` (h, w, 3).
     """
-    graph = Graph()
-    image = graph.image("pixels", dtype)
-    for name in ("vertical", "horizontal"):
-        graph.input(name, TensorProto.FLOAT, [None, None])
-    maps = graph.stronger(graph.image("maps", "float32"), graph.number("strength"))
-    maps = graph.slice_grid(image, maps, network.config, graph.upsample)
-    graph.finish(image, maps, network.config, dtype, steps)
+    graph, config = Graph(), network.config
+    image = to_float(graph.tile("pixels", dtype))
+    maps = graph.tile("maps", "float32", config.outputs)
+    vertical, horizontal = (
+        graph.input(name, onnx.TensorProto.FLOAT, [None, None])
+        for name in ("vertical", "horizontal")
+    )
+
+    def upsample(maps: Value) -> Value:
+        large = graph.node("MatMul", graph.node("MatMul", vertical, maps.name), horizontal)
+        return Value(graph, large, (*image.shape[:3], maps.shape[-1]))
+
+    def read(maps: Value) -> Value:
+        return interpolate_levels(maps, image, config.levels, upsample)
+
+    return _finish(graph, image, maps, config, dtype, steps, read)
+
+
+def _finish(
+    graph: Graph,
+    image: Value,
+    maps: Value,
+    config: NetworkConfig,
+    dtype: str,
+    steps: Steps,
+    upsample: Callable[[Value], Value] = lambda maps: maps,
+) -> onnx.ModelProto:
+    """Complete a model with `enhancement.enhance`.
+
+    Its inputs are ``strength``, ``gray`` (bool), ``gamma``, and, by steps, ``protection``,
+    ``denoise``, and the box ``inner`` of the pixels that no filter spoiled.
+    """
+    adjustments = Adjustments(graph.per_tile("gray", "bool"), graph.per_tile("strength"))
+    if steps.protect_highlights:
+        adjustments = adjustments._replace(highlight_protection=graph.per_tile("protection"))
+    if steps.denoise:
+        adjustments = adjustments._replace(denoise=graph.per_tile("denoise"))
+    enhanced = enhancement.enhance(
+        image,
+        maps,
+        adjustments,
+        graph.scalar("gamma"),
+        steps=steps,
+        iterations=config.iterations,
+        upsample=upsample,
+    )
+    if steps.filters:
+        enhanced = enhanced.crop(graph.box("inner"))
+    graph.output_tile("enhanced", from_float(enhanced, dtype))
     return graph.model()
+
+
+def forward(network: Network, image: Value) -> Value:
+    """Return the curve maps of an image at its own size, as `DCENet.forward`."""
+    graph, config = image.graph, network.config
+    params = flatten(network.params)
+
+    def conv(index: int, *inputs: str) -> str:
+        x = inputs[0] if len(inputs) == 1 else graph.node("Concat", *inputs, axis=1)
+        if config.separable:
+            x = _convolve(graph, x, params, f"conv{index}.depthwise", grouped=True)
+            return _convolve(graph, x, params, f"conv{index}.pointwise")
+        return _convolve(graph, x, params, f"conv{index}")
+
+    def relu(x: str) -> str:
+        return graph.node("Relu", x)
+
+    x1 = relu(conv(1, image.name))
+    x2 = relu(conv(2, x1))
+    x3 = relu(conv(3, x2))
+    pooled = x3
+    if config.pool:
+        pooled = graph.node("MaxPool", x3, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    x4 = relu(conv(4, pooled))
+    x5 = relu(conv(5, x3, x4))
+    x6 = relu(conv(6, x2, x5))
+    maps = graph.node("Tanh", conv(7, x1, x6))
+    made = Value(graph, maps, (*image.shape[:3], config.outputs))
+    return shrink_level_contrast(made, config.levels)
+
+
+def _convolve(
+    graph: Graph, x: str, params: Mapping[str, np.ndarray], name: str, *, grouped: bool = False
+) -> str:
+    kernel = np.asarray(params[f"{name}.kernel"])
+    side = kernel.shape[0]
+    return graph.node(
+        "Conv",
+        x,
+        # HWIO to OIHW; a depthwise kernel (3, 3, 1, channels) becomes (channels, 1, 3, 3).
+        graph.constant(kernel.transpose(3, 2, 0, 1)),
+        graph.constant(params[f"{name}.bias"]),
+        kernel_shape=[side, side],
+        pads=[side // 2] * 4,
+        group=kernel.shape[3] if grouped else 1,
+    )

@@ -1,7 +1,6 @@
-"""A batch of tiles in, a batch of enhanced tiles out: the ONNX Runtime engine, for CPUs.
+"""The ONNX Runtime engine, for CPUs: each core computes a tile of its own.
 
-It does what `xla.XlaEngine` does, behind the same methods, and never imports JAX. Each core
-works on a tile of its own, which wastes less than many cores on one.
+One core on each tile wastes less than many cores on one. JAX is never imported.
 """
 
 import threading
@@ -16,31 +15,25 @@ from onnxruntime import InferenceSession as Session
 
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engines import onnx_graph
-from zerodce_jax.engines.onnx_ops import Steps
-from zerodce_jax.engines.tiling import PerTile, cores, tile_side
-from zerodce_jax.models.serialization import Network
-from zerodce_jax.ops import grid
-from zerodce_jax.ops.guided_filter import REACH
+from zerodce_jax.engines.tiling import cores, tile_side
+from zerodce_jax.models.network import Network
+from zerodce_jax.ops import enhancement
+from zerodce_jax.ops.enhancement import Adjustments
+from zerodce_jax.ops.grid import upsample_weights
 
 # First row, first column, and one past the last of both.
 Box = tuple[int, int, int, int]
 
 
 class OnnxEngine:
-    """Runs one network on tiles, each core on one of its own.
+    """Runs one network on single tiles; see `base.Engine`.
 
     Args:
-        network: What to run.
-        tile: Side of a tile without halo, in pixels; None takes what suits a CPU.
+        network: The network to run.
+        tile: Side of a tile without halo, in pixels; None suits a CPU.
 
     Raises:
         UsageError: `tile` is below 1.
-
-    Attributes:
-        tile: Side of a tile without halo, in pixels.
-        batch: Tiles in a batch, 1.
-        workers: Batches that should be worked on at one time.
-        halo: Pixels of surroundings that `enhance` and `estimate` need on every side.
     """
 
     batch = 1
@@ -60,16 +53,16 @@ class OnnxEngine:
         self,
         tiles: Shaped[np.ndarray, "1 window window 3"],
         valid: Int[np.ndarray, "1 4"],
-        each: PerTile,
+        adjustments: Adjustments,
         settings: EnhanceSettings,
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
-        """Estimate curves and apply them; see `XlaEngine.enhance`."""
+        """Estimate curve maps and apply them; see `Engine.enhance`."""
         window = self._box(valid, tiles.shape[1], tiles.shape[1])
         outer = self._box(valid, self._size(settings), tiles.shape[1])
         inputs = {
             "pixels": _cut(tiles[0], window),
             "crop": _within(outer, window),
-            **_numbers(each, settings),
+            **_scalars(adjustments, settings),
         }
         inner = _within(self._box(valid, self.tile, tiles.shape[1]), outer)
         return self._run(onnx_graph.enhance, inputs, inner, settings)
@@ -77,11 +70,11 @@ class OnnxEngine:
     def estimate(
         self, tiles: Shaped[np.ndarray, "1 window window 3"], valid: Int[np.ndarray, "1 4"]
     ) -> Float[np.ndarray, "1 tile tile outputs"]:
-        """Estimate curve maps alone; see `XlaEngine.estimate`."""
+        """Estimate curve maps alone; see `Engine.estimate`."""
         window = self._box(valid, tiles.shape[1], tiles.shape[1])
         inner = self._box(valid, self.tile, tiles.shape[1])
         inputs = {"pixels": _cut(tiles[0], window), "crop": _within(inner, window)}
-        return self._whole(_run(self._session(onnx_graph.estimate, tiles.dtype), inputs))
+        return self._whole(_run(self._session(onnx_graph.estimate), inputs))
 
     def apply(
         self,
@@ -90,14 +83,14 @@ class OnnxEngine:
         maps: Float[np.ndarray, "1 patch patch maps"],
         rows: Float[np.ndarray, "1 window"],
         columns: Float[np.ndarray, "1 window"],
-        each: PerTile,
+        adjustments: Adjustments,
         settings: EnhanceSettings,
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
-        """Bring reduced curve maps up to size and apply them; see `XlaEngine.apply`."""
+        """Upsample curve maps of the reduced image, and apply them; see `Engine.apply`."""
         samples = np.arange(maps.shape[1])
         vertical = np.maximum(0, 1 - np.abs(rows[0][:, None] - samples))
         horizontal = np.maximum(0, 1 - np.abs(columns[0] - samples[:, None]))
-        numbers = _numbers(each, settings)
+        numbers = _scalars(adjustments, settings)
         return self._apply_weighted(tiles, valid, maps, vertical, horizontal, numbers, settings)
 
     def apply_grid(
@@ -105,12 +98,12 @@ class OnnxEngine:
         tiles: Shaped[np.ndarray, "1 window window 3"],
         valid: Int[np.ndarray, "1 4"],
         maps: Float[np.ndarray, "1 patch patch outputs"],
-        each: PerTile,
+        adjustments: Adjustments,
         settings: EnhanceSettings,
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
-        """Read curve maps out of a bilateral grid and apply them; see `XlaEngine.apply_grid`."""
-        weights = grid.up_weights(maps.shape[1] - 2, self._network.config.scale)
-        numbers = _numbers(each, settings)
+        """Read curve maps from a bilateral grid, and apply them; see `Engine.apply_grid`."""
+        weights = upsample_weights(maps.shape[1] - 2, self._network.config.scale)
+        numbers = _scalars(adjustments, settings)
         return self._apply_weighted(tiles, valid, maps, weights, weights.T, numbers, settings)
 
     def _apply_weighted(
@@ -141,20 +134,20 @@ class OnnxEngine:
         inner: np.ndarray,
         settings: EnhanceSettings,
     ) -> np.ndarray:
-        steps = Steps(settings.protect_highlights > 0, settings.denoise != 0)
-        if steps.filters:
+        if settings.steps.filters:
             inputs["inner"] = inner
-        return self._whole(_run(self._session(build, inputs["pixels"].dtype, steps), inputs))
+        session = self._session(build, inputs["pixels"].dtype.name, settings.steps)
+        return self._whole(_run(session, inputs))
 
     def _size(self, settings: EnhanceSettings) -> int:
-        """Side of what the curves are applied to, in pixels."""
-        return self.tile + 2 * REACH * settings.filters
+        """Return the side of the square that the curves are applied to, in pixels."""
+        return self.tile + 2 * enhancement.reach(settings.steps)
 
     def _box(self, valid: np.ndarray, size: int, window: int) -> Box:
-        """The middle of a window, cut off at the image's edges.
+        """Return the centre of a window, cut off at the edges of the image.
 
-        There the padding of each convolution, and the end of each mean, stands where the whole
-        image has it, without a mask.
+        So the zero padding of each convolution, and the end of each mean, is where the whole image
+        has it, without a mask.
         """
         y0, y1, x0, x1 = valid[0].tolist()
         start = (window - size) // 2
@@ -162,21 +155,16 @@ class OnnxEngine:
         return max(y0, start), max(x0, start), min(y1, end), min(x1, end)
 
     def _whole(self, result: np.ndarray) -> np.ndarray:
-        """As a tile of the usual size: its image may end before it does, below and to the right."""
+        """Pad a tile to the usual size, if its image ends below or to the right of it."""
         missing = [(0, self.tile - result.shape[0]), (0, self.tile - result.shape[1]), (0, 0)]
         return np.pad(result, missing)[None]
 
-    def _session(
-        self,
-        build: Callable[..., onnx.ModelProto],
-        dtype: np.dtype,
-        *steps: Steps,
-    ) -> Session:
-        """The session of a model for a type of pixels, made when it is first asked for."""
+    def _session(self, build: Callable[..., onnx.ModelProto], *arguments: Any) -> Session:
+        """Return the session of a model, which is built when it is first asked for."""
         with self._lock:
-            key = (build, dtype.name, steps)
+            key = (build, arguments)
             if key not in self._sessions:
-                model = build(self._network, dtype.name, *steps).SerializeToString()
+                model = build(self._network, *arguments).SerializeToString()
                 options = onnxruntime.SessionOptions()
                 # Tiles are spread over the cores, one each.
                 options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -191,22 +179,23 @@ def _cut(pixels: np.ndarray, box: Box) -> np.ndarray:
 
 
 def _within(box: Box, other: Box) -> np.ndarray:
-    """A box as seen from another one's corner."""
+    """Return a box relative to the corner of another box."""
     top, left = other[:2]
     return np.array([box[0] - top, box[1] - left, box[2] - top, box[3] - left], np.int64)
 
 
-def _numbers(each: PerTile, settings: EnhanceSettings) -> dict[str, np.ndarray]:
-    numbers = {
+def _scalars(adjustments: Adjustments, settings: EnhanceSettings) -> dict[str, np.ndarray]:
+    """Return the inputs of a model that are single numbers, for a batch of one tile."""
+    scalars = {
         "gamma": np.array(settings.gamma, np.float32),
-        "strength": np.array(each.strength[0], np.float32),
-        "gray": np.array(each.gray[0]),
+        "strength": np.asarray(adjustments.strength)[0],
+        "gray": np.asarray(adjustments.gray)[0],
     }
-    if settings.protect_highlights > 0:
-        numbers["protection"] = np.array(each.protection[0], np.float32)
-    if settings.denoise != 0:
-        numbers["denoise"] = np.array(each.denoise[0], np.float32)
-    return numbers
+    if settings.steps.protect_highlights:
+        scalars["protection"] = np.asarray(adjustments.highlight_protection)[0]
+    if settings.steps.denoise:
+        scalars["denoise"] = np.asarray(adjustments.denoise)[0]
+    return {name: np.asarray(value) for name, value in scalars.items()}
 
 
 def _run(session: Session, inputs: dict[str, np.ndarray]) -> np.ndarray:

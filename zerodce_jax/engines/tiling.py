@@ -2,41 +2,26 @@
 
 A tile of ``size x size`` pixels is cut out with `halo` more pixels on every side, so that a
 network whose receptive field reaches no further sees what it would see in the whole image. Where
-that window leaves the image it holds zeros, and its valid bounds say so. Pure index arithmetic
-on NumPy arrays; nothing here knows of networks.
+this window leaves the image, it holds zeros, and its valid bounds say so.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Shaped
 
 from zerodce_jax.config import NetworkConfig
 from zerodce_jax.errors import UsageError
 
-MOST_CORES = 16
-"""Tiles in hand at one time; each takes some 60 MB, and beyond that memory is what limits them."""
-
-
-class PerTile(NamedTuple):
-    """What is particular to the image that each tile of a batch belongs to."""
-
-    gray: Bool[np.ndarray, " batch"]
-    """Whether its three channels are one gray image."""
-    strength: Float[np.ndarray, " batch"]
-    """Factor on its curve maps."""
-    protection: Float[np.ndarray, " batch"]
-    """Of its highlights, in [0, 1]."""
-    denoise: Float[np.ndarray, " batch"]
-    """How strongly its noise is held down, in [0, 1]."""
+MAX_CORES = 16
+"""Largest number of tiles in work at one time: each takes about 60 MB."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One tile's place in its image, in pixels; the tile may overhang the image's far edges."""
+    """Place of a tile in its image, in pixels; the tile may overhang the image's far edges."""
 
     top: int
     left: int
@@ -45,14 +30,14 @@ class Tile:
 
     @property
     def window(self) -> int:
-        """Side of the square that is cut out: the tile and its halo."""
+        """Side of the tile with its halo."""
         return self.size + 2 * self.halo
 
     def valid(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Part of the window that lies in an image of that size.
+        """Return the part of the window that lies in an image of that size.
 
         Returns:
-            First and one past the last row, first and one past the last column, in window pixels.
+            First row and one past the last, first column and one past the last, in window pixels.
         """
         y, x = self.top - self.halo, self.left - self.halo
         return (
@@ -63,13 +48,13 @@ class Tile:
         )
 
     def area(self, height: int, width: int) -> int:
-        """Pixels of the tile, without halo, that lie in an image of that size."""
+        """Return the number of pixels of the tile, without halo, inside an image of that size."""
         return min(self.size, height - self.top) * min(self.size, width - self.left)
 
     def cut(
         self, image: Shaped[np.ndarray, "h w c"], out: Shaped[np.ndarray, "window window c"]
     ) -> None:
-        """Copy the window out of an image; what lies beyond the image becomes 0.
+        """Copy the window out of an image; pixels beyond the image become 0.
 
         Args:
             image: (height, width, channels).
@@ -91,7 +76,7 @@ class Tile:
 
 
 def tile_side(tile: int, config: NetworkConfig) -> int:
-    """The side of tiles that an engine can use: whole blocks, where the network sees blocks.
+    """Return a side of tiles that an engine can use: whole blocks, if the network sees blocks.
 
     Raises:
         UsageError: `tile` is below 1.
@@ -103,23 +88,23 @@ def tile_side(tile: int, config: NetworkConfig) -> int:
 
 
 def cores() -> int:
-    """How many tiles a CPU should work on at one time: one for each core, up to `MOST_CORES`.
+    """Return how many tiles a CPU should compute at one time: one for each core, up to `MAX_CORES`.
 
-    Fewer where OMP_NUM_THREADS says so, by which several processes share a machine.
+    OMP_NUM_THREADS, by which several processes share a machine, can lower the number.
     """
-    told = os.environ.get("OMP_NUM_THREADS", "")
+    threads = os.environ.get("OMP_NUM_THREADS", "")
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if told.isdecimal() and int(told):
-        usable = min(int(told), usable or 1)
-    return min(MOST_CORES, usable or 1)
+    if threads.isdecimal() and int(threads):
+        usable = min(int(threads), usable or 1)
+    return min(MAX_CORES, usable or 1)
 
 
 def tiles(height: int, width: int, *, size: int, halo: int) -> Iterator[Tile]:
     """Cover an image with tiles that do not overlap, row by row.
 
     Args:
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
         size: Side of a tile without halo, in pixels.
         halo: Pixels that each tile brings along on every side.
     """

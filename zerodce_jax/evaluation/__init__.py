@@ -1,1 +1,1 @@
-"""How good a network is: metrics, and tables of them."""
+"""Metrics of networks and of enhanced images, and reports of them."""

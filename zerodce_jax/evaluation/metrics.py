@@ -1,7 +1,8 @@
-"""How good an enhanced image is: beside a reference, or beside the dark image that it was made of.
+"""Metrics of an enhanced image, against a reference or against the dark input image.
 
-Images are NumPy floats in [0, 1], (height, width, 3), as they are encoded; brightness Y is the mean
-of the channels. Results are plain floats, nan where an image holds nothing to judge by.
+Images are NumPy floats in [0, 1], (height, width, 3), in their encoding (not in linear light). The
+brightness Y of a pixel is the mean of its channels. Results are Python floats, or nan if a metric
+is not defined for the image.
 """
 
 import math
@@ -13,18 +14,17 @@ from jaxtyping import Bool, Float
 
 from zerodce_jax.ops.noise import immerkaer
 
-_BLOCK = 8
-_FEW = 16
-"""Fewer blocks than these say nothing."""
-# Of rounding to 8 bits: the standard deviation of even chance within one level.
-_ROUNDING = 1 / 255 / math.sqrt(12)
+_BLOCK = 8  # pixels
+_MIN_BLOCKS = 16  # for a meaningful average
+# Standard deviation of the error of rounding to 8 bits, which has a uniform distribution.
+_ROUNDING_NOISE = 1 / 255 / math.sqrt(12)
 
 
 def psnr(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]) -> float:
-    """Peak signal-to-noise ratio: -10 log10(mean((image - reference)^2)), by scikit-image.
+    """Return the peak signal-to-noise ratio: -10 log10(mean((image - reference)^2)).
 
     Returns:
-        Decibels; higher is nearer to the reference, inf is the reference itself.
+        Decibels, computed by scikit-image. Higher is better; inf means equal images.
     """
     from skimage.metrics import peak_signal_noise_ratio
 
@@ -33,12 +33,13 @@ def psnr(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"
 
 
 def ssim(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]) -> float:
-    """Structural similarity, by scikit-image: mean over the channels and over all windows.
+    """Return the structural similarity, as a mean over channels and windows.
 
-    Windows are 11x11 with Gaussian weights of sigma 1.5; K1 = 0.01, K2 = 0.03.
+    Windows are 11x11 pixels with Gaussian weights of sigma 1.5; K1 = 0.01, K2 = 0.03.
 
     Returns:
-        At most 1, which is the reference itself; nan for images smaller than a window.
+        Similarity, at most 1, computed by scikit-image. Higher is better; 1 means equal images; nan
+        for images smaller than a window.
 
     References:
         Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
@@ -61,20 +62,21 @@ def ssim(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"
 
 
 def mae(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]) -> float:
-    """Mean absolute error: mean(|image - reference|), in [0, 1]; lower is nearer."""
+    """Return the mean absolute error, mean(|image - reference|), in [0, 1]; lower is better."""
     return float(np.abs(image - reference).mean(dtype=np.float64))
 
 
-def matched(
+def match_brightness(
     image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]
 ) -> Float[np.ndarray, "h w 3"]:
-    """The image as bright as the reference: image mean(Y reference) / mean(Y image), clipped.
+    """Scale the image to the mean brightness of the reference, and clip it.
 
-    What `psnr` and `ssim` say of it leaves the choice of brightness out, which is a matter of
-    taste. Such figures belong in columns of their own, since the reference helped to make them.
+    The result is image mean(Y reference) / mean(Y image). Its `psnr` and `ssim` do not depend on
+    the overall brightness, which is a matter of taste. Report them in separate columns, because
+    they use the reference.
 
     Returns:
-        (h, w, 3) in [0, 1]; a black image stays black.
+        Image, (height, width, 3), in [0, 1]; a black image stays black.
     """
     mean = image.mean(dtype=np.float64)
     if not mean:
@@ -86,10 +88,11 @@ def matched(
 def highlight_lift(
     image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
 ) -> float:
-    """How much brighter bright places become: mean of Y enhanced - Y image where Y image >= 0.7.
+    """Return how much brighter highlights become: mean(Y enhanced - Y image) where Y image >= 0.7.
 
     Returns:
-        In [-1, 0.3], 0 is as they were; nan where fewer than 0.1 % of the pixels are that bright.
+        Difference in [-1, 0.3], 0 without change; nan if fewer than 0.1 % of the pixels are
+        highlights.
     """
     before, after = image.mean(axis=-1), enhanced.mean(axis=-1)
     bright = before >= 0.7
@@ -99,38 +102,39 @@ def highlight_lift(
 
 
 def newly_clipped(image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]) -> float:
-    """Share of the pixels that lose a channel to white.
+    """Return the share of the pixels in which enhancement clips a channel to white.
 
-    Those with a channel >= 254/255 in the enhanced image, and all below 250/255 in the image.
+    Such a pixel has a channel >= 254/255 in the enhanced image, and all channels < 250/255 in the
+    input image.
 
     Returns:
-        In [0, 1]; lower is better.
+        Share in [0, 1]; lower is better.
     """
-    lost = (enhanced.max(axis=-1) >= 254 / 255) & (image.max(axis=-1) < 250 / 255)
-    return float(lost.mean())
+    clipped = (enhanced.max(axis=-1) >= 254 / 255) & (image.max(axis=-1) < 250 / 255)
+    return float(clipped.mean())
 
 
 def noise_amplification(
     image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
 ) -> float:
-    """Noise in dark flat places, as a multiple of what a global brightening would give.
+    """Return the noise in dark flat blocks, relative to a global brightening.
 
-    The global brightening is image^g with the mean of the enhanced image. Places are blocks of 8x8
-    pixels with 1/255 < mean Y <= 0.25 and more noise than rounding to 8 bits leaves; of these the
-    quarter with the smallest variance of their 2x2 means is taken, where structure is least. Noise
-    in them is measured by `immerkaer`.
+    The global brightening is image^g, with g such that it has the mean of the enhanced image. Dark
+    blocks have 8x8 pixels, 1/255 < mean Y <= 0.25, and more noise than the rounding to 8 bits.
+    The quarter of them with the smallest variance of 2x2 means, which has the least structure,
+    counts as flat. `immerkaer` measures the noise.
 
     Returns:
-        1 is as much noise as the global brightening brings, lower is better; nan where there are
-        fewer than 16 such blocks, or where no g gives that mean.
+        Ratio, 1 for as much noise as the global brightening has; lower is better. nan if there are
+        fewer than 16 dark blocks, or if no g gives the mean.
     """
     before = _blocks(image)
     brightness = before.mean(axis=-1)
     means = brightness.mean(axis=(1, 2))
-    noisy = (means > 1 / 255) & (means <= 0.25) & (immerkaer(before) >= _ROUNDING)
+    noisy = (means > 1 / 255) & (means <= 0.25) & (immerkaer(before) >= _ROUNDING_NOISE)
     (dark,) = np.nonzero(noisy)
     exponent = _global_exponent(image, float(enhanced.mean(dtype=np.float64)))
-    if len(dark) < _FEW or math.isnan(exponent):
+    if len(dark) < _MIN_BLOCKS or math.isnan(exponent):
         return math.nan
     structure = _fine_means(brightness[dark]).var(axis=(1, 2))
     flat = dark[np.argsort(structure, kind="stable")[: len(dark) // 4]]
@@ -140,27 +144,27 @@ def noise_amplification(
 
 @dataclass(frozen=True)
 class DetailRetention:
-    """Local contrast in the enhanced image over that in the image; see `detail_retention`."""
+    """Ratio of the local contrast after enhancement to that before; see `detail_retention`."""
 
     bright: float
-    """Where the image is bright, such as clouds."""
+    """Ratio in bright blocks, such as clouds."""
     textured: float
-    """Where it has most structure."""
+    """Ratio in the blocks with the most contrast."""
 
 
 def detail_retention(
     image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
 ) -> DetailRetention:
-    """How much of the local contrast is left.
+    """Return how much local contrast enhancement keeps.
 
-    Contrast of a block of 8x8 pixels is the standard deviation of Y in it (RMS contrast), after
-    means over 2x2 pixels, so that noise counts less. Bright blocks have a mean Y >= 0.6 in the
-    image; textured ones are the quarter with the most contrast there, of all with a mean Y > 2/255.
-    Blocks without any contrast in the image are left out.
+    The contrast of a block of 8x8 pixels is the standard deviation of its Y (RMS contrast), after
+    means over 2x2 pixels that reduce noise. Bright blocks have a mean Y >= 0.6 in the input image.
+    Textured blocks are the quarter with the most contrast there, among those with a mean
+    Y > 2/255. Blocks without contrast in the input image do not count.
 
     Returns:
-        Medians over the blocks of contrast enhanced / contrast image: 1 is all that was there, less
-        is flatter; nan where there are fewer than 16 blocks.
+        Medians over the blocks of contrast enhanced / contrast image. 1 means that enhancement
+        keeps the contrast; less is flatter; nan if there are fewer than 16 blocks.
 
     References:
         Peli, "Contrast in Complex Images", Journal of the Optical Society of America A, 1990.
@@ -169,31 +173,31 @@ def detail_retention(
     after = _fine_means(_blocks(enhanced.mean(axis=-1)))
     means, deviations = before.mean(axis=(1, 2)), before.std(axis=(1, 2))
     bright = means >= 0.6
-    (seen,) = np.nonzero(means > 2 / 255)
+    (visible,) = np.nonzero(means > 2 / 255)
     textured = np.zeros_like(bright)
-    textured[seen[np.argsort(-deviations[seen], kind="stable")[: len(seen) // 4]]] = True
+    textured[visible[np.argsort(-deviations[visible], kind="stable")[: len(visible) // 4]]] = True
 
-    def median(chosen: Bool[np.ndarray, " blocks"]) -> float:
-        chosen = chosen & (deviations > 0)
-        if chosen.sum() < _FEW:
+    def median_ratio(selected: Bool[np.ndarray, " blocks"]) -> float:
+        selected = selected & (deviations > 0)
+        if selected.sum() < _MIN_BLOCKS:
             return math.nan
-        return float(np.median(after[chosen].std(axis=(1, 2)) / deviations[chosen]))
+        return float(np.median(after[selected].std(axis=(1, 2)) / deviations[selected]))
 
-    return DetailRetention(median(bright), median(textured))
+    return DetailRetention(median_ratio(bright), median_ratio(textured))
 
 
 def lightness_order_error(
     image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
 ) -> float:
-    """How often the order of lightness is turned round (LOE): light that looks wrong.
+    """Return the lightness order error (LOE): how often enhancement reverses pairs of pixels.
 
-    With L the largest channel and U(a, b) = (a >= b): the mean over the pixels x of the number of
-    pixels y where U(L(x), L(y)) differs between the two images. Both are reduced first, to 50
-    pixels on the shorter side, by leaving pixels out, as the figure is published.
+    Let L be the largest channel of a pixel and U(a, b) = (a >= b). The error is the mean over the
+    pixels x of the number of pixels y for which U(L(x), L(y)) differs between the two images. As in
+    the publication, both images are subsampled first, to 50 pixels on the shorter side.
 
     Returns:
-        Pixels, from 0 to all that the reduced image has but one; lower is better. Images of
-        different shapes cannot be compared by it.
+        Number of pixels, from 0 to one less than the subsampled image has; lower is better. Values
+        for images of different shapes are not comparable.
 
     References:
         Wang et al., "Naturalness Preserved Enhancement Algorithm for Non-Uniform Illumination
@@ -201,41 +205,41 @@ def lightness_order_error(
     """
     height, width = image.shape[:2]
     ratio = min(1, 50 / min(height, width))
-    places = np.ix_(
+    subset = np.ix_(
         np.arange(int(height * ratio)) * height // int(height * ratio),
         np.arange(int(width * ratio)) * width // int(width * ratio),
     )
-    before, after = (x[places].max(axis=-1).ravel() for x in (image, enhanced))
-    # In parts, since a panorama has many pairs of pixels.
-    turned = sum(
+    before, after = (x[subset].max(axis=-1).ravel() for x in (image, enhanced))
+    # Chunks bound the memory, because a panorama has many pairs of pixels.
+    reversals = sum(
         np.count_nonzero(
             (before[i : i + 256, None] >= before) != (after[i : i + 256, None] >= after)
         )
         for i in range(0, len(before), 256)
     )
-    return turned / len(before)
+    return reversals / len(before)
 
 
 def _blocks(values: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "blocks 8 8 *c"]:
-    """Cut into blocks of 8x8; what is left over at the right and below is left out."""
+    """Split an image into blocks of 8x8; incomplete blocks at the right and bottom are dropped."""
     rows, columns = values.shape[0] // _BLOCK, values.shape[1] // _BLOCK
-    whole = values[: rows * _BLOCK, : columns * _BLOCK]
-    apart = whole.reshape(rows, _BLOCK, columns, _BLOCK, *values.shape[2:])
-    return apart.swapaxes(1, 2).reshape(rows * columns, _BLOCK, _BLOCK, *values.shape[2:])
+    complete = values[: rows * _BLOCK, : columns * _BLOCK]
+    grid = complete.reshape(rows, _BLOCK, columns, _BLOCK, *values.shape[2:])
+    return grid.swapaxes(1, 2).reshape(rows * columns, _BLOCK, _BLOCK, *values.shape[2:])
 
 
 def _fine_means(blocks: Float[np.ndarray, "blocks 8 8"]) -> Float[np.ndarray, "blocks 4 4"]:
-    """Means over 2x2 pixels."""
+    """Return means over 2x2 pixels."""
     return blocks.reshape(len(blocks), 4, 2, 4, 2).mean(axis=(2, 4))
 
 
 def _global_exponent(image: Float[np.ndarray, "h w 3"], mean: float) -> float:
-    """The exponent g for which image^g has that mean, in [1/64, 64], or nan."""
-    # Counted at 16 bits, exactly for images that are 8 or 16 bits deep: powers of all pixels, time
-    # and again, would take seconds.
+    """Return the exponent g in [1/64, 64] for which image^g has the given mean, or nan."""
+    # A histogram of 16 bits, which is exact for images of 8 and 16 bits, saves the seconds that
+    # repeated powers of all pixels would take.
     counts = np.bincount(np.rint(image * 65535).astype(np.uint16).ravel(), minlength=65536)
-    (used,) = np.nonzero(counts)
-    values, shares = used / 65535, counts[used] / image.size
+    (levels,) = np.nonzero(counts)
+    values, shares = levels / 65535, counts[levels] / image.size
 
     def brightness(exponent: float) -> float:
         return float(shares @ values**exponent)

@@ -1,15 +1,15 @@
-"""How good an image looks to a model of human judgement: LPIPS, NIQE and others, by pyiqa.
+"""Metrics that model human judgement of images, such as LPIPS and NIQE, from the package pyiqa.
 
-Their weights are no part of any package: pyiqa fetches each one's when it is first asked for, and
-keeps them in ``pyiqa`` below PyTorch's hub folder (``$TORCH_HOME/hub``, else
-``~/.cache/torch/hub``). Weights that lie there already are used without a network.
+No package contains their weights. pyiqa downloads the weights of a metric at its first use and
+stores them in ``pyiqa`` below PyTorch's hub folder (``$TORCH_HOME/hub``, or ``~/.cache/torch/hub``
+by default). Stored weights need no internet connection.
 """
 
 import contextlib
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,32 +18,39 @@ from jaxtyping import Float
 
 from zerodce_jax.errors import UsageError, one_line
 
-# They compare folders, or an image with words.
-_OTHERS = {"clipscore", "fid", "fid_dinov2", "inception_score", "sfid"}
+# Metrics of pyiqa that compare folders, or an image with words.
+_NOT_FOR_IMAGES = {"clipscore", "fid", "fid_dinov2", "inception_score", "sfid"}
 
 
 @dataclass(frozen=True)
-class Perceptual:
+class PerceptualMetric:
     """A metric of pyiqa."""
 
     name: str
-    """As pyiqa calls it, such as lpips or niqe."""
+    """Name in pyiqa, such as lpips or niqe."""
     lower_better: bool
+    """Whether a lower score is better."""
     needs_reference: bool
+    """Whether the metric compares an image with a reference."""
     _model: Any
 
     def __call__(
         self, image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"] | None
     ) -> float:
-        """What the metric says of an image, in [0, 1], beside its reference if it needs one.
+        """Return the score of an image.
+
+        Args:
+            image: Image, (height, width, 3), in [0, 1].
+            reference: Image of the same shape; only metrics that need a reference use it.
 
         Returns:
-            nan where it cannot judge: NIQE below 96x96 pixels, or of black ones.
+            The score, or nan if the metric is not defined for the image. NIQE is not defined for
+            black images and below 96x96 pixels.
         """
         import torch  # pyright: ignore[reportMissingImports]
 
-        given = [image] if reference is None or not self.needs_reference else [image, reference]
-        tensors = [torch.from_numpy(x.transpose(2, 0, 1)[None].copy()) for x in given]
+        images = [image] if reference is None or not self.needs_reference else [image, reference]
+        tensors = [torch.from_numpy(x.transpose(2, 0, 1)[None].copy()) for x in images]
         try:
             with warnings.catch_warnings(action="ignore"):
                 return float(self._model(*tensors))
@@ -53,16 +60,16 @@ class Perceptual:
             return math.nan
 
 
-def load(names: Iterable[str], *, references: bool) -> list[Perceptual]:
-    """Metrics by their names in pyiqa, with their weights.
+def load_metrics(names: Iterable[str], *, references: bool) -> list[PerceptualMetric]:
+    """Load metrics with their weights.
 
     Args:
-        names: Such as lpips, niqe, dists, musiq; each one once.
-        references: Whether there are references to compare with.
+        names: Names in pyiqa, such as lpips, niqe, dists, musiq; repeated names count once.
+        references: Whether references exist to compare with.
 
     Raises:
-        UsageError: pyiqa is not installed or has no such metric, it compares with references and
-            there are none, or its weights are not at hand and cannot be fetched.
+        UsageError: pyiqa is not installed or does not have a metric, a metric needs references that
+            do not exist, or weights are neither stored nor can be downloaded.
 
     References:
         Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR
@@ -73,30 +80,31 @@ def load(names: Iterable[str], *, references: bool) -> list[Perceptual]:
     if not names:
         return []
     try:
-        import pyiqa  # pyright: ignore[reportMissingImports] (gigabytes, so no part of the tests')
+        import pyiqa  # pyright: ignore[reportMissingImports] (gigabytes: not installed for tests)
+        from torch.hub import get_dir  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
-        needed = "pip install 'zerodce-jax[perceptual]'"
-        raise UsageError(f"{', '.join(names)}: needs packages: {needed}") from error
-    alone, beside = (set(pyiqa.list_models(metric_mode=mode)) - _OTHERS for mode in ("NR", "FR"))
+        command = "pip install 'zerodce-jax[perceptual]'"
+        raise UsageError(f"{', '.join(names)}: needs packages: {command}") from error
+    no_reference, full_reference = (
+        set(pyiqa.list_models(metric_mode=mode)) - _NOT_FOR_IMAGES for mode in ("NR", "FR")
+    )
     for name in names:
-        if name not in alone | beside:
-            raise UsageError(f"{name}: pyiqa has no such metric of images")
-        if name in beside and not references:
-            raise UsageError(f"{name} compares with references: name --pairs LOW HIGH")
-    return [_loaded(name, pyiqa.create_metric) for name in names]
-
-
-def _loaded(name: str, create: Callable[[str], Any]) -> Perceptual:
-    from torch.hub import get_dir  # pyright: ignore[reportMissingImports]
-
-    # It says on stdout what it loads, where tables go.
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            model = create(name)
-    # Weights lie in files of many kinds, whose readers have errors of their own.
-    except Exception as error:
-        raise UsageError(
-            f"{name}: its weights are not in {get_dir()}, or not whole, "
-            f"and could not be fetched: {one_line(error)}"
-        ) from error
-    return Perceptual(name, model.lower_better, model.metric_mode == "FR", model)
+        if name not in no_reference | full_reference:
+            raise UsageError(f"{name}: not a metric of images in pyiqa")
+        if name in full_reference and not references:
+            raise UsageError(f"{name} needs references: use --pairs LOW HIGH")
+    metrics = []
+    for name in names:
+        try:
+            # pyiqa prints what it loads, but standard output is for the table.
+            with contextlib.redirect_stdout(sys.stderr):
+                model = pyiqa.create_metric(name)
+        # Weights have many file formats, and their readers raise many types of errors.
+        except Exception as error:
+            raise UsageError(
+                f"{name}: its weights are missing or damaged in {get_dir()},"
+                f" and could not be downloaded: {one_line(error)}"
+            ) from error
+        needs_reference = model.metric_mode == "FR"
+        metrics.append(PerceptualMetric(name, model.lower_better, needs_reference, model))
+    return metrics

@@ -161,7 +161,7 @@ def renamed(relative: Path, suffix: str, kind: Literal["keep"] | formats.Format)
         ending = relative.suffix if relative.suffix.lower() in _VIDEOS_WRITTEN else ".mkv"
         return relative.with_name(f"{relative.stem}{suffix}{ending}")
     known = formats.format_of(relative)
-    wanted = (formats.written_as(known) if known else None) if kind == "keep" else kind
+    wanted = (formats.output_format(known) if known else None) if kind == "keep" else kind
     ending = formats.suffix_of(wanted) if wanted and wanted != known else relative.suffix
     return relative.with_name(f"{relative.stem}{suffix}{ending}")
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.engines.tiling import MOST_CORES, cores
+from zerodce_jax.engines.tiling import MAX_CORES, cores
 from zerodce_jax.enhancer import EngineName, Enhancer, choose_engine
 from zerodce_jax.errors import InputError, UsageError, one_line
 from zerodce_jax.jobs import photos
@@ -26,7 +26,7 @@ from zerodce_jax.jobs.photos import Result
 from zerodce_jax.jobs.plan import Item
 from zerodce_jax.jobs.worklist import Work
 from zerodce_jax.media import photo, pillow
-from zerodce_jax.models.serialization import Network
+from zerodce_jax.models.network import Network
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -144,7 +144,7 @@ class _Actor:
     """Holds one network, and enhances batches of pictures with it."""
 
     def __init__(self, work: Work, network: Network, options: Options) -> None:
-        pillow.quiet_decoders()
+        pillow.silence_decoders()
         if choose_engine(options.engine) == "xla":
             from zerodce_jax.engines.xla import use_compilation_cache
 
@@ -265,14 +265,14 @@ def _shares(options: Options) -> tuple[int, float]:
             raise UsageError(f"--gpus-per-actor {options.gpus:g}: no machine of Ray's has as many")
     else:
         machines = [each for each in machines if each.get("CPU", 0)]
-        many = [-(-int(each["CPU"]) // MOST_CORES) for each in machines]
+        many = [-(-int(each["CPU"]) // MAX_CORES) for each in machines]
     actors = options.actors or sum(many) or 1
     if not machines:
         return actors, 1
     # So that they fit on machines that are alike, without more threads than cores.
     on_each = -(-actors // len(machines))
     cpus = min(each.get("CPU", 0) for each in machines) / on_each
-    return actors, min(MOST_CORES, int(cpus)) if cpus >= 1 else cpus
+    return actors, min(MAX_CORES, int(cpus)) if cpus >= 1 else cpus
 
 
 def _quiet() -> None:

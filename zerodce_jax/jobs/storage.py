@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from zerodce_jax.atomic import TEMPORARY_PREFIX, replacing
-from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.errors import InputError, UsageError, prefix_errors
 from zerodce_jax.jobs import plan
 from zerodce_jax.jobs.plan import Item
 from zerodce_jax.media import formats, photo
@@ -182,7 +182,7 @@ class Remote:
         Raises:
             InputError: As there, or the file cannot be read.
         """
-        with photo.named(self.name(path)):
+        with prefix_errors(self.name(path)):
             head = self._content(path, max_pixels, _HEAD)
             try:
                 return photo.measure(io.BytesIO(head), max_pixels=max_pixels)
@@ -198,7 +198,7 @@ class Remote:
         Raises:
             InputError: As there, or the file cannot be read.
         """
-        with photo.named(self.name(path)):
+        with prefix_errors(self.name(path)):
             return photo.decode(self._content(path, max_pixels), max_pixels=max_pixels)
 
     def write(self, path: Path, opened: Photo, /) -> tuple[str, ...]:
@@ -207,7 +207,7 @@ class Remote:
         Raises:
             InputError: As there, or the file cannot be written.
         """
-        with photo.named(self.name(path)):
+        with prefix_errors(self.name(path)):
             data, losses = photo.encode_as(path, opened)
         self.put(path, io.BytesIO(data))
         return losses

@@ -16,8 +16,8 @@ from zerodce_jax.errors import InputError, one_line
 from zerodce_jax.jobs.photos import Result
 from zerodce_jax.jobs.plan import Item, is_done
 from zerodce_jax.media.photo import MAX_PIXELS
-from zerodce_jax.media.video import Encoding, Frame, Reader, Writer, naming
-from zerodce_jax.ops.temporal import SECONDS
+from zerodce_jax.media.video import Encoding, Frame, Reader, Writer, prefix_video_errors
+from zerodce_jax.ops.temporal import DEFAULT_SECONDS
 
 if TYPE_CHECKING:
     from zerodce_jax.enhancer import Enhancer
@@ -35,7 +35,7 @@ def enhance_all(
     enhancer: "Enhancer",
     settings: EnhanceSettings,
     *,
-    smoothing: float = SECONDS,
+    smoothing: float = DEFAULT_SECONDS,
     encoding: Encoding = Encoding(),  # noqa: B008 (frozen)
     overwrite: bool = False,
     fail_fast: bool = False,
@@ -79,7 +79,7 @@ def enhance_all(
                 item.target.parent.mkdir(parents=True, exist_ok=True)
                 with (
                     replacing(item.target) as temporary,
-                    naming(item.target),
+                    prefix_video_errors(item.target),
                     Writer(temporary, reader, encoding, strip=strip) as writer,
                 ):
                     for frame, pixels in _frames(reader, enhancer, settings, smoothing):
@@ -116,7 +116,7 @@ def enhance_raw(
     enhancer: "Enhancer",
     settings: EnhanceSettings,
     *,
-    smoothing: float = SECONDS,
+    smoothing: float = DEFAULT_SECONDS,
     width: int,
     height: int,
     rate: float,

@@ -1,1 +1,1 @@
-"""Image and video files to pixels and back."""
+"""Read and write image and video files."""

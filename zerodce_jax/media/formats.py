@@ -1,4 +1,4 @@
-"""Image formats, by the names of their files."""
+"""Names and suffixes of the image formats."""
 
 from pathlib import Path
 from typing import Literal
@@ -22,15 +22,15 @@ _SUFFIXES: dict[str, Format] = {
 
 
 def format_of(path: Path) -> Format | None:
-    """The image format that a file's name stands for, or None."""
+    """Return the image format that the suffix of a path stands for, or None."""
     return _SUFFIXES.get(path.suffix.lower())
 
 
-def written_as(kind: Format) -> Format:
-    """The format that a picture is written in where it is to keep its own: GIF becomes PNG."""
-    return "png" if kind == "gif" else kind
+def output_format(source_format: Format) -> Format:
+    """Return the format to write a photograph of a format in: the same, but PNG for GIF."""
+    return "png" if source_format == "gif" else source_format
 
 
-def suffix_of(kind: Format) -> str:
-    """The usual suffix of a format, with its dot."""
-    return {"jpeg": ".jpg", "tiff": ".tif", "heif": ".heic"}.get(kind, f".{kind}")
+def suffix_of(file_format: Format) -> str:
+    """Return the usual suffix of a format, with its dot."""
+    return {"jpeg": ".jpg", "tiff": ".tif", "heif": ".heic"}.get(file_format, f".{file_format}")

@@ -1,8 +1,8 @@
-"""What a photograph carries besides its pixels, and how that is set upright.
+"""Metadata of a photograph, and the changes to EXIF and XMP when the pixels are turned upright.
 
-EXIF is a small TIFF file in itself (TIFF 6.0, section 2; CIPA DC-008), full of offsets: camera
-makers' notes hold some that no library knows. So it is changed in place, byte by byte, and never
-written anew.
+EXIF is a TIFF structure (TIFF 6.0, section 2; CIPA DC-008) full of offsets. Camera makers add
+offsets of their own that no library knows. For this reason EXIF is edited in place, byte by byte,
+and is never written anew.
 """
 
 import re
@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 ORIENTATION = 0x0112
+"""EXIF tag of the orientation."""
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 _SHORT, _LONG = 3, 4
 _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))([1-8])")
@@ -20,49 +21,51 @@ _XMP_ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))([1-8])")
 
 @dataclass(frozen=True)
 class Metadata:
-    """What goes round the network untouched, of a picture that is stored upright."""
+    """Metadata of a photograph whose pixels are stored upright."""
 
     exif: bytes | None = None
-    """A TIFF structure, beginning with its byte order; orientation is 1, there is no thumbnail."""
+    """TIFF structure, starting with the byte order; the orientation is 1, without a thumbnail."""
     xmp: bytes | None = None
-    """An XMP packet."""
+    """XMP packet."""
     icc: bytes | None = None
-    """An ICC colour profile."""
+    """ICC colour profile."""
     dpi: tuple[float, float] | None = None
-    """Dots per inch, horizontally and vertically."""
+    """Horizontal and vertical resolution, in dots per inch."""
     native: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    """What only the picture's own format knows: how it was encoded, chunks or tags of its own."""
+    """Data that only the source format can hold: encoding options, chunks, segments or tags."""
 
 
-def orientation(exif: bytes | None, xmp: bytes | None) -> int:
-    """How the stored picture is to be turned, 1 to 8 (CIPA DC-008, tag 0x0112); 1 is upright.
+def read_orientation(exif: bytes | None, xmp: bytes | None) -> int:
+    """Return the orientation of the stored image, 1 to 8 (CIPA DC-008, tag 0x0112); 1 is upright.
 
-    XMP is asked where EXIF does not say it.
+    XMP is read only if EXIF does not state the orientation.
     """
-    order = _order(exif or b"")
+    order = _byte_order(exif or b"")
     if exif and order:
         (first,) = struct.unpack_from(f"{order}I", exif, 4)
         for tag, at in _entries(exif, order, first):
             if tag == ORIENTATION:
                 (kind,) = struct.unpack_from(f"{order}H", exif, at)
-                # A short number; some programs write a long one.
-                form = {_SHORT: "H", _LONG: "I"}.get(kind, "x")
-                value = struct.unpack_from(order + form, exif, at + 6)
+                # The standard asks for a short integer, but some programs write a long one.
+                code = {_SHORT: "H", _LONG: "I"}.get(kind, "x")
+                value = struct.unpack_from(order + code, exif, at + 6)
                 return value[0] if value and 1 <= value[0] <= 8 else 1
     found = _XMP_ORIENTATION.search(xmp or b"")
     return int(found[2]) if found else 1
 
 
 def upright_exif(exif: bytes) -> bytes:
-    """Reset the orientation to 1 and take the thumbnail out; all else keeps its bytes and place.
+    """Return EXIF with the orientation set to 1 and without the thumbnail.
+
+    All other bytes keep their values and positions.
 
     Args:
-        exif: A TIFF structure; one that is damaged is followed as far as it makes sense.
+        exif: TIFF structure. A damaged one is edited as far as it can be parsed.
 
     Returns:
-        As many bytes, or fewer where the thumbnail stood at the end.
+        The same number of bytes, or fewer if the thumbnail was at the end.
     """
-    order = _order(exif)
+    order = _byte_order(exif)
     if order is None:
         return exif
     data = bytearray(exif)
@@ -70,38 +73,38 @@ def upright_exif(exif: bytes) -> bytes:
     for tag, at in _entries(data, order, first):
         if tag == ORIENTATION:
             data[at : at + 8] = struct.pack(f"{order}HIH", _SHORT, 1, 1)
-    link = _link(data, order, first)
+    link = _link_position(data, order, first)
     if link is not None:
-        _drop_thumbnail(data, order, link)
+        _remove_thumbnail(data, order, link)
     return bytes(data)
 
 
 def upright_xmp(xmp: bytes) -> bytes:
-    """Reset the orientation that an XMP packet may repeat to 1."""
+    """Return an XMP packet with the orientation, if it states one, set to 1."""
     return _XMP_ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
 def plausible_dpi(x: float, y: float) -> tuple[float, float] | None:
-    """A resolution that every format can hold, or None."""
+    """Return a resolution if every format can hold it, or None."""
     return (x, y) if 1 <= x <= 0xFFFF and 1 <= y <= 0xFFFF else None
 
 
-def _order(exif: bytes) -> str | None:
-    """Byte order of a TIFF structure as `struct` writes it, or None where it is none."""
+def _byte_order(exif: bytes) -> str | None:
+    """Return the byte order of a TIFF structure as a `struct` prefix, or None for other data."""
     return {b"II": "<", b"MM": ">"}.get(exif[:2]) if len(exif) >= 8 else None
 
 
-def _drop_thumbnail(data: bytearray, order: str, link: int) -> None:
-    """Cut the link to the second directory, which is the thumbnail's, and blank its picture."""
+def _remove_thumbnail(data: bytearray, order: str, link: int) -> None:
+    """Set the link to the second directory, which describes the thumbnail, to 0; clear the JPEG."""
     (second,) = struct.unpack_from(f"{order}I", data, link)
-    place = dict.fromkeys((_THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH), 0)
+    values = dict.fromkeys((_THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH), 0)
     for tag, at in _entries(data, order, second) if second else ():
-        if tag in place:
-            wide = struct.unpack_from(f"{order}H", data, at)[0] == _LONG
-            (place[tag],) = struct.unpack_from(f"{order}{'I' if wide else 'H'}", data, at + 6)
+        if tag in values:
+            is_long = struct.unpack_from(f"{order}H", data, at)[0] == _LONG
+            (values[tag],) = struct.unpack_from(f"{order}{'I' if is_long else 'H'}", data, at + 6)
     struct.pack_into(f"{order}I", data, link, 0)
-    start, length = place[_THUMBNAIL_OFFSET], place[_THUMBNAIL_LENGTH]
-    # A thumbnail is a JPEG; anything else there is not what it claims to be.
+    start, length = values[_THUMBNAIL_OFFSET], values[_THUMBNAIL_LENGTH]
+    # A thumbnail is a JPEG file. Other data there may belong to another tag and must stay.
     if length and data[start : start + 2] == b"\xff\xd8" and start + length <= len(data):
         if start + length == len(data):
             del data[start:]
@@ -110,7 +113,13 @@ def _drop_thumbnail(data: bytearray, order: str, link: int) -> None:
 
 
 def _entries(data: bytes | bytearray, order: str, directory: int) -> Iterator[tuple[int, int]]:
-    """Yield each tag of a directory, and where its type, count and value stand."""
+    """Yield the number of each tag in a directory, and the position of its type, count and value.
+
+    Args:
+        data: TIFF structure.
+        order: Byte order, as a `struct` prefix.
+        directory: Position of the directory.
+    """
     if directory + 2 > len(data):
         return
     (count,) = struct.unpack_from(f"{order}H", data, directory)
@@ -120,8 +129,8 @@ def _entries(data: bytes | bytearray, order: str, directory: int) -> Iterator[tu
         yield struct.unpack_from(f"{order}H", data, start)[0], start + 2
 
 
-def _link(data: bytearray, order: str, directory: int) -> int | None:
-    """Where the offset of the next directory stands, or None outside of the data."""
+def _link_position(data: bytearray, order: str, directory: int) -> int | None:
+    """Return the position of the offset of the next directory, or None if it is out of bounds."""
     if directory + 2 > len(data):
         return None
     (count,) = struct.unpack_from(f"{order}H", data, directory)

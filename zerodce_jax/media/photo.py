@@ -1,7 +1,7 @@
-"""A photograph: a file on disk, or a Pillow image <-> its pixels and all else it carries.
+"""Read and write photographs: pixels, alpha channel and metadata of image files and Pillow images.
 
-Pixels go in and out as they are encoded: what the numbers mean is said by the colour profile, which
-goes along. `pillow` reads and writes most files, `png` and `tiff` what it cannot.
+Pixels keep the encoding of the file. The colour profile, which states what the numbers mean, is
+kept with them. `pillow` handles most files; `png` and `tiff` handle those that Pillow cannot.
 """
 
 import io
@@ -17,90 +17,92 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from zerodce_jax.atomic import replacing
-from zerodce_jax.atomic import sweep as sweep  # part of what `storage.Files` asks for
-from zerodce_jax.errors import InputError, one_line
-from zerodce_jax.media import pillow, png, tiff
+from zerodce_jax.atomic import sweep as sweep  # part of the protocol `storage.Files`
+from zerodce_jax.errors import InputError, one_line, prefix_errors
+from zerodce_jax.media import pillow, png, samples, tiff
 from zerodce_jax.media.formats import Format, format_of
 from zerodce_jax.media.metadata import Metadata
+from zerodce_jax.media.tiff_directory import SIGNATURES, Directory
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_PIXELS = 300_000_000
-"""Pixels of the largest picture that is decoded, unless told otherwise."""
+"""Default limit of the number of pixels in an image that is decoded."""
 _WITHOUT_ALPHA: frozenset[Format] = frozenset({"jpeg", "bmp"})
 
 
 @dataclass(frozen=True)
 class Photo:
-    """Pixels of a photograph as it is looked at, and what goes round the network untouched."""
+    """A photograph: upright pixels, alpha channel and metadata."""
 
     pixels: Shaped[np.ndarray, "h w *rgb"]
-    """(height, width, 3) or, gray, (height, width); uint8, uint16, or float32 in [0, 1]."""
+    """RGB (height, width, 3) or gray (height, width); uint8, uint16, or float32 in [0, 1]."""
     alpha: Shaped[np.ndarray, "h w"] | None = None
     """Opacity, of the same type as the pixels, or None."""
-    kind: Format | None = None
-    """The format of the file that it was read from."""
+    format: Format | None = None
+    """Format of the file that the photograph was read from, or None."""
     metadata: Metadata = field(default_factory=Metadata)
-    """EXIF, XMP, colour profile and the like; upright as the pixels are."""
+    """EXIF, XMP, colour profile and other metadata."""
     notes: tuple[str, ...] = ()
-    """What of the file could not be taken over, a line each."""
+    """Messages, one line each, about parts of the file that were not read."""
 
     def stripped(self) -> "Photo":
-        """The same without what tells of its making: EXIF, XMP, texts, resolution.
+        """Return a copy without EXIF, XMP, texts and resolution.
 
-        The colour profile stays, since colours change without it, and so does how it was encoded.
+        The colour profile stays, because colours would change without it. The encoding options
+        stay too.
         """
         native = dict(self.metadata.native)
         if "chunks" in native:
-            native["chunks"] = tuple(c for c in native["chunks"] if c[0] in png.COLOUR)
-        for name in ("tags", "extra", "comment"):
-            native.pop(name, None)
-        kept = Metadata(icc=self.metadata.icc, native=MappingProxyType(native))
-        return replace(self, metadata=kept)
+            native["chunks"] = tuple(c for c in native["chunks"] if c[0] in png.COLOUR_CHUNKS)
+        for key in ("tags", "extra", "comment"):
+            native.pop(key, None)
+        metadata = Metadata(icc=self.metadata.icc, native=MappingProxyType(native))
+        return replace(self, metadata=metadata)
 
 
 def largest_file(max_pixels: int) -> int:
-    """Bytes that are more than any picture of that many pixels needs; larger files are not read."""
+    """Return a file size, in bytes, that no image of `max_pixels` pixels needs to exceed."""
     return 16 * max_pixels + (1 << 28)
 
 
 def check_file(size: int, max_pixels: int) -> None:
-    """Refuse a file of so many bytes that it cannot be a picture of that many pixels.
+    """Check the size of a file, in bytes, before the file is read.
 
     Raises:
-        InputError: It is larger than `largest_file`.
+        InputError: The file is larger than `largest_file`.
     """
     if size > largest_file(max_pixels):
-        raise InputError(f"{size:,} bytes are too large for a picture")
+        raise InputError(f"{size:,} bytes are too many for an image")
 
 
 def name(path: Path) -> str:
-    """What a file is called in messages."""
+    """Return the name of a file for messages."""
     return str(path)
 
 
 def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Width and height that a file promises, in pixels, before it is turned upright.
+    """Return the width and height that the header of an image file states, as stored, in pixels.
 
     Raises:
-        InputError: The file is no image, or has more than `max_pixels`.
+        InputError: The file is not an image, or has more than `max_pixels`.
         OSError: The file cannot be read.
     """
-    with _opened(path, max_pixels) as file:
+    with _open(path, max_pixels) as file:
         return measure(file, max_pixels=max_pixels)
 
 
 def measure(
     file: io.BytesIO | io.BufferedReader, *, max_pixels: int = MAX_PIXELS
 ) -> tuple[int, int]:
-    """Width and height that the content of an image file promises; see `size`.
+    """Return the width and height that the header of an open image file states; see `size`.
 
     Raises:
-        InputError: As for `size`, without the name of a file.
+        InputError: As for `size`; the message does not name the file.
     """
-    with _refusing():
-        if file.read(4) in tiff.SIGNATURES:
+    with _decoder_errors():
+        if file.read(4) in SIGNATURES:
             file.seek(0)
             return _tiff_directory(file.read(), max_pixels).size
         file.seek(0)
@@ -108,265 +110,221 @@ def measure(
 
 
 def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Decode an image file, turned upright, with all that it carries.
+    """Decode an image file and its metadata, and turn the pixels upright.
 
     Raises:
-        InputError: The file is no image, is damaged, has more than `max_pixels`, or holds pixels
-            that cannot be handled.
+        InputError: The file is not an image, is damaged, has more than `max_pixels`, or has pixels
+            of a type that is not supported.
         OSError: The file cannot be read.
     """
-    with _opened(path, max_pixels) as file:
+    with _open(path, max_pixels) as file:
         return decode(file.read(), max_pixels=max_pixels)
 
 
 def read_rgb(path: Path, *, size: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode an image file for training: upright, 8-bit RGB, without alpha.
+    """Decode an image file for training, as upright 8-bit RGB without alpha.
 
     Args:
-        path: The file.
-        size: Side of the square that the whole image is scaled to (Lanczos, which looks at every
-            pixel, as the PyTorch originals do); None keeps its size.
+        path: Image file.
+        size: Side of the square that the whole image is scaled to, or None to keep its size. The
+            filter is Lanczos, which uses every pixel, as in the PyTorch originals.
 
     Returns:
         (size, size, 3), or (height, width, 3).
 
     Raises:
-        InputError: The file is no image, is damaged, or holds pixels that cannot be handled.
+        InputError: The file is not an image, is damaged, or has pixels of a type that is not
+            supported.
         OSError: The file cannot be read.
     """
-    return pillow.as_rgb(_as_type(read(path).pixels, np.uint8), size)
+    return pillow.to_rgb(samples.convert(read(path).pixels, np.uint8), size)
 
 
 def write(path: Path, photo: Photo) -> tuple[str, ...]:
-    """Encode a photograph, whole or not at all, in the format that the file's name stands for.
+    """Write a photograph atomically, in the format that the suffix of the path stands for.
 
     Args:
-        path: Ends in a suffix that `format_of` knows; its folder is made where it is missing.
-        photo: What to write.
+        path: Destination, with a suffix that `format_of` knows. A missing folder is created.
+        photo: Photograph to write.
 
     Returns:
-        What of it the format cannot hold, a line each.
+        Messages, one line each, about parts of the photograph that the format cannot hold.
 
     Raises:
-        InputError: The format cannot hold this picture at all, or is not written.
+        InputError: The format cannot hold this image at all, or writing it is not supported.
         OSError: The file cannot be written.
     """
-    with named(path):
+    with prefix_errors(path):
         data, losses = encode_as(path, photo)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(data)
     except OSError as error:
-        # A full disk names no file, all else the temporary one.
+        # The error of a full disk names no file, and other errors name the temporary file.
         error.filename = str(path)
         raise
     return losses
 
 
 def encode_as(path: Path, photo: Photo) -> tuple[bytes, tuple[str, ...]]:
-    """Encode a photograph in the format that a file's name stands for; see `encode`.
+    """Encode a photograph in the format that the suffix of a path stands for; see `encode`.
 
     Raises:
-        InputError: No format goes by that name, or as for `encode`.
+        InputError: No format has that suffix, or as for `encode`.
     """
-    kind = format_of(path)
-    if kind is None:
-        raise InputError(f"no image format goes by the suffix {path.suffix!r}")
-    return encode(photo, kind)
+    file_format = format_of(path)
+    if file_format is None:
+        raise InputError(f"no image format has the suffix {path.suffix!r}")
+    return encode(photo, file_format)
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decode the content of an image file; see `read`.
 
     Raises:
-        InputError: As for `read`, without the name of a file.
+        InputError: As for `read`; the message does not name the file.
     """
-    with _refusing():
-        if data.startswith(tiff.SIGNATURES):
+    with _decoder_errors():
+        if data.startswith(SIGNATURES):
             return _decode_tiff(data, max_pixels)
         image = pillow.open_image(io.BytesIO(data), max_pixels)
-        kind = pillow.format_of(image)
-        # Before anything is asked of it: some formats keep metadata behind the pixels.
+        file_format = pillow.format_of(image)
+        # Load the pixels first: some formats store metadata behind them.
         image.load()
-        # HEIF may promise one size and hold another.
-        pillow.check_size(*image.size, max_pixels)
-        is_deep = kind == "png" and png.bits(data) > 8
-        pixels = png.decode(data) if is_deep else pillow.samples(image)
-        carried, turn = pillow.carried(image)
+        # The header of a HEIF file may state another size than the image has.
+        samples.check_size(*image.size, max_pixels)
+        is_deep = file_format == "png" and png.bit_depth(data) > 8
+        stored = png.decode(data) if is_deep else pillow.read_samples(image)
+        metadata, orientation = pillow.read_metadata(image)
         native: dict[str, Any] = {}
-        if kind == "jpeg":
+        if file_format == "jpeg":
             native = pillow.jpeg_options(image)
-        elif kind == "png":
-            native = {"chunks": png.own_chunks(data)}
-        elif kind == "webp" and pillow.is_lossless_webp(data):
+        elif file_format == "png":
+            native = {"chunks": png.extra_chunks(data)}
+        elif file_format == "webp" and pillow.is_lossless_webp(data):
             native = {"lossless": True, "exact": True}
-        carried = replace(carried, native=MappingProxyType(native))
-        return _photo(pixels, turn, kind, carried, pillow.notes(image))
+        metadata = replace(metadata, native=MappingProxyType(native))
+        pixels, alpha = samples.unpack(stored, orientation)
+        return Photo(pixels, alpha, file_format, metadata, pillow.read_notes(image))
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> Photo:
     directory = _tiff_directory(data, max_pixels)
-    carried, turn = tiff.metadata_of(directory)
-    if directory.is_ycbcr:
-        # Which some versions of Pillow take for damaged.
-        raise InputError("images of mode YCbCr are not handled; convert it to RGB")
-    # Pillow keeps 8 bits, and does not know the last signature.
-    if directory.is_deep or directory.is_odd or data.startswith(tiff.SIGNATURES[3]):
-        pixels = tiff.decode(data, directory)
+    metadata, orientation = tiff.read_metadata(directory)
+    if tiff.is_for_pillow(data, directory):
+        image = pillow.open_image(io.BytesIO(data), max_pixels)
+        # Pillow turns TIFF images upright by itself.
+        stored, orientation = pillow.read_samples(image), 1
     else:
-        # Which Pillow turns upright by itself.
-        pixels, turn = pillow.samples(pillow.open_image(io.BytesIO(data), max_pixels)), 1
-    notes = ("only the first of its pictures is taken",) if directory.pages > 1 else ()
-    return _photo(pixels, turn, "tiff", carried, notes)
+        stored = tiff.decode(data, directory)
+    notes = ("only the first of its images is read",) if directory.pages > 1 else ()
+    pixels, alpha = samples.unpack(stored, orientation)
+    return Photo(pixels, alpha, "tiff", metadata, notes)
 
 
-def encode(photo: Photo, kind: Format) -> tuple[bytes, tuple[str, ...]]:
+def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
     """Encode a photograph.
 
     Args:
-        photo: What to encode; in its own format, it is encoded as it was.
-        kind: The format.
+        photo: Photograph to encode. If the format stays the same, so do the encoding options.
+        file_format: Format of the result.
 
     Returns:
-        The content of the file, and what of the photograph the format cannot hold, a line each.
+        The content of the file, and messages, one line each, about parts of the photograph that
+        the format cannot hold.
 
     Raises:
-        InputError: The format cannot hold this picture at all, or is not written.
+        InputError: The format cannot hold this image at all, or writing it is not supported.
     """
-    carried = photo.metadata
-    if photo.kind != kind:
-        carried = replace(carried, native=MappingProxyType({}))
+    metadata = photo.metadata
+    if photo.format != file_format:
+        metadata = replace(metadata, native=MappingProxyType({}))
     losses = []
     alpha = photo.alpha
-    if alpha is not None and kind in _WITHOUT_ALPHA:
-        losses.append(f"{kind} has no transparency, which is left out")
+    if alpha is not None and file_format in _WITHOUT_ALPHA:
+        losses.append(f"{file_format} does not support transparency, which is dropped")
         alpha = None
     pixels = photo.pixels
-    if kind == "png" and pixels.dtype == np.float32:
-        pixels = _as_type(pixels, np.uint16)
-    elif kind not in {"png", "tiff"}:
-        pixels = _as_type(pixels, np.uint8)
+    if file_format == "png" and pixels.dtype == np.float32:
+        pixels = samples.convert(pixels, np.uint16)
+    elif file_format not in {"png", "tiff"}:
+        pixels = samples.convert(pixels, np.uint8)
     if alpha is not None:
-        alpha = _as_type(alpha, pixels.dtype)
-        pixels = np.dstack([pixels, alpha])
-    with _refusing(f"cannot be written as {kind}"):
-        if kind == "png":
-            return png.encode(pixels, carried), tuple(losses)
-        if kind == "tiff":
-            return tiff.encode(pixels, carried), tuple(losses)
-        return pillow.encode(pixels, kind, carried, losses), tuple(losses)
+        pixels = np.dstack([pixels, samples.convert(alpha, pixels.dtype)])
+    with _decoder_errors(f"cannot be written as {file_format}"):
+        if file_format == "png":
+            return png.encode(pixels, metadata), tuple(losses)
+        if file_format == "tiff":
+            return tiff.encode(pixels, metadata), tuple(losses)
+        return pillow.encode(pixels, file_format, metadata, losses), tuple(losses)
 
 
 def from_pil(image: object) -> Photo:
-    """Take a Pillow image apart.
+    """Convert a Pillow image to a photograph.
 
     Args:
-        image: Of mode RGB, L, RGBA, LA, P, 1, or 16-bit gray.
+        image: Pillow image of the mode RGB, L, RGBA, LA, P, 1, or 16-bit gray.
 
     Raises:
-        InputError: The image has another mode.
+        InputError: The image has another mode, or is not a Pillow image.
     """
-    with _refusing("unusable image"):
-        pixels, turn, carried = pillow.taken_apart(image)
-        return _photo(pixels, turn, None, carried, ())
+    with _decoder_errors("unusable image"):
+        stored, orientation, metadata = pillow.unpack_image(image)
+        pixels, alpha = samples.unpack(stored, orientation)
+        return Photo(pixels, alpha, metadata=metadata)
 
 
 def to_pil(photo: Photo) -> "Image":
-    """Put a Pillow image together again, of mode RGB, L, RGBA, LA or I;16.
+    """Convert a photograph to a Pillow image of the mode RGB, L, RGBA, LA or I;16.
 
-    Its `info` holds what Pillow's formats take from there by themselves, such as the profile.
+    The dictionary `info` of the image holds the metadata under the keys that Pillow uses.
 
     Raises:
-        InputError: Pillow has no mode for such pixels: more than 8 bits with colour or alpha.
+        InputError: Pillow has no mode for the pixels: more than 8 bits with colour or alpha.
     """
     alpha = photo.alpha
-    samples = photo.pixels if alpha is None else np.dstack([photo.pixels, alpha])
-    return pillow.put_together(samples, photo.metadata)
+    pixels = photo.pixels if alpha is None else np.dstack([photo.pixels, alpha])
+    return pillow.make_image(pixels, photo.metadata)
 
 
-def _photo(
-    pixels: Shaped[np.ndarray, "h w *channels"],
-    turn: int,
-    kind: Format | None,
-    carried: Metadata,
-    notes: tuple[str, ...],
-) -> Photo:
-    """Turn the samples upright, and part colours from alpha."""
-    if turn in {2, 3}:
-        pixels = pixels[:, ::-1]
-    if turn in {3, 4}:
-        pixels = pixels[::-1]
-    if turn in {5, 6}:
-        pixels = np.rot90(pixels, -1)
-    if turn in {7, 8}:
-        pixels = np.rot90(pixels)
-    if turn in {5, 7}:
-        pixels = pixels[:, ::-1]
-    alpha = None
-    if pixels.ndim == 3 and pixels.shape[2] in {2, 4}:
-        alpha = np.ascontiguousarray(pixels[:, :, -1])
-        pixels = pixels[:, :, 0] if pixels.shape[2] == 2 else pixels[:, :, :3]
-    return Photo(np.ascontiguousarray(pixels), alpha, kind, carried, notes)
-
-
-def _as_type(samples: np.ndarray, dtype: Any) -> np.ndarray:
-    """Samples of one type as another, the largest value to the largest, rounded."""
-    dtype = np.dtype(dtype)
-    if samples.dtype == dtype:
-        return samples
-    top = {"u": lambda kind: np.iinfo(kind).max, "f": lambda _: 1}
-    scale = np.float32(top[dtype.kind](dtype) / top[samples.dtype.kind](samples.dtype))
-    scaled = samples * scale
-    return (scaled + np.float32(0.5)).astype(dtype) if dtype.kind == "u" else scaled
-
-
-def _tiff_directory(data: bytes, max_pixels: int) -> tiff.Directory:
-    directory = tiff.Directory.of(data)
-    pillow.check_size(*directory.size, max_pixels)
+def _tiff_directory(data: bytes, max_pixels: int) -> Directory:
+    directory = Directory.parse(data)
+    samples.check_size(*directory.size, max_pixels)
     if 0 in directory.size:
         raise InputError("damaged image (TIFF without a size)")
     return directory
 
 
 @contextmanager
-def named(file: object) -> Iterator[None]:
-    """Put a file before what goes wrong with it."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from error
-
-
-@contextmanager
-def _opened(path: Path, max_pixels: int) -> Iterator[io.BufferedReader]:
-    """Open an image file for reading; what goes wrong with it names it."""
-    with named(path), _refusing():
-        # Told from its status: opening a pipe waits for ever.
+def _open(path: Path, max_pixels: int) -> Iterator[io.BufferedReader]:
+    """Open an image file for reading, and name it in the messages of errors."""
+    with prefix_errors(path), _decoder_errors():
+        # Check the type of the file before it is opened: opening a pipe may block for ever.
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise InputError("is a folder, not an image")
         if not stat.S_ISREG(status.st_mode):
-            raise InputError("is no regular file; '-' reads from standard input")
+            raise InputError("is not a regular file; use '-' to read from standard input")
         check_file(status.st_size, max_pixels)
         with path.open("rb") as file:
             yield file
 
 
 @contextmanager
-def _refusing(what: str = "damaged image") -> Iterator[None]:
-    """Turn whatever a decoder or an encoder raises into an error of one line."""
+def _decoder_errors(problem: str = "damaged image") -> Iterator[None]:
+    """Convert any error of a decoder or an encoder to an InputError of one line."""
     try:
         yield
     except InputError:
         raise
     except MemoryError as error:
-        raise InputError("not enough memory for this picture") from error
+        raise InputError("not enough memory for this image") from error
     except OSError as error:
-        # With a number it comes from the system and not from the picture.
+        # An error with a number comes from the operating system, not from the decoder.
         if error.errno is not None:
             raise
-        raise InputError(f"{what} ({one_line(error)})") from error
+        raise InputError(f"{problem} ({one_line(error)})") from error
     except Exception as error:
-        # Decoders raise anything from SyntaxError to ZeroDivisionError.
-        raise InputError(f"{what} ({one_line(error) or type(error).__name__})") from error
+        # Decoders raise errors of many types, from SyntaxError to ZeroDivisionError.
+        raise InputError(f"{problem} ({one_line(error) or type(error).__name__})") from error

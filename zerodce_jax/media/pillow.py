@@ -1,7 +1,6 @@
-"""What Pillow reads and writes: samples as they are stored, and what lies beside them.
+"""Read and write image files with Pillow: samples as stored, and metadata.
 
-`png` and `tiff` do what it cannot. What goes wrong is raised as Pillow raises it: `photo` sees to
-that.
+Errors of Pillow pass through; `photo` converts them.
 """
 
 import ctypes
@@ -16,12 +15,20 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont, JpegImagePlugin, UnidentifiedImageError
 
 from zerodce_jax.errors import InputError
-from zerodce_jax.media import metadata, tiff
 from zerodce_jax.media.formats import Format
-from zerodce_jax.media.metadata import Metadata
+from zerodce_jax.media.metadata import (
+    ORIENTATION,
+    Metadata,
+    plausible_dpi,
+    read_orientation,
+    upright_exif,
+    upright_xmp,
+)
+from zerodce_jax.media.samples import check_size
+from zerodce_jax.media.tiff_directory import SIGNATURES
 
-# Pillow's names; MPO is a JPEG with more pictures behind it.
-_KINDS: dict[str, Format] = {
+# Pillow's names of the formats. MPO is a JPEG file with further images behind the first one.
+_FORMATS: dict[str, Format] = {
     "PNG": "png",
     "JPEG": "jpeg",
     "MPO": "jpeg",
@@ -32,20 +39,21 @@ _KINDS: dict[str, Format] = {
     "HEIF": "heif",
     "GIF": "gif",
 }
-# Where the source does not say how it was encoded.
-_OPTIONS: dict[Format, dict[str, Any]] = {
+# Encoding options for photographs that were read from another format.
+_DEFAULT_OPTIONS: dict[Format, dict[str, Any]] = {
     "jpeg": {"quality": 95},
     "webp": {"quality": 95, "exact": True},
     "avif": {"quality": 90},
     "heif": {"quality": 90},
     "bmp": {},
 }
-# The longest sides that the usual decoders take; others end at what TIFF or the memory holds.
-_LONGEST: dict[Format, int] = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768, "heif": 65_535}
-_JPEG_BLOCK = 65_000
-# Segments that `Metadata` holds, or that point to pictures behind the first one.
-_JPEG_NAMED = (b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"MPF\0")
-# Checked here instead; Pillow's own limit warns of pictures that a camera takes.
+# Longest side that common decoders accept, in pixels; for bmp, the memory is the limit.
+_MAX_SIDES: dict[Format, int] = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768, "heif": 65_535}
+_MAX_AVIF_PIXELS = 1 << 28
+_MAX_JPEG_SEGMENT = 65_000
+# Segments that `Metadata` holds in fields of their own, or that point to images behind the first.
+_KNOWN_SEGMENTS = (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"MPF\0")
+# `check_size` replaces Pillow's own limit, which warns about photographs of common cameras.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -53,11 +61,11 @@ def open_image(file: io.BytesIO | io.BufferedReader, max_pixels: int) -> Image.I
     """Read the header of an image file.
 
     Raises:
-        InputError: It is none, or promises more pixels than that.
+        InputError: The file is not an image, or the header states more than `max_pixels`.
     """
     head = file.read(32)
     file.seek(0)
-    formats = [name for name in _KINDS if name not in {"MPO", "HEIF"}]
+    formats = [name for name in _FORMATS if name not in {"MPO", "HEIF"}]
     if head[4:8] == b"ftyp" and b"avif" not in head[8:]:
         _register_heif()
         formats.append("HEIF")
@@ -70,60 +78,48 @@ def open_image(file: io.BytesIO | io.BufferedReader, max_pixels: int) -> Image.I
 
 
 def format_of(image: Image.Image) -> Format:
-    """The format of an opened file."""
-    return _KINDS[image.format or ""]
+    """Return the format of an image that was opened from a file."""
+    return _FORMATS[image.format or ""]
 
 
-def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Refuse a picture that is too large.
-
-    Raises:
-        InputError: It has more pixels than that.
-    """
-    if width * height > max_pixels:
-        raise InputError(
-            f"{width}x{height} pixels are more than the limit of {max_pixels:,} (--max-pixels)"
-        )
-
-
-def taken_apart(image: object) -> tuple[Shaped[np.ndarray, "h w *channels"], int, Metadata]:
-    """The samples of an image, how they are to be turned (EXIF's number), and what it carries.
+def unpack_image(image: object) -> tuple[Shaped[np.ndarray, "h w *channels"], int, Metadata]:
+    """Return the samples of a Pillow image, its EXIF orientation and its metadata.
 
     Raises:
-        InputError: It is no image, or of a mode that is not handled.
+        InputError: The object is not a Pillow image, or its mode is not supported.
     """
     if not isinstance(image, Image.Image):
-        raise InputError(f"a {type(image).__name__} is no image")
+        raise InputError(f"not a Pillow image but an object of type {type(image).__name__}")
     image.load()
-    beside, turn = carried(image)
-    # Which raises anything where EXIF is damaged.
+    metadata, orientation = read_metadata(image)
+    # Pillow may raise any error for damaged EXIF.
     with suppress(Exception):
-        turn = image.getexif().get(metadata.ORIENTATION, 1)
-    return samples(image), turn, beside
+        orientation = image.getexif().get(ORIENTATION, 1)
+    return read_samples(image), orientation, metadata
 
 
-def put_together(samples: Shaped[np.ndarray, "h w *channels"], beside: Metadata) -> Image.Image:
-    """An image of samples and what it carries.
+def make_image(samples: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> Image.Image:
+    """Return a Pillow image of some samples, with metadata.
 
     Raises:
         InputError: Pillow has no mode for such samples.
     """
     if samples.dtype != np.uint8 and samples.ndim > 2:
-        raise InputError(f"Pillow has no images of {samples.dtype} with colour or alpha")
+        raise InputError(f"Pillow has no mode for {samples.dtype} samples with colour or alpha")
     image = Image.fromarray(samples)
-    exif = b"Exif\0\0" + beside.exif if beside.exif else None
-    named = {"exif": exif, "xmp": beside.xmp, "icc_profile": beside.icc}
-    image.info |= {name: value for name, value in named.items() if value}
-    if beside.dpi:
-        image.info["dpi"] = beside.dpi
+    exif = b"Exif\0\0" + metadata.exif if metadata.exif else None
+    blocks = {"exif": exif, "xmp": metadata.xmp, "icc_profile": metadata.icc}
+    image.info |= {name: value for name, value in blocks.items() if value}
+    if metadata.dpi:
+        image.info["dpi"] = metadata.dpi
     return image
 
 
-def samples(image: Image.Image) -> Shaped[np.ndarray, "h w *channels"]:
-    """The samples of an image: gray, gray and alpha, RGB, or RGB and alpha.
+def read_samples(image: Image.Image) -> Shaped[np.ndarray, "h w *channels"]:
+    """Return the samples of an image: gray, gray and alpha, RGB, or RGB and alpha.
 
     Raises:
-        InputError: It is of a mode that is not handled.
+        InputError: The mode of the image is not supported.
     """
     transparent = image.has_transparency_data
     if image.mode in {"P", "PA", "RGBX", "RGBa"}:
@@ -136,15 +132,15 @@ def samples(image: Image.Image) -> Shaped[np.ndarray, "h w *channels"]:
         return np.asarray(image)
     if image.mode in {"I;16", "I;16B", "I;16L", "I;16N"}:
         return np.asarray(image).astype(np.uint16)
-    raise InputError(f"images of mode {image.mode} are not handled; convert it to RGB")
+    raise InputError(f"images of mode {image.mode} are not supported; convert them to RGB")
 
 
-def carried(image: Image.Image) -> tuple[Metadata, int]:
-    """What an image carries, set upright, and how its pixels are to be turned."""
+def read_metadata(image: Image.Image) -> tuple[Metadata, int]:
+    """Return the metadata of an image, set upright, and the orientation of the stored pixels."""
     info = image.info
     exif = info.get("exif")
     if exif is None and "Raw profile type exif" in info:
-        # What programs wrote into PNG before it had a chunk for EXIF.
+        # Older programs write EXIF as hexadecimal text, because PNG had no chunk for it.
         with suppress(ValueError):
             exif = bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
     exif = exif or b""
@@ -152,33 +148,27 @@ def carried(image: Image.Image) -> tuple[Metadata, int]:
         exif = exif[6:]
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
     xmp = xmp.encode() if isinstance(xmp, str) else xmp
-    turn = metadata.orientation(exif, xmp)
-    is_exif = exif.startswith(tiff.SIGNATURES[:2]) and len(exif) >= 8
-    dpi = None
-    if "dpi" in info:
-        dpi = metadata.plausible_dpi(*map(float, info["dpi"]))
-    return (
-        Metadata(
-            exif=metadata.upright_exif(exif) if is_exif else None,
-            xmp=metadata.upright_xmp(xmp) or None,
-            icc=info.get("icc_profile") or None,
-            dpi=dpi,
-        ),
-        turn,
+    is_exif = exif.startswith(SIGNATURES[:2]) and len(exif) >= 8
+    metadata = Metadata(
+        exif=upright_exif(exif) if is_exif else None,
+        xmp=upright_xmp(xmp) or None,
+        icc=info.get("icc_profile") or None,
+        dpi=plausible_dpi(*map(float, info["dpi"])) if "dpi" in info else None,
     )
+    return metadata, read_orientation(exif, xmp)
 
 
 def jpeg_options(image: Image.Image) -> dict[str, Any]:
-    """How a JPEG was encoded, and the segments of it that Pillow does not hold by name."""
+    """Return the encoding options of a JPEG file, and the segments that Pillow does not name."""
     assert isinstance(image, JpegImagePlugin.JpegImageFile)
-    # By component, the last one standing for all that follow; more than 255 is no baseline JPEG.
+    # One table per component; the encoder repeats the last one. Baseline JPEG ends at 255.
     used = [layer[3] for layer in image.layer]
     while len(used) > 1 and used[-1] == used[-2]:
         used.pop()
     tables = [[min(255, step) for step in image.quantization[name]] for name in used]
-    # Pillow's own names are 4:4:4, 4:2:2 and 4:2:0; nothing is lost where it is another.
     options: dict[str, Any] = {
         "qtables": tables,
+        # Pillow knows 4:4:4, 4:2:2 and 4:2:0. Write others as 4:4:4, which loses nothing.
         "subsampling": max(0, JpegImagePlugin.get_sampling(image)),
         "progressive": bool(image.info.get("progressive")),
     }
@@ -186,7 +176,7 @@ def jpeg_options(image: Image.Image) -> dict[str, Any]:
         options["comment"] = image.info["comment"]
     extra = b""
     for name, content in image.applist:
-        if name in {"COM", "APP0", "APP14"} or content.startswith(_JPEG_NAMED):
+        if name in {"COM", "APP0", "APP14"} or content.startswith(_KNOWN_SEGMENTS):
             continue
         length = (len(content) + 2).to_bytes(2, "big")
         extra += bytes([0xFF, 0xE0 + int(name[3:])]) + length + content
@@ -194,7 +184,7 @@ def jpeg_options(image: Image.Image) -> dict[str, Any]:
 
 
 def is_lossless_webp(data: bytes) -> bool:
-    """Whether the pixels of a WebP file are stored without loss."""
+    """Return whether the pixels of a WebP file are stored without loss."""
     at = 12
     while at + 8 <= len(data):
         if data[at : at + 4] in {b"VP8L", b"VP8 "}:
@@ -204,60 +194,65 @@ def is_lossless_webp(data: bytes) -> bool:
     return False
 
 
-def notes(image: Image.Image) -> tuple[str, ...]:
-    """What of a file is not taken over, a line each."""
-    told = []
+def read_notes(image: Image.Image) -> tuple[str, ...]:
+    """Return messages, one line each, about parts of a file that are not read."""
+    notes = []
     if (count := getattr(image, "n_frames", 1)) > 1:
-        told.append(f"only the first of its {count} pictures is taken")
+        notes.append(f"only the first of its {count} images is read")
     if (bits := image.info.get("bit_depth", 8)) > 8:
-        told.append(f"its {bits} bits are taken as 8")
-    return tuple(told)
+        notes.append(f"its {bits} bits per sample are reduced to 8")
+    return tuple(notes)
 
 
 def encode(
-    pixels: UInt8[np.ndarray, "h w *channels"], kind: Format, beside: Metadata, losses: list[str]
+    pixels: UInt8[np.ndarray, "h w *channels"],
+    file_format: Format,
+    metadata: Metadata,
+    losses: list[str],
 ) -> bytes:
-    """Encode samples, with what lies beside them.
+    """Encode samples and metadata.
 
     Args:
-        pixels: The samples, of colours and alpha.
-        kind: The format.
-        beside: How it was encoded, where it was read from that format, and its metadata.
-        losses: Takes what of it the format cannot hold, a line each.
+        pixels: Gray or RGB samples, with or without alpha.
+        file_format: Format of the result.
+        metadata: Metadata; `native` holds the encoding options if the photograph was read from
+            the same format.
+        losses: List that receives messages, one line each, about metadata that the format cannot
+            hold.
 
     Raises:
-        InputError: The format is not written, or holds no picture of that size.
+        InputError: Writing the format is not supported, or it cannot hold an image of this size.
     """
-    if kind not in _OPTIONS:
-        raise InputError(f"{kind} is not written")
+    if file_format not in _DEFAULT_OPTIONS:
+        raise InputError(f"writing {file_format} is not supported")
     height, width = pixels.shape[:2]
-    too_long = max(height, width) > _LONGEST.get(kind, height + width)
-    if too_long or (kind == "avif" and height * width > 1 << 28):
-        raise InputError(f"{width}x{height} pixels are more than {kind} holds; write png or tiff")
-    if kind == "heif":
+    is_too_long = max(height, width) > _MAX_SIDES.get(file_format, height + width)
+    if is_too_long or (file_format == "avif" and height * width > _MAX_AVIF_PIXELS):
+        raise InputError(f"{file_format} cannot hold {width}x{height} pixels; write png or tiff")
+    if file_format == "heif":
         _register_heif()
     image = Image.fromarray(pixels)
-    options = dict(beside.native or _OPTIONS[kind])
-    if kind != "bmp":
-        options |= {"icc_profile": beside.icc} if beside.icc else {}
-        for name, block in (("exif", beside.exif), ("xmp", beside.xmp)):
-            if block and kind == "jpeg" and len(block) > _JPEG_BLOCK:
-                losses.append(f"{name.upper()} is too large for jpeg and left out")
+    options = dict(metadata.native or _DEFAULT_OPTIONS[file_format])
+    if file_format != "bmp":
+        options |= {"icc_profile": metadata.icc} if metadata.icc else {}
+        for name, block in (("exif", metadata.exif), ("xmp", metadata.xmp)):
+            if block and file_format == "jpeg" and len(block) > _MAX_JPEG_SEGMENT:
+                losses.append(f"{name.upper()} is too large for jpeg and is dropped")
             elif block:
                 options |= {name: (b"Exif\0\0" if name == "exif" else b"") + block}
-    elif beside.exif or beside.xmp or beside.icc:
-        losses.append("bmp holds no metadata, which is left out")
-    if beside.dpi:
-        options |= {"dpi": beside.dpi}
+    elif metadata.exif or metadata.xmp or metadata.icc:
+        losses.append("bmp does not support metadata, which is dropped")
+    if metadata.dpi:
+        options |= {"dpi": metadata.dpi}
     file = io.BytesIO()
-    image.save(file, format=kind, **options)
+    image.save(file, format=file_format, **options)
     return file.getvalue()
 
 
-def as_rgb(
+def to_rgb(
     pixels: UInt8[np.ndarray, "h w *channels"], size: int | None
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB of gray or colour, and scaled (Lanczos) to a square where a side is given."""
+    """Convert a gray or RGB image to RGB, and scale it (Lanczos) to a square of side `size`."""
     image = Image.fromarray(pixels).convert("RGB")
     if size is not None:
         image = image.resize((size, size), Image.Resampling.LANCZOS)
@@ -267,32 +262,32 @@ def as_rgb(
 def thumbnail(
     pixels: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Scale an image (Lanczos) to fit into a width and a height, in the middle of white."""
+    """Scale an image (Lanczos) to fit a white canvas of a width and height, and centre it there."""
     image = Image.fromarray(pixels)
     ratio = min(size[0] / image.width, size[1] / image.height)
     image = image.resize(
         (max(1, round(image.width * ratio)), max(1, round(image.height * ratio))),
         Image.Resampling.LANCZOS,
     )
-    cell = Image.new("RGB", size, "white")
-    cell.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
-    return np.asarray(cell)
+    canvas = Image.new("RGB", size, "white")
+    canvas.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return np.asarray(canvas)
 
 
-def lettering(text: str, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
-    """A line of black text in the middle of white of some width and height, in pixels."""
+def draw_text(text: str, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
+    """Return a white image of a width and height, in pixels, with centred black text."""
     image = Image.new("RGB", size, "white")
     font = ImageFont.load_default(size=0.7 * size[1])
-    place = (size[0] / 2, size[1] / 2)
-    ImageDraw.Draw(image).text(place, text, fill="black", font=font, anchor="mm")
+    centre = (size[0] / 2, size[1] / 2)
+    ImageDraw.Draw(image).text(centre, text, fill="black", font=font, anchor="mm")
     return np.asarray(image)
 
 
-def quiet_decoders() -> None:
-    """Keep libraries from writing of damaged files on standard error, amidst other lines.
+def silence_decoders() -> None:
+    """Stop the image libraries from writing warnings about damaged files to standard error.
 
-    For programs; what is wrong is said by the error that is raised. Pillow has no switch for its
-    libtiff; where that cannot be found, it writes on.
+    The errors that they raise state the problem. Pillow has no setting for its copy of libtiff,
+    so this function looks for the library file. If it finds none, libtiff still writes warnings.
     """
     for name in ("PIL", "imagecodecs"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,7 +1,7 @@
-"""PNG beyond what Pillow holds: 16 bits in colour, and every chunk that a file carries.
+"""Read and write PNG files with features that Pillow lacks: 16-bit colour, and all chunks.
 
-The format is a signature and a row of chunks (PNG specification, third edition, section 5), so
-pixels are encoded apart and the chunks that went with them are put back word for word.
+A PNG file is a signature and a sequence of chunks (PNG specification, third edition, section 5).
+Pixels are encoded anew, and the other chunks are copied unchanged.
 """
 
 import struct
@@ -14,27 +14,29 @@ from jaxtyping import Shaped
 from zerodce_jax.media.metadata import Metadata
 
 Chunk = tuple[bytes, bytes]
+"""Type and data of a chunk."""
 
+COLOUR_CHUNKS = frozenset({b"iCCP", b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"sBIT"})
+"""Types of the chunks that define the meaning of the pixel values."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp\0"
-_OLD_EXIF = b"Raw profile type exif\0"
-# What describes the pixels as they are stored, the frames of an animation, and what `Metadata`
-# holds by itself.
-_NOT_KEPT = {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"hIST", b"acTL", b"fcTL", b"fdAT"} | {
-    b"eXIf"
-}
-_SAME_PIXELS = {b"bKGD", b"sBIT"}
-COLOUR = frozenset({b"iCCP", b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"sBIT"})
-"""Chunks that say what the numbers of the pixels mean."""
+_TEXT_EXIF = b"Raw profile type exif\0"
+# Chunks that describe the stored pixels or the frames of an animation, and EXIF, which has a
+# field of its own in `Metadata`.
+_NOT_COPIED = frozenset(
+    {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"hIST", b"acTL", b"fcTL", b"fdAT", b"eXIf"}
+)
+# Chunks that are valid only for the bit depth and colour type that they were written for.
+_TYPE_DEPENDENT = frozenset({b"bKGD", b"sBIT"})
 
 
-def bits(data: bytes) -> int:
-    """Bits of a sample in a PNG file."""
+def bit_depth(data: bytes) -> int:
+    """Return the number of bits of each sample in a PNG file."""
     return data[24]
 
 
 def decode(data: bytes) -> Shaped[np.ndarray, "h w *channels"]:
-    """Decode the pixels, as many bits and channels as they have; a transparent colour is alpha.
+    """Decode the pixels, with their own bit depth and channels; a transparent colour gives alpha.
 
     Raises:
         imagecodecs.PngError: The file is damaged.
@@ -44,21 +46,21 @@ def decode(data: bytes) -> Shaped[np.ndarray, "h w *channels"]:
     return imagecodecs.png_decode(data)
 
 
-def own_chunks(data: bytes) -> tuple[Chunk, ...]:
-    """The chunks of a PNG file that are neither pixels nor held by `Metadata`.
+def extra_chunks(data: bytes) -> tuple[Chunk, ...]:
+    """Return the chunks of a PNG file that hold neither pixels nor other fields of `Metadata`.
 
-    Those that only hold for pixels of the same kind carry that kind before their data, for
-    `encode` to compare.
+    Chunks that depend on the bit depth and colour type carry both before their data, so that
+    `encode` can compare them.
     """
     kept = []
     for name, content in _chunks(data):
-        # Behind the picture, or where it is damaged, follows what only looks like chunks.
+        # Bytes behind the end of the image, or in a damaged file, may look like chunks.
         if name == b"IEND" or not name.isalpha():
             break
-        # A capital marks what a reader has to understand: not for us to pass on.
-        if name in _NOT_KEPT or name[:1].isupper() or content.startswith((_XMP, _OLD_EXIF)):
+        # A capital first letter marks chunks that a reader must understand: do not copy those.
+        if name in _NOT_COPIED or name[:1].isupper() or content.startswith((_XMP, _TEXT_EXIF)):
             continue
-        kept.append((name, _kind(data) + content if name in _SAME_PIXELS else content))
+        kept.append((name, _pixel_type(data) + content if name in _TYPE_DEPENDENT else content))
     return tuple(kept)
 
 
@@ -66,29 +68,29 @@ def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> b
     """Encode pixels and metadata.
 
     Args:
-        pixels: uint8 or uint16; gray, gray and alpha, RGB, or RGB and alpha.
-        metadata: Of which `native` may hold the ``chunks`` of `own_chunks`.
+        pixels: Gray, gray and alpha, RGB, or RGB and alpha; uint8 or uint16.
+        metadata: Metadata; `native` may hold the result of `extra_chunks` as ``chunks``.
     """
     import imagecodecs
 
-    # Level 6 is what the others take too; higher ones cost much and gain little on photographs.
+    # Level 6 is the usual one. Higher levels take much longer and save little on photographs.
     plain = bytes(imagecodecs.png_encode(np.ascontiguousarray(pixels), level=6))
     kept = []
     for name, content in metadata.native.get("chunks", ()):
-        if name in _SAME_PIXELS:
-            if not content.startswith(_kind(plain)):
+        if name in _TYPE_DEPENDENT:
+            if not content.startswith(_pixel_type(plain)):
                 continue
-            content = content.removeprefix(_kind(plain))
+            content = content.removeprefix(_pixel_type(plain))
         kept.append((name, content))
     (header, *rest) = _chunks(plain)
-    chunks = [header, *_made(metadata, {name for name, _ in kept}), *kept, *rest]
-    return _SIGNATURE + b"".join(map(_joined, chunks))
+    chunks = [header, *_metadata_chunks(metadata, {name for name, _ in kept}), *kept, *rest]
+    return _SIGNATURE + b"".join(map(_serialize, chunks))
 
 
-def _made(metadata: Metadata, there: set[bytes]) -> Iterator[Chunk]:
-    if metadata.icc and b"iCCP" not in there:
+def _metadata_chunks(metadata: Metadata, existing: set[bytes]) -> Iterator[Chunk]:
+    if metadata.icc and b"iCCP" not in existing:
         yield b"iCCP", b"ICC Profile\0\0" + zlib.compress(metadata.icc)
-    if metadata.dpi and b"pHYs" not in there:
+    if metadata.dpi and b"pHYs" not in existing:
         x, y = (round(dots / 0.0254) for dots in metadata.dpi)
         yield b"pHYs", struct.pack(">IIB", x, y, 1)
     if metadata.exif:
@@ -105,12 +107,12 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
         at += 12 + length
 
 
-def _joined(chunk: Chunk) -> bytes:
+def _serialize(chunk: Chunk) -> bytes:
     name, content = chunk
     checksum = zlib.crc32(content, zlib.crc32(name))
     return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
 
 
-def _kind(data: bytes) -> bytes:
-    """Depth and colour type of the pixels, from the header."""
+def _pixel_type(data: bytes) -> bytes:
+    """Return the bit depth and the colour type of a PNG file, as in the header."""
     return data[24:26]

@@ -1,1 +1,1 @@
-"""Networks, and the files that they are stored in."""
+"""Networks, and the files that store them."""

@@ -1,4 +1,4 @@
-"""Networks as Orbax checkpoints: a folder of numbered steps with its configuration beside them."""
+"""Orbax checkpoints: a folder with numbered steps and a file with the configuration."""
 
 import json
 from collections.abc import Sequence
@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from zerodce_jax.config import EnhanceSettings, NetworkConfig, flatten, nest
+from zerodce_jax.config import EnhanceSettings, NetworkConfig
 from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.models.network import Network, flatten, unflatten
 
 CONFIG_FILE = "config.json"
 PARAMS = "params"
@@ -19,64 +20,55 @@ EMA = "ema"
 
 
 def is_checkpoint(directory: Path) -> bool:
-    """Whether a folder holds checkpoints that this project wrote."""
+    """Return whether a folder holds checkpoints of this package."""
     return (directory / CONFIG_FILE).is_file()
 
 
-def save_network(
-    directory: Path, config: NetworkConfig, params: dict, settings: EnhanceSettings
-) -> None:
-    """Write a network as step 0 of a new checkpoint folder.
-
-    Args:
-        directory: The folder; made here.
-        config: The architecture.
-        params: Nested dict of arrays.
-        settings: How pictures are enhanced with it.
-    """
+def write_checkpoint(directory: Path, network: Network) -> None:
+    """Create a checkpoint folder with a network as its step 0."""
     directory.mkdir(parents=True)
-    write_config(directory, {"network": config.to_dict(), "settings": settings.to_dict()})
+    config = {"network": network.config.to_dict(), "settings": network.settings.to_dict()}
+    write_config(directory, config)
     with ocp.training.Checkpointer(str(directory.absolute())) as checkpointer:
-        checkpointer.save_checkpointables(0, {PARAMS: params})
+        checkpointer.save_checkpointables(0, {PARAMS: network.params})
 
 
-def load_network(
-    directory: Path, step: int | None = None
-) -> tuple[NetworkConfig, dict, EnhanceSettings]:
+def read_checkpoint(directory: Path, step: int | None = None) -> Network:
     """Read a network from a checkpoint folder.
 
     Args:
-        directory: What `save_network` or a training run wrote.
-        step: Which step; None takes the best by validation, or the newest where there was none.
+        directory: A folder that `write_checkpoint` or a training run wrote.
+        step: The step; None takes the best one by validation, or the newest if no step was
+            validated.
 
     Returns:
-        The architecture; the parameters (their moving average where the run kept one) as a nested
-        dict of NumPy arrays; and how pictures are enhanced with it, as Zero-DCE-improved does where
-        the folder does not say.
+        The network, with the moving average of the parameters if the run kept one. If the folder
+        stores no settings, they are the recipe of Zero-DCE-improved.
 
     Raises:
-        InputError: There is no finished checkpoint, or not this one, or it does not fit its config.
+        InputError: No checkpoint is finished, this step does not exist or is damaged, or it does
+            not fit its config.
     """
     try:
         values = read_config(directory)
         config = NetworkConfig.from_dict(values["network"])
         settings = EnhanceSettings.from_dict(values.get("settings", {}))
     except (UsageError, TypeError) as error:
-        # What is wrong is the file, not the usage.
+        # A wrong value in the file is a damaged file, not wrong usage.
         raise InputError(f"{directory / CONFIG_FILE}: {error}") from error
     with ocp.training.Checkpointer(str(directory.absolute())) as checkpointer:
-        steps = {found.step: found for found in checkpointer.checkpoints}
-        if not steps:
+        checkpoints = {checkpoint.step: checkpoint for checkpoint in checkpointer.checkpoints}
+        if not checkpoints:
             raise InputError(f"{directory}: no finished checkpoint in this folder")
         if step is None:
-            step = best_step(list(steps.values()))
-        if step not in steps:
-            listed = ", ".join(map(str, sorted(steps)))
-            raise InputError(f"{directory}: no checkpoint of step {step}; there are {listed}")
+            step = best_step(list(checkpoints.values()))
+        if step not in checkpoints:
+            steps = ", ".join(map(str, sorted(checkpoints)))
+            raise InputError(f"{directory}: no checkpoint of step {step}; existing steps: {steps}")
         try:
             name = EMA if (directory / str(step) / EMA).is_dir() else PARAMS
-            saved = ocp.metadata(steps[step].path, name).metadata
-            shapes = {key: tuple(leaf.shape) for key, leaf in flatten(dict(saved)).items()}
+            stored = ocp.metadata(checkpoints[step].path, name).metadata
+            shapes = {key: tuple(leaf.shape) for key, leaf in flatten(dict(stored)).items()}
             if shapes != config.param_shapes:
                 raise InputError(
                     f"{directory}: the parameters of step {step} do not fit {CONFIG_FILE}"
@@ -86,33 +78,33 @@ def load_network(
                 key: jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding)
                 for key, shape in config.param_shapes.items()
             }
-            params = checkpointer.load_checkpointables(step, {name: nest(abstract)})[name]
+            params = checkpointer.load_checkpointables(step, {name: unflatten(abstract)})[name]
         except InputError:
             raise
         except Exception as error:
-            # Orbax fails in many ways on files that are missing or cut short.
+            # Orbax raises many types of errors for files that are missing or truncated.
             raise InputError(f"{directory}: step {step} is damaged or incomplete") from error
-    return config, jax.tree.map(np.asarray, params), settings
+    return Network(config, jax.tree.map(np.asarray, params), settings)
 
 
 def best_step(checkpoints: Sequence[Any]) -> int:
-    """The step with the lowest validation loss, or the newest where none has one."""
-    losses = {found.step: float(found.metrics["total"]) for found in checkpoints if found.metrics}
-    if losses:
-        return min(losses, key=losses.__getitem__)
-    return max(found.step for found in checkpoints)
+    """Return the step with the lowest validation loss, or the newest if none was validated."""
+    validated = [checkpoint for checkpoint in checkpoints if checkpoint.metrics]
+    if validated:
+        return min(validated, key=lambda checkpoint: float(checkpoint.metrics["total"])).step
+    return max(checkpoint.step for checkpoint in checkpoints)
 
 
 def write_config(directory: Path, values: dict) -> None:
-    """Keep the configuration beside the checkpoints, as JSON."""
+    """Write the configuration into a checkpoint folder, as JSON."""
     (directory / CONFIG_FILE).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def read_config(directory: Path) -> dict:
-    """Read what `write_config` kept.
+    """Read the configuration that `write_config` wrote.
 
     Raises:
-        InputError: The file is damaged.
+        InputError: The file is damaged, or does not describe a network.
     """
     path = directory / CONFIG_FILE
     try:
@@ -120,20 +112,20 @@ def read_config(directory: Path) -> dict:
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: damaged ({error})") from error
     if not isinstance(values, dict) or not isinstance(values.get("network"), dict):
-        raise InputError(f"{path}: describes no network")
+        raise InputError(f"{path}: does not describe a network")
     return values
 
 
 class TrainingCheckpoints:
-    """The checkpoints of a training run: complete, written in the background, old ones removed.
+    """The checkpoints of a training run, written in the background; old ones are removed.
 
-    Each holds the parameters, their moving average, the optimizer's state, and the step, which is
-    the place in the data as well. Where several processes train together, they write it together.
-    Use as a context manager: leaving it waits for what is still being written.
+    Each checkpoint is complete. It holds the parameters, their moving average, the state of the
+    optimizer, and the step, which also gives the position in the data. Processes that train
+    together write it together. The class is a context manager: its exit waits for pending writes.
 
     Args:
-        directory: The run's folder, which exists.
-        keep: How many of the newest to keep, besides the best by validation.
+        directory: The folder of the run, which must exist.
+        keep: Number of the newest checkpoints to keep, besides the best one by validation.
     """
 
     def __init__(self, directory: Path, *, keep: int) -> None:
@@ -141,7 +133,7 @@ class TrainingCheckpoints:
         policies = training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
             str(directory.absolute()),
-            # The training loop decides when.
+            # The training loop decides when to save.
             save_decision_policy=training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=policies.AnyPreservationPolicy(
                 [
@@ -160,17 +152,17 @@ class TrainingCheckpoints:
     @property
     def latest(self) -> int | None:
         """Step of the newest finished checkpoint, or None."""
-        found = self._checkpointer.latest
-        return None if found is None else found.step
+        checkpoint = self._checkpointer.latest
+        return None if checkpoint is None else checkpoint.step
 
     def save(self, state: dict, *, metrics: dict[str, float] | None = None) -> None:
-        """Start writing a checkpoint; returns once its content can no longer change.
+        """Start to write a checkpoint, and return once later changes cannot affect it.
 
         Args:
-            state: Parameters, optimizer state and step, as the training step keeps them.
-            metrics: Validation losses, ``total`` among them.
+            state: The state of the training step: parameters, optimizer state and step.
+            metrics: Validation losses, including ``total``.
         """
-        # The next step donates these buffers: write from a copy.
+        # The next training step donates these buffers, so the write needs a copy.
         state = jax.tree.map(jnp.copy, state)
         self._checkpointer.save_checkpointables_async(
             int(state["step"]), state, metrics=dict(metrics) if metrics else None
@@ -180,10 +172,10 @@ class TrainingCheckpoints:
         """Read the newest checkpoint.
 
         Args:
-            state: A state of the same structure, shapes and sharding.
+            state: Any state with the same structure, shapes and sharding.
 
         Returns:
-            The state that was saved.
+            The saved state.
         """
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state

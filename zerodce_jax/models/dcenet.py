@@ -1,7 +1,7 @@
-"""DCENet: the network that looks at an image and predicts its curve maps (flax.nnx).
+"""DCENet: the flax.nnx network that predicts the curve maps of an image.
 
-Seven 3x3 convolutions of stride 1 with symmetric skip connections (Guo et al. 2020, section 3.2);
-Zero-DCE-improved adds the overlapping max-pool, Zero-DCE++ makes the convolutions separable.
+It has seven 3x3 convolutions of stride 1 with symmetric skip connections (Guo et al. 2020, section
+3.2). Zero-DCE-improved adds an overlapping max-pool; Zero-DCE++ makes the convolutions separable.
 Images are channels-last float32 in [0, 1]; curve maps are float32 in [-1, 1].
 """
 
@@ -10,19 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from zerodce_jax.config import NetworkConfig
 from zerodce_jax.ops import resampling
 from zerodce_jax.ops.grid import block_means, blocks, shrink_level_contrast, slice_grid
 
 INIT = nnx.initializers.normal(0.02)
-# Full float32 where it is asked for: accelerators would otherwise round to TF32.
+# Without this, accelerators round float32 to TF32.
 PRECISION = jax.lax.Precision.HIGHEST
 
 
 class DenseConv(nnx.Module):
-    """A 3x3 convolution of one or several inputs, which count as one with all their channels."""
+    """A 3x3 convolution of one input, or of several inputs as if they were concatenated."""
 
     def __init__(
         self, inputs: int, outputs: int, *, dtype: DTypeLike, inference: bool, rngs: nnx.Rngs
@@ -33,29 +33,30 @@ class DenseConv(nnx.Module):
         self._inference = inference
 
     def __call__(self, *inputs: Float[Array, "b h w _"]) -> Float[Array, "b h w outputs"]:
-        """Convolve, zeros around the image."""
+        """Convolve with zero padding."""
         kernel = self.kernel[...].astype(self._dtype)
         bias = self.bias[...].astype(self._dtype)
         on_cpu = jax.default_backend() == "cpu"
         if self._inference and on_cpu:
-            # XLA's CPU backend is fastest on many channels at once, in spite of the copy
-            # (benchmarks/README.md).
+            # XLA's CPU backend is fastest with many input channels, although concatenation copies
+            # the inputs (benchmarks/README.md).
             x = jnp.concatenate(inputs, axis=-1).astype(self._dtype)
-            few = x.shape[-1] < 8 and x.shape[2] % 2 == 0
-            return (_convolve_pairs if few else _convolve)(x, kernel) + bias
-        # Splitting the kernel saves the concatenation. And XLA's CPU backend leaves its fast path
-        # for the weight gradient of 24 outputs, but not for 16 and 8 (benchmarks/README.md).
-        blocks = list(range(16, kernel.shape[-1], 16)) if on_cpu else []
-        parts = []
-        for block in jnp.split(kernel, blocks, axis=-1):
-            ends = np.cumsum([x.shape[-1] for x in inputs])[:-1].tolist()
-            slices = zip(inputs, jnp.split(block, ends, axis=2), strict=True)
-            parts.append(sum(_convolve(x.astype(self._dtype), part) for x, part in slices))
-        return jnp.concatenate(parts, axis=-1) + bias
+            in_pairs = x.shape[-1] < 8 and x.shape[2] % 2 == 0
+            return (_convolve_pairs if in_pairs else _convolve)(x, kernel) + bias
+        # A kernel per input saves the concatenation. Groups of 16 outputs keep XLA's CPU backend on
+        # its fast path for the gradient of the weights, which 24 outputs leave
+        # (benchmarks/README.md).
+        output_splits = list(range(16, kernel.shape[-1], 16)) if on_cpu else []
+        input_splits = np.cumsum([x.shape[-1] for x in inputs])[:-1].tolist()
+        results = []
+        for group in jnp.split(kernel, output_splits, axis=-1):
+            pairs = zip(inputs, jnp.split(group, input_splits, axis=2), strict=True)
+            results.append(sum(_convolve(x.astype(self._dtype), part) for x, part in pairs))
+        return jnp.concatenate(results, axis=-1) + bias
 
 
 class DepthwiseConv(nnx.Module):
-    """A 3x3 convolution of each channel by itself."""
+    """A 3x3 convolution of each channel with a kernel of its own."""
 
     def __init__(self, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         self.kernel = nnx.Param(INIT(rngs.params(), (3, 3, 1, channels), jnp.float32))
@@ -63,13 +64,13 @@ class DepthwiseConv(nnx.Module):
         self._dtype = dtype
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        """Convolve, zeros around the image."""
+        """Convolve with zero padding."""
         height, width = x.shape[1:3]
         kernel = self.kernel[...].astype(self._dtype)
         padded = jnp.pad(x.astype(self._dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
         result = self.bias[...].astype(self._dtype)
-        # Nine shifted products, which XLA fuses into one pass: its own grouped convolution is many
-        # times slower on a CPU.
+        # XLA fuses these nine shifted products into one pass. Its grouped convolution is many times
+        # slower on a CPU.
         for dy in range(3):
             for dx in range(3):
                 result = result + kernel[dy, dx, 0] * padded[:, dy : dy + height, dx : dx + width]
@@ -77,7 +78,7 @@ class DepthwiseConv(nnx.Module):
 
 
 class SeparableConv(nnx.Module):
-    """A depthwise 3x3 convolution followed by a pointwise 1x1, each with a bias."""
+    """A depthwise 3x3 convolution and a pointwise 1x1 convolution, each with a bias."""
 
     def __init__(self, inputs: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         self.depthwise = DepthwiseConv(inputs, dtype=dtype, rngs=rngs)
@@ -92,19 +93,20 @@ class SeparableConv(nnx.Module):
         )
 
     def __call__(self, *inputs: Float[Array, "b h w _"]) -> Float[Array, "b h w outputs"]:
-        """Convolve, zeros around the image."""
+        """Convolve with zero padding."""
         return self.pointwise(self.depthwise(jnp.concatenate(inputs, axis=-1)))
 
 
 class DCENet(nnx.Module):
-    """Predicts the curve maps of an image.
+    """A network that predicts the curve maps of images.
 
     Args:
         config: The architecture.
-        dtype: What the convolutions compute in, float32 or bfloat16; parameters are float32.
-        inference: Whether to convolve in the form that is fastest where no gradient is taken; the
-            results differ by rounding alone.
-        rngs: Source of the initial weights, drawn from N(0, 0.02); biases start at 0.
+        dtype: Data type of the convolutions, float32 or bfloat16; parameters are float32.
+        inference: Whether to convolve in the form that is fastest without gradients. Its results
+            differ from those of the other form only by rounding.
+        rngs: Source of the initial weights, which have the distribution N(0, 0.02); biases start
+            at 0.
     """
 
     def __init__(
@@ -132,39 +134,24 @@ class DCENet(nnx.Module):
         self.conv7 = conv(2 * n, config.outputs)
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h w maps"]:
-        """Predict the curve maps of whole images, estimated at the config's scale.
+        """Predict the curve maps of whole images.
 
         Args:
-            images: (batch, height, width, 3), in [0, 1].
+            images: Images, (batch, height, width, 3), in [0, 1].
 
         Returns:
-            Curve maps at the images' own size, (batch, height, width, maps), in [-1, 1].
+            Curve maps at the size of the images, (batch, height, width, maps), in [-1, 1].
         """
-        return self.curves(images)[0]
-
-    def curves(
-        self, images: Float[Array, "b h w 3"]
-    ) -> tuple[Float[Array, "b h w maps"], Float[Array, "b y x outputs"]]:
-        """Predict the curve maps of whole images, and give them as they were estimated too.
-
-        Args:
-            images: (batch, height, width, 3), in [0, 1].
-
-        Returns:
-            Curve maps at the images' own size, (batch, height, width, maps), and at the size, and
-            for the levels of brightness, that the network estimates them; both in [-1, 1].
-        """
-        estimated = self.estimate(images)
-        return self.upsample(estimated, images), estimated
+        return self.upsample(self.estimate(images), images)
 
     def estimate(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b y x outputs"]:
-        """Predict the curve maps of whole images, as the config's scale and levels have them.
+        """Predict the curve maps of whole images at the scale of the config.
 
         Args:
-            images: (batch, height, width, 3), in [0, 1].
+            images: Images, (batch, height, width, 3), in [0, 1].
 
         Returns:
-            Curve maps, (batch, rows, columns, outputs), in [-1, 1].
+            Curve maps for each brightness level, (batch, rows, columns, outputs), in [-1, 1].
         """
         scale = self.config.scale
         if self.config.levels > 1:
@@ -177,23 +164,23 @@ class DCENet(nnx.Module):
     def upsample(
         self, estimated: Float[Array, "b y x outputs"], images: Float[Array, "b h w 3"]
     ) -> Float[Array, "b h w maps"]:
-        """Bring curve maps to the size of the images that they were estimated for.
+        """Upsample estimated curve maps to the size of their images.
 
         Args:
-            estimated: As of `estimate`.
-            images: (batch, height, width, 3), in [0, 1].
+            estimated: The result of `estimate`, (batch, rows, columns, outputs).
+            images: The images, (batch, height, width, 3), in [0, 1].
 
         Returns:
-            Curve maps, (batch, height, width, maps), within the range of those estimated.
+            Curve maps, (batch, height, width, maps), within the range of the estimated ones.
         """
         scale = self.config.scale
         height, width = images.shape[1:3]
         if self.config.levels > 1:
-            around = jnp.pad(estimated, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-            beyond = [(0, blocks(size, scale) * scale - size) for size in (height, width)]
+            grid = jnp.pad(estimated, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+            padding = [(0, blocks(size, scale) * scale - size) for size in (height, width)]
             maps = slice_grid(
-                around,
-                jnp.pad(images, [(0, 0), *beyond, (0, 0)]),
+                grid,
+                jnp.pad(images, [(0, 0), *padding, (0, 0)]),
                 scale=scale,
                 levels=self.config.levels,
             )
@@ -209,13 +196,13 @@ class DCENet(nnx.Module):
     def forward(
         self, images: Float[Array, "b h w 3"], mask: Float[Array, "b h w 1"] | None = None
     ) -> Float[Array, "b h w outputs"]:
-        """Predict curve maps at the very size of the input, whatever the config's scale.
+        """Predict curve maps at the size of the input, independent of the config's scale.
 
         Args:
-            images: Images or tiles of them, (batch, height, width, 3), in [0, 1], 0 where the
-                mask is 0.
-            mask: 1 on pixels of the image, 0 beyond its edge, (batch, height, width, 1). With it
-                every layer meets the zero padding that it would meet in the whole image.
+            images: Images or tiles, (batch, height, width, 3), in [0, 1]; 0 where the mask is 0.
+            mask: Mask, (batch, height, width, 1), which is 1 on pixels of the image and 0 beyond
+                its edge. With it, every layer of a tile sees the same zero padding as in the whole
+                image.
 
         Returns:
             Curve maps, (batch, height, width, outputs), in [-1, 1].
@@ -230,50 +217,36 @@ class DCENet(nnx.Module):
         x3 = activate(self.conv3(x2))
         pooled = x3
         if self.config.pool:
-            # Only conv4 sees the pooled map; the skip to conv5 passes the map before the pool.
+            # Only conv4 sees the pooled map. The skip connection to conv5 passes the map before it.
             pooled = activate(_max_pool(x3))
         x4 = activate(self.conv4(pooled))
         x5 = activate(self.conv5(x3, x4))
         x6 = activate(self.conv6(x2, x5))
         maps = jnp.tanh(self.conv7(x1, x6).astype(jnp.float32))
-        return shrink_level_contrast(maps, self.config.levels) if self.config.levels > 1 else maps
-
-
-def to_float(pixels: Shaped[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Scale pixels to what the network sees.
-
-    Args:
-        pixels: uint8 or uint16, or float32 in [0, 1], which stays as it is.
-
-    Returns:
-        float32 in [0, 1].
-    """
-    if jnp.issubdtype(pixels.dtype, jnp.integer):
-        return pixels.astype(jnp.float32) / jnp.iinfo(pixels.dtype).max
-    return pixels
+        return shrink_level_contrast(maps, self.config.levels)
 
 
 def graphdef(
     config: NetworkConfig, *, dtype: DTypeLike = jnp.float32, inference: bool = False
 ) -> nnx.GraphDef[DCENet]:
-    """The network's structure without its parameters, to `nnx.merge` with them inside jit."""
+    """Return the structure of a `DCENet`, to merge with parameters (`nnx.merge`) inside jit."""
     return nnx.graphdef(
         nnx.eval_shape(lambda: DCENet(config, dtype=dtype, inference=inference, rngs=nnx.Rngs(0)))
     )
 
 
 def init_params(config: NetworkConfig, *, seed: int) -> dict:
-    """Draw initial parameters, as a nested dict of arrays.
+    """Return random initial parameters as a nested dict of float32 arrays.
 
     Args:
         config: The architecture.
-        seed: Same seed, same parameters.
+        seed: Seed of the random generator, which alone determines the parameters.
     """
 
     def draw() -> dict:
         return nnx.to_pure_dict(nnx.state(DCENet(config, rngs=nnx.Rngs(seed)), nnx.Param))
 
-    # As one program: drawn one by one, each shape would be compiled for itself.
+    # Without jit, JAX would compile a program for every shape.
     return jax.jit(draw)()
 
 
@@ -296,15 +269,15 @@ def _convolve(
 def _convolve_pairs(
     x: Float[Array, "b h w inputs"], kernel: Float[Array, "3 3 inputs outputs"]
 ) -> Float[Array, "b h w outputs"]:
-    """The same for images of even width, two neighbouring pixels as one with all their channels.
+    """Convolve images of even width as if each pair of neighbouring pixels were one pixel.
 
-    Of a few input channels alone XLA's CPU backend makes four times as little.
+    With few input channels, this is four times as fast as `_convolve` on XLA's CPU backend.
     """
     batch, height, width, inputs = x.shape
     outputs = kernel.shape[-1]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     pairs = padded.reshape(batch, height + 2, width // 2 + 1, 2 * inputs)
-    # Of the four pixels of two pairs, the left output sees the first three, the right one the last.
+    # Two pairs are four pixels. The left output sees the first three, the right output the last.
     left, right = (jnp.pad(kernel, ((0, 0), (side, 1 - side), (0, 0), (0, 0))) for side in range(2))
     both = jnp.concatenate([left, right], axis=-1).reshape(3, 2, 2 * inputs, 2 * outputs)
     result = _convolve(pairs, both, padding="VALID")
@@ -312,16 +285,17 @@ def _convolve_pairs(
 
 
 def _max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    """Overlapping 3x3 max-pooling, stride 1, of values that are not negative.
+    """Apply an overlapping 3x3 max-pool of stride 1 to values that are not negative.
 
-    After a ReLU zeros around the image change no maximum. Rows and then columns, as maxima of
-    shifted copies, whose gradient takes a CPU half as long (benchmarks/README.md).
+    Zero padding changes no maximum, because the values come from a ReLU. Maxima of shifted copies
+    along each axis have a gradient that is twice as fast on a CPU as that of `nnx.max_pool`
+    (benchmarks/README.md).
     """
     for axis in (1, 2):
         size = x.shape[axis]
-        around = [(0, 0)] * 4
-        around[axis] = (1, 1)
-        padded = jnp.pad(x, around)
+        padding = [(0, 0)] * 4
+        padding[axis] = (1, 1)
+        padded = jnp.pad(x, padding)
         before, here, after = (
             jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)
         )

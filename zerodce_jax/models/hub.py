@@ -1,4 +1,4 @@
-"""Networks on the Hugging Face hub, through its own client: one file down, a commit up."""
+"""Download and upload of networks on the Hugging Face hub, through its official client."""
 
 import logging
 import re
@@ -11,7 +11,7 @@ from zerodce_jax.errors import InputError, UsageError, one_line
 
 SCHEME = "hf://"
 NETWORK_FILE = "model.safetensors"
-"""What a network is called where an address does not say it."""
+"""Name of the network's file, if an address does not give it."""
 _REPO = r"[\w.-]+/[\w.-]+"
 _ADDRESS = re.compile(
     rf"hf://(?P<repo>{_REPO})(@(?P<revision>[\w.-]+))?(/(?P<file>.+\.safetensors))?"
@@ -19,23 +19,23 @@ _ADDRESS = re.compile(
 
 
 def download(address: str) -> Path:
-    """Fetch a network into the client's own cache, or find it there.
+    """Download a network into the client's cache, unless the cache already holds it.
 
     Args:
-        address: ``hf://OWNER/NAME``, with ``@REVISION`` and ``/FILE.safetensors`` behind it where
-            they are not the main branch and ``model.safetensors``.
+        address: ``hf://OWNER/NAME[@REVISION][/FILE.safetensors]``. The defaults are the main branch
+            and ``model.safetensors``.
 
     Returns:
-        The file in the cache. Without a connection, or with ``HF_HUB_OFFLINE=1``, what was fetched
-        before.
+        The file in the cache. Without a connection, or with ``HF_HUB_OFFLINE=1``, it is the file
+        of an earlier download.
 
     Raises:
-        InputError: There is no such thing, or it cannot be reached or read.
+        InputError: The file does not exist, access is denied, or the hub cannot be reached.
         UsageError: The address is malformed, or the client is not installed.
     """
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
-        raise UsageError(f"{address}: should be hf://OWNER/NAME[@REVISION][/FILE.safetensors]")
+        raise UsageError(f"{address}: must be hf://OWNER/NAME[@REVISION][/FILE.safetensors]")
     _require_client()
     from huggingface_hub import hf_hub_download
 
@@ -47,24 +47,24 @@ def download(address: str) -> Path:
 def upload(
     files: Mapping[str, bytes], repo: str, *, private: bool, revision: str | None, message: str
 ) -> tuple[str, tuple[str, ...]]:
-    """Put files into a repository of models, which is made where there is none, in one commit.
+    """Upload files to a model repository in one commit.
 
     Args:
-        files: Contents by name. A ``README.md`` that is there already is kept.
-        repo: ``OWNER/NAME``.
-        private: Whether a new repository is private.
-        revision: The branch, made where there is none; None is the main one.
-        message: Of the commit.
+        files: Contents by name. An existing ``README.md`` is kept.
+        repo: ``OWNER/NAME`` of the repository, which is created if it does not exist.
+        private: Whether to make a new repository private.
+        revision: Branch to commit to, which is created if it does not exist; None is the main one.
+        message: Commit message.
 
     Returns:
-        The commit's address, and the names of the files that were kept.
+        The address of the commit, and the names of existing files that were kept.
 
     Raises:
         InputError: The hub refuses, or cannot be reached.
         UsageError: The name is malformed, or the client is not installed.
     """
     if not re.fullmatch(_REPO, repo):
-        raise UsageError(f"{repo}: should be OWNER/NAME")
+        raise UsageError(f"{repo}: must be OWNER/NAME")
     _require_client()
     from huggingface_hub import CommitOperationAdd, HfApi
 
@@ -94,44 +94,34 @@ def _require_client() -> None:
 
 @contextmanager
 def _one_line_errors(address: str, file: str) -> Iterator[None]:
+    """Turn the client's errors into errors with a message of one line."""
     from huggingface_hub import errors
 
-    # Which tells of each of its attempts, and then raises what comes of the last one.
-    client = logging.getLogger("huggingface_hub")
-    quiet = client.getEffectiveLevel() == logging.WARNING
-    if quiet:
-        client.setLevel(logging.ERROR)
+    # The first matching class counts, because some are subclasses of later ones.
+    causes = {
+        errors.LocalEntryNotFoundError: f"cannot reach the hub, and {file} is not in the cache",
+        errors.GatedRepoError: "gated; request access on its page, then run hf auth login",
+        errors.RepositoryNotFoundError: "does not exist, or is private (run hf auth login)",
+        errors.RevisionNotFoundError: "this revision does not exist",
+        errors.EntryNotFoundError: f"does not contain {file}",
+    }
+    # The client warns of each failed attempt, although it raises the last failure as an error.
+    logger = logging.getLogger("huggingface_hub")
+    silenced = logger.getEffectiveLevel() == logging.WARNING
+    if silenced:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     except errors.HFValidationError as error:
         raise UsageError(f"{address}: {one_line(error)}") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise InputError(
-            f"{address}: the hub cannot be reached, and {file} is not in the cache"
-        ) from error
-    except errors.GatedRepoError as error:
-        raise InputError(
-            f"{address}: gated; ask for access on its page, then hf auth login"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise InputError(
-            f"{address}: no such repository, or a private one (hf auth login)"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise InputError(f"{address}: no such revision") from error
-    except errors.EntryNotFoundError as error:
-        raise InputError(f"{address}: holds no {file}") from error
-    except errors.HfHubHTTPError as error:
-        if error.response.status_code in (401, 403):
-            raise InputError(f"{address}: not allowed with this token; hf auth login") from error
-        raise InputError(f"{address}: {one_line(error)}") from error
-    # Errors of the connection itself are no OSErrors, but of the library that this client is on.
-    except (
-        errors.HTTPError,  # pyright: ignore[reportPrivateImportUsage]
-        OSError,
-        ValueError,
-    ) as error:
-        raise InputError(f"{address}: {one_line(error)}") from error
+    except tuple(causes) as error:
+        cause = next(cause for kind, cause in causes.items() if isinstance(error, kind))
+        raise InputError(f"{address}: {cause}") from error
+    # HTTPError, of the client's HTTP library, is not an OSError.
+    except (errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
+        status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
+        cause = "access denied; run hf auth login" if status in (401, 403) else one_line(error)
+        raise InputError(f"{address}: {cause}") from error
     finally:
-        if quiet:
-            client.setLevel(logging.WARNING)
+        if silenced:
+            logger.setLevel(logging.WARNING)

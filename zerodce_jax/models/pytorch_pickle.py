@@ -1,7 +1,7 @@
-"""PyTorch state dicts read without PyTorch: the unpickler builds tensors and nothing else.
+"""Reader of PyTorch state dicts that neither needs PyTorch nor runs any code of the file.
 
-Two containers exist: the zip archive that ``torch.save`` writes since 1.6, and the run of pickles
-followed by raw storages from before. Both name their tensors' storages by persistent ids.
+Two containers exist. ``torch.save`` writes a zip archive since version 1.6; before, it wrote
+several pickles, followed by the raw storages. In both, pickles refer to storages by persistent ids.
 """
 
 import io
@@ -48,7 +48,7 @@ class _Storage:
 
 @dataclass(frozen=True, slots=True)
 class _Tensor:
-    """A tensor whose storage is yet to be read."""
+    """A tensor whose storage has not been read yet."""
 
     storage: _Storage
     offset: int
@@ -56,9 +56,10 @@ class _Tensor:
     stride: tuple[int, ...]
 
     def build(self, raw: bytes, byte_order: str) -> np.ndarray:
+        """Return the array, after checks that keep it within the bytes of its storage."""
         dtype = np.dtype(f"{byte_order}{self.storage.dtype}")
         if len(raw) < self.storage.size * dtype.itemsize:
-            raise ValueError(f"storage {self.storage.key} is cut short")
+            raise ValueError(f"storage {self.storage.key} is truncated")
         if math.prod(self.shape) > self.storage.size:
             raise ValueError(f"a tensor is larger than its storage {self.storage.key}")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
@@ -72,17 +73,18 @@ class _Tensor:
         return np.array(view, dtype=dtype.newbyteorder("="), order="C")
 
 
-def _load(stream: Any, seen: list[_Storage] | None = None) -> Any:
-    """Run one pickle on a machine that builds dicts, lists, numbers, strings and tensors.
+def _load(stream: Any, storages: list[_Storage] | None = None) -> Any:
+    """Interpret one pickle that holds dicts, lists, numbers, strings and tensors.
 
-    It has no more instructions than such pickles need: nothing is imported, called or set.
-    Storages are listed in `seen` as they are met.
+    Security: this interpreter knows only the opcodes that such pickles need. It imports nothing,
+    calls nothing but the functions in `_REBUILD`, and sets no attributes. It reads the stream up to
+    the end of the pickle, and appends the storages to `storages` in the order of appearance.
     """
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
 
-    def above_mark() -> list[Any]:
+    def pop_to_mark() -> list[Any]:
         start = marks.pop()
         items = stack[start:]
         del stack[start:]
@@ -95,18 +97,18 @@ def _load(stream: Any, seen: list[_Storage] | None = None) -> Any:
             stack.append(argument)
         elif name in _CONSTANTS:
             stack.append(_CONSTANTS[name])
-        elif name in _EMPTY:
-            stack.append(_EMPTY[name]())
+        elif name in _CONTAINERS:
+            stack.append(_CONTAINERS[name]())
         elif name == "MARK":
             marks.append(len(stack))
         elif name == "TUPLE":
-            stack.append(tuple(above_mark()))
+            stack.append(tuple(pop_to_mark()))
         elif name == "LIST":
-            stack.append(above_mark())
+            stack.append(pop_to_mark())
         elif name == "DICT":
-            items = above_mark()
+            items = pop_to_mark()
             stack.append(
-                {_as((str, int), k): v for k, v in zip(items[::2], items[1::2], strict=True)}
+                {_expect((str, int), k): v for k, v in zip(items[::2], items[1::2], strict=True)}
             )
         elif name in _TUPLES:
             size = _TUPLES[name]
@@ -118,40 +120,40 @@ def _load(stream: Any, seen: list[_Storage] | None = None) -> Any:
         elif name in {"GET", "BINGET", "LONG_BINGET"}:
             stack.append(memo[argument])
         elif name in {"GLOBAL", "INST"}:
-            stack.append(_known(*argument.split(" ", 1)))
+            stack.append(_allowed_global(*argument.split(" ", 1)))
         elif name == "STACK_GLOBAL":
-            named = stack.pop()
-            stack.append(_known(stack.pop(), named))
+            attribute = stack.pop()
+            stack.append(_allowed_global(stack.pop(), attribute))
         elif name == "BINPERSID":
             stack.append(_storage(stack.pop()))
-            if seen is not None:
-                seen.append(stack[-1])
+            if storages is not None:
+                storages.append(stack[-1])
         elif name == "REDUCE":
             arguments = stack.pop()
             stack.append(_REBUILD[stack.pop()](*arguments))
         elif name == "APPEND":
             item = stack.pop()
-            _as(list, stack[-1]).append(item)
+            _expect(list, stack[-1]).append(item)
         elif name == "APPENDS":
-            items = above_mark()
-            _as(list, stack[-1]).extend(items)
+            items = pop_to_mark()
+            _expect(list, stack[-1]).extend(items)
         elif name == "SETITEM":
             item = stack.pop()
-            key = _as((str, int), stack.pop())
-            _as(dict, stack[-1])[key] = item
+            key = _expect((str, int), stack.pop())
+            _expect(dict, stack[-1])[key] = item
         elif name == "SETITEMS":
-            items = above_mark()
+            items = pop_to_mark()
             for key, item in zip(items[::2], items[1::2], strict=True):
-                _as(dict, stack[-1])[_as((str, int), key)] = item
+                _expect(dict, stack[-1])[_expect((str, int), key)] = item
         elif name == "BUILD":
-            # Attributes of a state dict, which hold versions of modules.
-            _as(dict, stack.pop())
-            _as(dict, stack[-1])
+            # A state dict has attributes with the versions of its modules. They are not needed.
+            _expect(dict, stack.pop())
+            _expect(dict, stack[-1])
         elif name == "STOP":
             return stack.pop()
         elif name not in {"PROTO", "FRAME"}:
-            raise InputError(f"its pickle does {name}, which is not needed for tensors: refused")
-    raise ValueError("its pickle has no end")
+            raise InputError(f"refused: its pickle uses {name}, which tensors do not need")
+    raise ValueError("its pickle does not end")
 
 
 _LITERALS = {
@@ -159,32 +161,33 @@ _LITERALS = {
     *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
 }
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_EMPTY = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+_CONTAINERS = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-def _as(kind: type | tuple[type, ...], value: Any) -> Any:
+def _expect(kind: type | tuple[type, ...], value: Any) -> Any:
+    """Return a value that has the expected type."""
     if not isinstance(value, kind):
         raise TypeError(f"unexpected {type(value).__name__}")
     return value
 
 
-def _known(module: str, name: str) -> Any:
-    """What a pickle may name: types of storages, and the keys of `_REBUILD`."""
+def _allowed_global(module: str, name: str) -> Any:
+    """Return a type of storages or a key of `_REBUILD`; refuse every other global."""
     if module == "torch" and name in _STORAGE_DTYPES:
         return _StorageType(_STORAGE_DTYPES[name])
     if (module, name) not in _REBUILD:
-        named = f"{module}.{name}"
-        named = named if named.isprintable() else ascii(named)
-        raise InputError(f"its pickle names {named}, which is not needed for tensors: refused")
+        dotted = f"{module}.{name}"
+        dotted = dotted if dotted.isprintable() else ascii(dotted)
+        raise InputError(f"refused: its pickle names {dotted}, which tensors do not need")
     return module, name
 
 
-def _storage(pid: Any) -> _Storage:
-    kind, storage_type, key, _location, size, *view = pid
+def _storage(persistent_id: Any) -> _Storage:
+    kind, storage_type, key, _location, size, *view = persistent_id
     if kind != "storage" or not isinstance(storage_type, _StorageType) or any(view):
         raise ValueError("unknown kind of storage")
-    return _Storage(_as(str, key), storage_type.dtype, _as(int, size))
+    return _Storage(_expect(str, key), storage_type.dtype, _expect(int, size))
 
 
 def _rebuild_tensor(
@@ -201,7 +204,7 @@ def _rebuild_parameter(data: _Tensor, *_autograd: Any) -> _Tensor:
 
 def _ordered_dict(*items: Any) -> dict:
     if items:
-        raise ValueError("a dict that is not built item by item")
+        raise ValueError("a dict with constructor arguments")
     return {}
 
 
@@ -217,15 +220,15 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     """Read the tensors of a PyTorch checkpoint.
 
     Args:
-        path: A ``.pth`` file: a state dict, or a dict that holds one under ``state_dict``.
+        path: A ``.pth`` file that holds a state dict, or a dict with one under ``state_dict``.
 
     Returns:
-        Arrays by their names in the file, in the file's order.
+        Arrays by their names in the file, in the order of the file.
 
     Raises:
-        InputError: The file is no PyTorch checkpoint, is damaged, holds something else than
-            tensors, or its pickle asks for any callable that tensors do not need (which is then
-            named, and not called).
+        InputError: The file is not a PyTorch checkpoint, is damaged, or holds other values than
+            tensors; or its pickle names a callable that tensors do not need. The message gives the
+            name of this callable, which is never called.
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
@@ -237,8 +240,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         except Exception as error:
-            # A damaged file can fail in any way that Python can (even as an OSError, by seeking
-            # to nowhere); all of them mean this.
+            # A damaged file can cause any error, even an OSError from a seek to a wrong position.
             detail = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"{path}: not a PyTorch state dict, or damaged ({detail})") from error
 
@@ -247,16 +249,17 @@ def _read_zip(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            # PyTorch does not compress; what is unpacked here is never larger than the file.
+            # PyTorch does not compress. Without compression no entry is larger than the file.
             raise ValueError("compressed entries")
         (index,) = [name for name in names if name.split("/")[1:] == ["data.pkl"]]
         folder = index.removesuffix("data.pkl")
-        order = "little"
+        byte_order = "little"
         if f"{folder}byteorder" in names:
-            order = archive.read(f"{folder}byteorder").decode().strip()
-        tensors = _tensors_of(_load(io.BytesIO(archive.read(index))))
+            byte_order = archive.read(f"{folder}byteorder").decode().strip()
+        tensors = _state_dict(_load(io.BytesIO(archive.read(index))))
+        order = {"little": "<", "big": ">"}[byte_order]
         return {
-            name: tensor.build(archive.read(f"{folder}data/{tensor.storage.key}"), _order(order))
+            name: tensor.build(archive.read(f"{folder}data/{tensor.storage.key}"), order)
             for name, tensor in tensors.items()
         }
 
@@ -267,29 +270,25 @@ def _read_legacy(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     if _load(file) != _LEGACY_PROTOCOL:
         raise ValueError("unknown protocol")
     little = _load(file).get("little_endian", sys.byteorder == "little")
-    seen: list[_Storage] = []
-    tensors = _tensors_of(_load(file, seen))
-    itemsizes = {s.key: np.dtype(s.dtype).itemsize for s in seen}
-    storages = {}
+    storages: list[_Storage] = []
+    tensors = _state_dict(_load(file, storages))
+    itemsizes = {storage.key: np.dtype(storage.dtype).itemsize for storage in storages}
+    raw = {}
     for key in _load(file):
-        # Each storage stands as its length and then its elements.
+        # A storage consists of the number of its elements, in 8 bytes, and the elements.
         size = int.from_bytes(file.read(8), "little" if little else "big")
-        storages[key] = file.read(size * itemsizes[key])
+        raw[key] = file.read(size * itemsizes[key])
     return {
-        name: tensor.build(storages[tensor.storage.key], "<" if little else ">")
+        name: tensor.build(raw[tensor.storage.key], "<" if little else ">")
         for name, tensor in tensors.items()
     }
 
 
-def _order(name: str) -> str:
-    return {"little": "<", "big": ">"}[name]
-
-
-def _tensors_of(content: Any) -> dict[str, _Tensor]:
+def _state_dict(content: Any) -> dict[str, _Tensor]:
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not content:
-        raise InputError("holds no state dict")
-    if strangers := [key for key, value in content.items() if not isinstance(value, _Tensor)]:
-        raise InputError(f"not tensors: {', '.join(map(str, strangers[:5]))}")
+        raise InputError("does not hold a state dict")
+    if others := [key for key, value in content.items() if not isinstance(value, _Tensor)]:
+        raise InputError(f"not tensors: {', '.join(map(str, others[:5]))}")
     return {str(key): value for key, value in content.items()}

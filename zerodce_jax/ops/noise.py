@@ -1,4 +1,4 @@
-"""How much noise an image holds."""
+"""The amount of noise in an image."""
 
 import math
 
@@ -7,10 +7,16 @@ from jaxtyping import Float
 
 
 def immerkaer(blocks: Float[np.ndarray, "blocks y x c"]) -> Float[np.ndarray, " blocks"]:
-    """The standard deviation of white noise in blocks without structure, mean over the channels.
+    """Estimate the standard deviation of white noise in blocks without structure.
 
-    The mean over the inner pixels of |image * N| sqrt(pi / 2) / 6 with the kernel
-    N = [[1, -2, 1], [-2, 4, -2], [1, -2, 1]].
+    The estimate is the mean over the inner pixels of ``|block * N| sqrt(pi / 2) / 6`` with the
+    kernel ``N = [[1, -2, 1], [-2, 4, -2], [1, -2, 1]]``.
+
+    Args:
+        blocks: (blocks, height, width, channels), of any range.
+
+    Returns:
+        The mean over the channels, for each block.
 
     References:
         Immerkaer, "Fast Noise Variance Estimation", Computer Vision and Image Understanding, 1996.

@@ -1,10 +1,10 @@
-"""Light that does not flicker: what is decided on each frame of a video follows the last ones.
+"""Adjustments that do not flicker: those of each frame are smoothed over the frames before it.
 
-Of a frame alone come its curve maps, how strong they are, how far highlights are protected and
-noise is held down. In a video each is an exponential mean over time instead. So is the brightness
-that frames reach, and the strength of a frame is what brings that very frame there: that takes out
-the flicker of lamps and of a camera's own exposure too. But where frames only get darker, they do
-so in the mean light: a fade to black remains one.
+The curve maps of a frame, their strength, highlight protection and denoising strength are
+exponential means over time. So is the brightness that frames reach, and the strength of a frame is
+the one that brings this very frame there: that removes the flicker of lamps and of a camera's own
+exposure too. Where frames only get darker, they follow the mean adjustments: a fade to black
+remains a fade to black.
 """
 
 import math
@@ -15,38 +15,39 @@ import numpy as np
 from jaxtyping import Float
 
 from zerodce_jax.errors import UsageError
+from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.exposure import Response
 from zerodce_jax.ops.grid import block_means, blocks
 
-SECONDS = 0.5
-"""Over which light follows, where nothing else is said."""
+DEFAULT_SECONDS = 0.5
+"""Default time constant of the smoothing, in seconds."""
 SAMPLES = 256
-"""Longer side of the small copy that brightness is measured on, in pixels: noise in fewer of them
+"""Longer side of the small copy that brightness is measured on, in pixels; on fewer pixels, noise
 would show as flicker."""
-_EVENED = 0.15
-"""Logarithm of how much brighter or darker than in the mean light a frame is made, without any
-flicker before it."""
-_DOUBT = 0.3
-"""What a scene is taken to have flickered before it began, as a logarithm of brightness."""
-_STRONGER = 1.5
-"""Factor on the mean strength beyond which only a frame alone would go."""
-_STEPS, _EXACT = 8, 1 / 4000
-"""At most so many of a search, and the brightness that ends it."""
+_LEEWAY = 0.15
+"""Logarithm of the factor by which a frame may be brighter or darker than under the mean
+adjustments, if the frames before it did not flicker."""
+_INITIAL_FLICKER = 0.3
+"""Flicker that is assumed before a scene begins, as a logarithm of brightness."""
+_MAX_STRENGTH_RATIO = 1.5
+"""Largest ratio of a frame's strength to the mean strength, unless the frame alone has a larger."""
+_MAX_STEPS, _TOLERANCE = 8, 1 / 4000
+"""Largest number of steps of the search, and the error in brightness that ends it."""
 _CELLS = 16
-"""Longer side of what two frames are compared by, to tell a cut."""
+"""Longer side of the copy by which two frames are compared, to detect a cut."""
 _CUT = 0.65
-"""Correlation of two frames, below which they are of different scenes."""
+"""Correlation of two frames below which they belong to different scenes."""
 _DARK, _FLAT = 2 / 255, 0.05
-"""Brightness, and differences of its logarithm, that are no more than noise."""
-_SAME = 0.2
-"""Difference of a place, in shares of its brightness and the frame's, that is not motion yet."""
+"""Brightness, and difference of its logarithm, that is no more than noise."""
+_STILL = 0.2
+"""Difference of a place, as a share of its brightness and the frame's, that is not motion yet."""
 
 
-def check_seconds(seconds: float) -> None:
+def check_smoothing(seconds: float) -> None:
     """Check a time constant, 0 for none.
 
     Raises:
-        UsageError: It is no number of seconds.
+        UsageError: It is not a finite number of seconds, or negative.
     """
     if not 0 <= seconds < math.inf:
         raise UsageError(f"smoothing must be a number of seconds >= 0, not {seconds:g}")
@@ -54,128 +55,143 @@ def check_seconds(seconds: float) -> None:
 
 @dataclass(frozen=True)
 class FrameAdjustments:
-    """What is decided on a frame."""
+    """What is decided for a frame."""
 
     maps: Float[np.ndarray, "y x outputs"]
     """Curve maps at a reduced size, in [-1, 1]."""
-    strength: float
-    """Factor on them."""
-    protection: float
-    """Of highlights, in [0, 1]."""
-    denoise: float
-    """How strongly noise is held down, in [0, 1]."""
+    adjustments: Adjustments
+    """Their strength, highlight protection and denoising strength, as numbers."""
 
 
 @dataclass
 class _State:
+    """What is kept of the last frame."""
+
     time: float
     cells: np.ndarray
     scene: np.ndarray
-    light: FrameAdjustments
+    mean: FrameAdjustments
     brightness: float
-    logarithm: float
-    """Of how bright the frame was before."""
+    log_brightness: float
+    """Logarithm of the frame's brightness before enhancement."""
     rises: float
     falls: float
-    """How far that went up and down of late."""
+    """How far that logarithm rose and fell recently."""
 
 
 class Smoothing:
-    """Makes the light of frames follow that of the ones before them, up to the last cut.
+    """Smooths the adjustments of frames over the frames before them, back to the last cut.
 
     Args:
         seconds: Time constant of the exponential means.
-        maps: Whether the curve maps at the reduced size are those that frames are enhanced with;
-            else they are left as they are.
+        smooth_maps: Whether frames are enhanced with the curve maps at the reduced size; otherwise
+            the maps are left as they are.
     """
 
-    def __init__(self, seconds: float, *, maps: bool) -> None:
-        self._seconds, self._maps = seconds, maps
+    def __init__(self, seconds: float, *, smooth_maps: bool) -> None:
+        self._seconds, self._smooth_maps = seconds, smooth_maps
         self._state: _State | None = None
 
     def smooth(
         self,
         time: float,
         frame: Float[np.ndarray, "y x 3"],
-        light: FrameAdjustments,
+        alone: FrameAdjustments,
         respond: Callable[[FrameAdjustments], Response],
     ) -> FrameAdjustments:
-        """The light of the next frame.
+        """Return the adjustments of the next frame.
 
         Args:
             time: When the frame is shown, in seconds.
             frame: A small copy of it, of the size of the maps, in [0, 1].
-            light: What was decided on it alone.
-            respond: Tells how bright the frame becomes with other maps and protection.
+            alone: What was decided for this frame without the others.
+            respond: Returns the brightness of this frame under other adjustments, as a function of
+                the strength.
 
         Returns:
-            What to enhance it with: of the first frame, and of the first after a cut, `light`.
+            What to enhance the frame with: `alone` for the first frame, and after a cut.
         """
         cells = _cells(frame)
-        # Relative to the whole frame: where all flickers, nothing moves.
+        # Relative to the brightness of the frame, so that flicker does not count as motion.
         luma = frame.mean(-1, keepdims=True)
-        whole = float(luma.mean())
-        scene, logarithm = luma / max(whole, _DARK), math.log(whole + _DARK)
+        frame_brightness = float(luma.mean())
+        scene = luma / max(frame_brightness, _DARK)
+        log_brightness = math.log(frame_brightness + _DARK)
         last = self._state
+        brightness_alone = respond(alone)(alone.adjustments.strength)
         if last is None or last.scene.shape != scene.shape or _is_cut(last.cells, cells):
-            brightness = respond(light)(light.strength)
             self._state = _State(
-                time, cells, scene, light, brightness, logarithm, rises=_DOUBT, falls=_DOUBT
+                time,
+                cells,
+                scene,
+                alone,
+                brightness_alone,
+                log_brightness,
+                rises=_INITIAL_FLICKER,
+                falls=_INITIAL_FLICKER,
             )
-            return light
+            return alone
         kept = math.exp(-max(time - last.time, 0) / self._seconds)
         share = 1 - kept
-        maps = light.maps
-        if self._maps:
-            # Where something moves, its maps go with it.
-            moved = np.abs(scene - last.scene) / (_SAME * (0.25 + last.scene))
-            shares = 1 - (1 - share) * np.exp(-(moved**2))
+        maps = alone.maps
+        if self._smooth_maps:
+            # Where something moves, the maps of the frame alone count.
+            motion = np.abs(scene - last.scene) / (_STILL * (0.25 + last.scene))
+            shares = 1 - (1 - share) * np.exp(-(motion**2))
             scene = last.scene + shares * (scene - last.scene)
-            maps = (last.light.maps + shares * (maps - last.light.maps)).astype(np.float32)
-        mean = FrameAdjustments(
-            maps,
-            last.light.strength + share * (light.strength - last.light.strength),
-            last.light.protection + share * (light.protection - last.light.protection),
-            last.light.denoise + share * (light.denoise - last.light.denoise),
+            maps = (last.mean.maps + shares * (maps - last.mean.maps)).astype(np.float32)
+        before, now = last.mean.adjustments, alone.adjustments
+        mean = Adjustments(
+            now.gray,
+            before.strength + share * (now.strength - before.strength),
+            before.highlight_protection
+            + share * (now.highlight_protection - before.highlight_protection),
+            before.denoise + share * (now.denoise - before.denoise),
         )
-        response = respond(mean)
-        alone, evenly = respond(light)(light.strength), response(mean.strength)
-        brightness = last.brightness + share * (alone - last.brightness)
-        # Flicker goes both ways, a fade or a lamp that is switched on but one.
-        change = logarithm - last.logarithm
+        mean_frame = FrameAdjustments(maps, mean)
+        response = respond(mean_frame)
+        brightness_mean = response(mean.strength)
+        brightness = last.brightness + share * (brightness_alone - last.brightness)
+        # Flicker goes both ways, a fade or a lamp that is switched on only one.
+        change = log_brightness - last.log_brightness
         rises = last.rises * kept + max(change, 0)
         falls = last.falls * kept + max(-change, 0)
-        leeway = math.exp(_EVENED + min(rises, falls))
-        self._state = _State(time, cells, scene, mean, brightness, logarithm, rises, falls)
-        # No frame need be brighter than it would be alone.
-        level = min(max(brightness, min(evenly / leeway, alone)), evenly * leeway)
-        most = max(light.strength, _STRONGER * mean.strength)
-        strength = _reaching(level, response, (0.0, mean.strength, most))
-        return replace(mean, strength=strength)
+        leeway = math.exp(_LEEWAY + min(rises, falls))
+        self._state = _State(
+            time, cells, scene, mean_frame, brightness, log_brightness, rises, falls
+        )
+        # No frame needs to be brighter than it would be alone.
+        level = min(
+            max(brightness, min(brightness_mean / leeway, brightness_alone)),
+            brightness_mean * leeway,
+        )
+        limit = max(now.strength, _MAX_STRENGTH_RATIO * mean.strength)
+        strength = _strength_reaching(level, response, (0.0, mean.strength, limit))
+        return replace(mean_frame, adjustments=mean._replace(strength=strength))
 
 
-def _reaching(level: float, response: Response, strengths: tuple[float, ...]) -> float:
-    """The strength that brings a frame to a level, by false position between given ones.
+def _strength_reaching(level: float, response: Response, strengths: tuple[float, ...]) -> float:
+    """Return the strength that brings a frame to a level, by false position.
 
     Args:
         level: The brightness to reach.
-        response: Of the frame.
-        strengths: In ascending order.
+        response: The brightness of the frame by strength.
+        strengths: Strengths to search between, in ascending order.
 
     Returns:
-        The first or the last of them where the level lies beyond.
+        A strength between the first and the last of them, which stand for levels out of reach.
     """
-    known = [(each, response(each)) for each in strengths]
+    known = [(strength, response(strength)) for strength in strengths]
     if known[0][1] >= level:
         return strengths[0]
     if known[-1][1] <= level:
         return strengths[-1]
-    low, below = [each for each in known if each[1] < level][-1]
-    high, above = next(each for each in known if each[1] >= level)
-    for _ in range(_STEPS):
+    low, below = [pair for pair in known if pair[1] < level][-1]
+    high, above = next(pair for pair in known if pair[1] >= level)
+    for _ in range(_MAX_STEPS):
         middle = low + (level - below) * (high - low) / (above - below)
         reached = response(middle)
-        if abs(reached - level) < _EXACT:
+        if abs(reached - level) < _TOLERANCE:
             return middle
         if reached < level:
             low, below = middle, reached
@@ -185,20 +201,19 @@ def _reaching(level: float, response: Response, strengths: tuple[float, ...]) ->
 
 
 def _cells(frame: Float[np.ndarray, "y x 3"]) -> Float[np.ndarray, "rows columns 1"]:
-    """Logarithms of the brightness of a few places, about their mean."""
+    """Return logarithms of the brightness of a few places, relative to their mean."""
     means = block_means(frame, blocks(max(frame.shape[:2]), _CELLS)).mean(-1, keepdims=True)
     logarithms = np.log(means + _DARK)
     return logarithms - logarithms.mean()
 
 
 def _is_cut(before: np.ndarray, after: np.ndarray) -> bool:
-    """Whether two frames are of different scenes: where the one is bright, the other is not.
+    """Return whether two frames belong to different scenes, by the correlation of their cells.
 
-    By ratios, not by differences as cut detectors for well-lit videos: two dark scenes hardly
-    differ. A brighter or darker frame of one scene correlates perfectly.
+    Cells are ratios, not differences as in cut detectors for well-lit videos: two dark scenes
+    hardly differ. A brighter or darker frame of the same scene correlates perfectly.
     """
     floor = before.size * _FLAT**2
-    alike, one, other = (
-        float((a * b).sum()) + floor for a, b in ((before, after), (before, before), (after, after))
-    )
-    return alike < _CUT * math.sqrt(one * other)
+    pairs = ((before, after), (before, before), (after, after))
+    covariance, variance, other_variance = (float((a * b).sum()) + floor for a, b in pairs)
+    return covariance < _CUT * math.sqrt(variance * other_variance)

@@ -1,14 +1,13 @@
-"""Training on photographs that are dark on purpose: what was there before tells how it went.
+"""Training on darkened photographs: the network learns to restore the photograph as it was.
 
-A well-exposed photograph is darkened as a camera would have taken it with less light. The network
-is to bring it back, given the strength that a picture is enhanced with (`exposure`). It still needs
-no reference: any folder of photographs will do.
+A well-exposed photograph is darkened as if a camera had taken it with less light. The network
+restores it, at the strength that automatic exposure would choose (`zerodce_jax.ops.exposure`). This
+needs no reference images: any folder of well-exposed photographs will do.
 
 Images are float32 in [0, 1], channels last.
 """
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -20,43 +19,38 @@ from zerodce_jax.ops.exposure import MAX_EXPOSURE_STRENGTH
 from zerodce_jax.training.losses import (
     Images,
     Loss,
-    illumination_smoothness,
+    illumination_smoothness_loss,
     region_means,
-    spatial_consistency,
+    spatial_consistency_loss,
 )
 
-_DARKEST = 0.02
-_SHOT = (1e-5, 3e-4)
-_READ = (1e-5, 1e-3)
+_MIN_FACTOR = 0.02
+_SHOT_NOISE = (1e-5, 3e-4)
+_READ_NOISE = (1e-5, 1e-3)
 _GAMMA = 2.2
-_HALVINGS = 12
-
-Curves = Callable[[Images], tuple[Float[Array, "b h w maps"], Float[Array, "b y x n"]]]
+_BISECTIONS = 12
 
 
 def darken(images: Images, key: Array) -> Images:
     """Take photographs again with less light, in 8 bits.
 
-    Each by a factor between 0.02 and 1, with shot noise and read noise, all log-uniform; see
-    `retake`.
+    The factor on the light, between 0.02 and 1, and the shot and read noise are drawn for each
+    image, all log-uniform; see `retake`.
 
     Args:
-        images: (batch, height, width, 3), in [0, 1].
-        key: Decides factors and noise.
+        images: Photographs, (batch, height, width, 3), in [0, 1].
+        key: Random key of the factors and the noise.
     """
 
-    def drawn(key: Array, low: float, high: float) -> Float[Array, "b 1 1 1"]:
+    def draw(key: Array, low: float, high: float) -> Float[Array, "b 1 1 1"]:
         logarithms = jax.random.uniform(
             key, (len(images), 1, 1, 1), minval=math.log(low), maxval=math.log(high)
         )
         return jnp.exp(logarithms)
 
     keys = jax.random.split(key, 4)
-    factor, shot, read = (
-        drawn(keys[0], _DARKEST, 1.0),
-        drawn(keys[1], *_SHOT),
-        drawn(keys[2], *_READ),
-    )
+    factor = draw(keys[0], _MIN_FACTOR, 1.0)
+    shot, read = draw(keys[1], *_SHOT_NOISE), draw(keys[2], *_READ_NOISE)
     return retake(images, keys[3], factor=factor, shot=shot, read=read)
 
 
@@ -68,17 +62,17 @@ def retake(
     shot: Float[Array, "b 1 1 1"] | float,
     read: Float[Array, "b 1 1 1"] | float,
 ) -> Images:
-    """Take photographs again with another light and a camera's noise, in 8 bits.
+    """Take photographs again with other light and a camera's noise, in 8 bits.
 
-    In linear light. The tone curve of the camera is a smooth step after a gamma of 2.2, as in
-    Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019.
+    The light changes in linear light. The tone curve of the camera is a smooth step after a gamma
+    of 2.2, as in Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019.
 
     Args:
-        images: (batch, height, width, 3), in [0, 1].
-        key: Decides the noise.
-        factor: On the light, in (0, 1].
-        shot: Variance of shot noise, in proportion to the light.
-        read: Standard deviation of read noise.
+        images: Photographs, (batch, height, width, 3), in [0, 1].
+        key: Random key of the noise.
+        factor: Factor on the light, in (0, 1].
+        shot: Variance of the shot noise per unit of light.
+        read: Standard deviation of the read noise.
     """
     untoned = 0.5 - jnp.sin(jnp.arcsin(1 - 2 * images) / 3)
     light = factor * untoned**_GAMMA
@@ -89,47 +83,50 @@ def retake(
     return jnp.round(toned * 255) / 255
 
 
-def losses(
-    curves: Curves, images: Images, key: Array, config: LossConfig, *, iterations: int
+def restoration_losses(
+    images: Images,
+    dark: Images,
+    maps: Float[Array, "b h w maps"],
+    smoothed: Float[Array, "b y x n"],
+    config: LossConfig,
+    *,
+    iterations: int,
 ) -> dict[str, Loss]:
-    """Darken photographs, bring them back, and compare.
+    """Compare photographs with what the network makes of their darkened copies.
 
-    Each is enhanced with the strength that gives it back its mean brightness, so that only the
-    shape of the curves is judged: ``consistency``, the mean absolute difference of regions of 4x4
-    pixels, where noise does not dominate; ``spatial`` consistency with the photograph as it was;
-    the ``smoothness`` of the maps that were applied; and ``exposure``, the squared difference of
-    the mean brightness that the network gives at a strength of 1.
+    Each copy is enhanced at the strength that gives it back the mean brightness of its photograph,
+    so that the losses judge the shape of the curves, not their strength.
 
     Args:
-        curves: The network: from images to curve maps at full size, and those whose smoothness
-            counts.
-        images: Well-exposed photographs, (batch, height, width, 3).
-        key: Decides how they are darkened.
+        images: Well-exposed photographs, (batch, height, width, 3), in [0, 1].
+        dark: Darkened copies, as `darken` makes them.
+        maps: Curve maps that the network predicts for the copies.
+        smoothed: The maps or grids whose smoothness counts.
         config: Weights.
-        iterations: How often the curve is applied.
+        iterations: Number of applications of the curve.
 
     Returns:
-        The weighted losses, and ``total``.
+        The weighted losses: ``consistency``, the mean absolute difference of regions of 4x4
+        pixels, in which noise averages out; ``spatial``, the spatial consistency with the
+        photograph; ``exposure``, the squared difference of the mean brightness at strength 1; and
+        ``smoothness``, the illumination smoothness of the applied maps.
     """
-    dark = jax.lax.stop_gradient(darken(images, key))
-    maps, to_smooth = curves(dark)
     brightness = images.mean((1, 2, 3))
     strength = jax.lax.stop_gradient(_strengths(dark, maps, brightness, iterations))
-    enhanced = _enhanced(dark, maps, strength, iterations)
-    alone = apply_curves(dark, maps, iterations=iterations).mean((1, 2, 3))
-    # Also where little or much was to be done.
-    applied = jnp.clip(strength, 0.5, 2)[:, None, None, None] * to_smooth
-    terms = {
+    enhanced = _enhance(dark, maps, strength, iterations)
+    at_strength_1 = apply_curves(dark, maps, iterations=iterations).mean((1, 2, 3))
+    # The limits keep smoothness in force where a photograph needs little or much strength.
+    applied = jnp.clip(strength, 0.5, 2)[:, None, None, None] * smoothed
+    return {
         "consistency": config.consistency_weight
         * jnp.abs(region_means(enhanced, 4) - region_means(images, 4)).mean(),
-        "spatial": config.spatial_weight * spatial_consistency(images, enhanced),
-        "exposure": config.exposure_weight * jnp.square(alone - brightness).mean(),
-        "smoothness": config.smoothness_weight * illumination_smoothness(applied),
+        "spatial": config.spatial_weight * spatial_consistency_loss(images, enhanced),
+        "exposure": config.exposure_weight * jnp.square(at_strength_1 - brightness).mean(),
+        "smoothness": config.smoothness_weight * illumination_smoothness_loss(applied),
     }
-    return terms | {"total": sum(terms.values(), jnp.zeros(()))}
 
 
-def _enhanced(dark: Images, maps: Array, strength: Float[Array, " b"], iterations: int) -> Images:
+def _enhance(dark: Images, maps: Array, strength: Float[Array, " b"], iterations: int) -> Images:
     maps = jnp.clip(strength[:, None, None, None] * maps, -1, 1)
     return apply_curves(dark, maps, iterations=iterations)
 
@@ -137,14 +134,14 @@ def _enhanced(dark: Images, maps: Array, strength: Float[Array, " b"], iteration
 def _strengths(
     dark: Images, maps: Array, brightness: Float[Array, " b"], iterations: int
 ) -> Float[Array, " b"]:
-    """As `exposure.strength`, for a batch."""
+    """Find the strength that brings each image to its brightness, by bisection."""
     dark, maps = dark[:, 2::4, 2::4], maps[:, 2::4, 2::4]
 
-    def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+    def bisect(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         middle = (low + high) / 2
-        darker = _enhanced(dark, maps, middle, iterations).mean((1, 2, 3)) < brightness
+        darker = _enhance(dark, maps, middle, iterations).mean((1, 2, 3)) < brightness
         return jnp.where(darker, middle, low), jnp.where(darker, high, middle)
 
-    ends = jnp.zeros(len(dark)), jnp.full(len(dark), MAX_EXPOSURE_STRENGTH)
-    return jax.lax.fori_loop(0, _HALVINGS, halve, ends)[1]
+    bounds = jnp.zeros(len(dark)), jnp.full(len(dark), MAX_EXPOSURE_STRENGTH)
+    return jax.lax.fori_loop(0, _BISECTIONS, bisect, bounds)[1]

@@ -1,9 +1,9 @@
-"""A folder of photographs -> a Grain pipeline -> batches to train on.
+"""From a folder of photographs, through a Grain pipeline, to batches.
 
-Batches are dicts of ``images``, uint8 (batch, size, size, 3), and ``files``, the indices of their
+A batch is a dict of ``images``, uint8 (batch, size, size, 3), and ``files``, the indices of their
 files. The seed alone decides which photograph is in which row of which batch, and every random
-choice; so the number of steps taken is the place in the data, and several processes can each read
-some rows of every batch.
+choice. So the number of steps taken is also the position in the data, and several processes can
+each read some rows of every batch.
 """
 
 import logging
@@ -16,32 +16,34 @@ from pathlib import Path
 from typing import Any
 
 import grain
+import jax
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
 from zerodce_jax.config import WELL_EXPOSED, TrainConfig
 from zerodce_jax.errors import InputError
 from zerodce_jax.media import formats, photo
+from zerodce_jax.training import hosts
 
 logger = logging.getLogger(__name__)
 
-# A run reads the same files through several pipelines and threads, and names each bad one once.
-_named: set[Path] = set()
-_naming = threading.Lock()
+# A run reads the same files through several pipelines and threads, but reports each bad file once.
+_reported: set[Path] = set()
+_report_lock = threading.Lock()
 
-_READERS = 8
-_THREADS = grain.ReadOptions(num_threads=_READERS, prefetch_buffer_size=32)
+_READ_THREADS = 8
+_READ_OPTIONS = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=32)
 
 
-def find_images(folder: Path) -> list[Path]:
-    """List the photographs in a folder and the folders below it.
+def find_photographs(folder: Path) -> list[Path]:
+    """List the photographs in a folder and its subfolders.
 
     Returns:
-        Paths in the order in which people count (``2.jpg`` before ``10.jpg``), so that the shots of
-        one scene, which cameras number in a row, stay together.
+        Paths in counting order (``2.jpg`` before ``10.jpg``), so that the shots of one scene, which
+        cameras number consecutively, stay together.
 
     Raises:
-        InputError: There is no such folder, or no photograph in it.
+        InputError: The folder does not exist or holds no photographs.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
@@ -53,18 +55,18 @@ def find_images(folder: Path) -> list[Path]:
     ]
     if not found:
         raise InputError(f"{folder}: no photographs in this folder")
-    return sorted(found, key=lambda path: _as_counted(str(path.relative_to(folder))))
+    return sorted(found, key=lambda path: _counting_key(str(path.relative_to(folder))))
 
 
 def split(files: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:
     """Split off the last files for validation.
 
-    The last in a row rather than random ones: neighbours often show one scene, and a scene in both
-    parts would make validation blind to overfitting.
+    The split takes the last files, not random ones: neighbours often show the same scene, and a
+    scene in both parts would hide overfitting.
 
     Args:
-        files: As `find_images` orders them.
-        fraction: Share of the files, in [0, 1).
+        files: Photographs in the order of `find_photographs`.
+        fraction: Share of the files to validate on, in [0, 1).
 
     Returns:
         Files to train on, and files to validate on.
@@ -73,92 +75,94 @@ def split(files: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path
     return list(files[: len(files) - count]), list(files[len(files) - count :])
 
 
-def usable(files: Sequence[Path], config: TrainConfig) -> Bool[np.ndarray, "files"]:
-    """Tell which photographs can be read and, where they are darkened, are well exposed.
+def usable(files: Sequence[Path], config: TrainConfig) -> list[Path]:
+    """Select the photographs that can be read and, for darkening, are well exposed.
 
-    Reads all of them once; unreadable ones are named.
+    This reads every photograph once and reports the unreadable ones. Where several processes train
+    together, all call this alike, and each reads some of the photographs.
 
     Args:
         files: The photographs.
-        config: Of it: whether photographs are darkened, and how they are cut or scaled.
+        config: Whether to darken photographs, and how to crop or scale them.
+
+    Raises:
+        InputError: No photograph is usable.
     """
-    size = _side(config)
+    low, high = WELL_EXPOSED
 
     def is_usable(file: Path) -> bool:
-        try:
-            image = photo.read_rgb(file, size=size)
-        except (InputError, OSError) as error:
-            _name_once(file, error)
-            return False
-        least, most = WELL_EXPOSED
-        return not config.darken or bool(least * 255 <= image.mean() <= most * 255)
+        image = _read(file, None if config.crop else config.image_size)
+        if image is None or not config.darken:
+            return image is not None
+        return bool(low * 255 <= image.mean() <= high * 255)
 
-    with ThreadPoolExecutor(_READERS) as pool:
-        return np.fromiter(pool.map(is_usable, files), bool, len(files))
+    local = slice(jax.process_index(), None, jax.process_count())
+    flags = np.zeros(len(files), np.int32)
+    with ThreadPoolExecutor(_READ_THREADS) as pool:
+        flags[local] = list(pool.map(is_usable, files[local]))
+    selected = [f for f, flag in zip(files, hosts.sum_over_processes(flags), strict=True) if flag]
+    if not selected:
+        wanted = " and has a mean brightness of {} to {}".format(*WELL_EXPOSED)
+        raise InputError(
+            f"none of the {len(files)} photographs can be read{wanted if config.darken else ''}"
+        )
+    return selected
 
 
 class ImageFolder:
-    """Decoded photographs by number, RGB.
+    """Sequence of decoded RGB photographs.
 
-    In the place of an unreadable one, which is named once, comes the next one.
+    The next readable photograph replaces an unreadable one, which is reported once.
 
     Args:
         files: The photographs.
-        size: Side of a square that each whole image is scaled to, or None for images as they are.
+        size: Side of the square that each whole image is scaled to, in pixels; None keeps its size.
         cache: Whether to keep decoded images in memory.
     """
 
     def __init__(self, files: Sequence[Path], *, size: int | None, cache: bool = False) -> None:
-        self.files = list(files)
-        self._size = size
-        self._cache: dict[int, UInt8[np.ndarray, "h w 3"]] | None = {} if cache else None
-        self._unreadable: set[int] = set()
+        self._files, self._size, self._cache = list(files), size, cache
+        self._images: dict[int, UInt8[np.ndarray, "h w 3"] | None] = {}
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self._files)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        for nearest in range(int(index), int(index) + len(self)):
-            at = nearest % len(self)
-            image = self._image(at)
+        for candidate in range(int(index), int(index) + len(self)):
+            file = candidate % len(self)
+            image = self._image(file)
             if image is not None:
-                return {"images": image, "files": np.int32(at)}
+                return {"images": image, "files": np.int32(file)}
         raise InputError(f"none of the {len(self)} photographs can be read")
 
-    def _image(self, index: int) -> UInt8[np.ndarray, "h w 3"] | None:
-        if self._cache is not None and index in self._cache:
-            return self._cache[index]
-        if index in self._unreadable:
-            return None
-        try:
-            image = photo.read_rgb(self.files[index], size=self._size)
-        except (InputError, OSError) as error:
-            _name_once(self.files[index], error)
-            self._unreadable.add(index)
-            return None
-        if self._cache is not None:
-            self._cache[index] = image
+    def _image(self, file: int) -> UInt8[np.ndarray, "h w 3"] | None:
+        if file in self._images:
+            return self._images[file]
+        image = _read(self._files[file], self._size)
+        # Unreadable files are always remembered, so that they are not read again.
+        if self._cache or image is None:
+            self._images[file] = image
         return image
 
 
 def training_batches(
     files: Sequence[Path], config: TrainConfig, *, rows: Sequence[int] | None = None, start: int = 0
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Shuffled, augmented batches without end.
+    """Return an endless iterator over shuffled, augmented batches.
 
     Args:
         files: The photographs.
-        config: Of it: batch and image size, augmentation, cache and seed.
-        rows: Which rows of each batch are wanted, all of them if not given.
+        config: Batch and image size, augmentation, cache and seed.
+        rows: Rows of each batch to read; None reads all of them.
         start: Number of the first batch, from 0.
 
     Returns:
-        An iterator over batches (a Grain one), see the module.
+        A Grain iterator over batches, which the module's docstring describes.
 
     Raises:
         InputError: None of the photographs can be read (raised by the iterator).
     """
-    folder = ImageFolder(files, size=_side(config), cache=config.cache)
+    folder = ImageFolder(files, size=None if config.crop else config.image_size, cache=config.cache)
 
     def augment(sample: Any, rng: np.random.Generator) -> dict[str, Any]:
         image = sample["images"]
@@ -171,31 +175,33 @@ def training_batches(
         return sample | {"images": np.ascontiguousarray(image)}
 
     stream = grain.MapDataset.source(folder).seed(config.seed).shuffle().repeat()
-    wanted = range(config.batch_size) if rows is None else rows
-    some = _Rows(stream.random_map(augment), wanted, config.batch_size, start)
-    batches = grain.MapDataset.source(some).to_iter_dataset(_THREADS)
-    return iter(batches.batch(len(wanted), drop_remainder=True))
+    rows = range(config.batch_size) if rows is None else rows
+    samples = _RowsOfBatches(stream.random_map(augment), rows, config.batch_size, start)
+    batches = grain.MapDataset.source(samples).to_iter_dataset(_READ_OPTIONS)
+    return iter(batches.batch(len(rows), drop_remainder=True))
 
 
 def validation_batches(
     files: Sequence[Path], config: TrainConfig
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Every photograph once, in order, scaled to the training size; the last batch may be smaller.
+    """Return an iterator over every photograph once, in order, scaled to the training size.
+
+    The last batch may be smaller.
 
     Args:
-        files: The photographs, `usable` ones.
-        config: Of it: batch and image size.
+        files: Photographs that `usable` returned.
+        config: Batch size and image size.
     """
     folder = ImageFolder(files, size=config.image_size)
     return iter(
         grain.MapDataset.source(folder)
-        .to_iter_dataset(_THREADS)
+        .to_iter_dataset(_READ_OPTIONS)
         .batch(config.batch_size, drop_remainder=False)
     )
 
 
-class _Rows:
-    """Some rows of every batch of an endless stream of samples, as one long row."""
+class _RowsOfBatches:
+    """Sequence of the samples in some rows of every batch of an endless stream."""
 
     def __init__(self, stream: Any, rows: Sequence[int], batch_size: int, start: int) -> None:
         self._stream, self._rows = stream, rows
@@ -212,26 +218,26 @@ class _Rows:
 def random_crop(
     image: UInt8[np.ndarray, "h w 3"], size: int, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Cut a square out of an image at a random place; a smaller image is mirrored at its edges."""
-    short = [(0, max(0, size - length)) for length in image.shape[:2]]
-    image = np.pad(image, [*short, (0, 0)], mode="symmetric")
+    """Cut a square out of an image at a random position; mirror a smaller image at its edges."""
+    missing = [(0, max(0, size - length)) for length in image.shape[:2]]
+    image = np.pad(image, [*missing, (0, 0)], mode="symmetric")
     top = rng.integers(image.shape[0] - size + 1)
     left = rng.integers(image.shape[1] - size + 1)
     return image[top : top + size, left : left + size]
 
 
-def _side(config: TrainConfig) -> int | None:
-    return None if config.crop else config.image_size
+def _read(file: Path, size: int | None) -> UInt8[np.ndarray, "h w 3"] | None:
+    """Read a photograph; report an unreadable one, once, and return None."""
+    try:
+        return photo.read_rgb(file, size=size)
+    except (InputError, OSError) as error:
+        with _report_lock:
+            if file not in _reported:
+                _reported.add(file)
+                logger.warning("skipped: %s", error)
+        return None
 
 
-def _name_once(file: Path, error: Exception) -> None:
-    with _naming:
-        if file in _named:
-            return
-        _named.add(file)
-    logger.warning("left out: %s", error)
-
-
-def _as_counted(name: str) -> list[tuple[bool, int, str]]:
+def _counting_key(name: str) -> list[tuple[bool, int, str]]:
     parts = re.split(r"(\d+)", name)
     return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]

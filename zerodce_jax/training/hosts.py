@@ -1,105 +1,135 @@
-"""Several processes, on one host or many, that train one network together.
+"""The processes that train one network together, on one host or on several.
 
-Each runs the same program on its own devices and its own rows of every batch; XLA's collectives
-(`jax.distributed`) make one step of them. With one process everything here is a trivial case.
+Each process runs the same program on its own devices and its own rows of every batch; XLA's
+collectives (`jax.distributed`) combine them into one step. With a single process every function
+here still works.
 """
 
+import re
+import signal
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Int, Shaped
 
-from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.errors import HostLostError, InputError, UsageError
 
-NOTICED_AFTER = 30
-"""Seconds after which a host that fell silent counts as lost."""
+HEARTBEAT_TIMEOUT = 30
+"""Seconds of silence after which a process counts as lost."""
 
 
-def join(coordinator: str, processes: int, process_id: int) -> None:
-    """Become one of the processes of a run; before anything else is asked of JAX.
+def join(
+    coordinator: str | None = None, processes: int | None = None, process_id: int | None = None
+) -> None:
+    """Join a run as one of its processes; call this before any other use of JAX.
 
-    Returns once all of them are there. JAX itself ends a process that cannot find the others
-    within five minutes, or loses them later.
+    It returns once all processes have joined. JAX itself ends a process that cannot find the
+    others within five minutes, or loses them later. Without arguments JAX takes them from the
+    cluster; it knows Slurm, Open MPI, Kubernetes and TPU pods, among others.
 
     Args:
-        coordinator: ``HOST:PORT`` of process 0, which listens there.
-        processes: How many there are.
-        process_id: Which of them this is, from 0.
+        coordinator: Address ``HOST:PORT`` that process 0 listens on.
+        processes: Number of processes.
+        process_id: Number of this process, from 0.
 
     Raises:
-        InputError: Process 0 cannot listen there.
-        UsageError: The numbers or the address make no sense.
+        InputError: Process 0 cannot listen on the address.
+        UsageError: The address or a number is not valid, or JAX finds no cluster.
     """
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
-        raise UsageError(
-            f"--coordinator must be HOST:PORT, such as 10.0.0.1:7000, not {coordinator}"
-        )
-    if not 0 <= process_id < processes:
-        raise UsageError(
-            f"--process-id must be from 0 to below --processes ({processes}), not {process_id}"
-        )
+    if coordinator is not None:
+        host, _, port = coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+            raise UsageError(
+                f"--coordinator must be HOST:PORT, such as 10.0.0.1:7000, not {coordinator}"
+            )
+        if processes is None or process_id is None or not 0 <= process_id < processes:
+            raise UsageError(
+                f"--process-id must be from 0 to below --processes ({processes}), not {process_id}"
+            )
+    # The service would handle SIGTERM in place of `stop_signal`.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
-        _initialize(
-            coordinator_address=coordinator,
-            num_processes=processes,
-            process_id=process_id,
-            cluster_detection_method="deactivate",
+        jax.distributed.initialize(
+            coordinator,
+            processes,
+            process_id,
+            cluster_detection_method="deactivate" if coordinator else None,
+            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
         )
-    except RuntimeError as error:
-        raise InputError(f"{coordinator}: {error}") from error
-
-
-def join_cluster() -> None:
-    """As `join`, with addresses and numbers from the cluster that JAX finds itself in.
-
-    Slurm, Open MPI, Kubernetes and TPU pods are among those that it knows.
-
-    Raises:
-        InputError: Process 0 cannot listen.
-        UsageError: There is none.
-    """
-    try:
-        _initialize()
     except ValueError as error:
         raise UsageError(
             "--distributed auto: JAX finds no cluster here; give --coordinator, --processes and"
             " --process-id"
         ) from error
     except RuntimeError as error:
-        raise InputError(f"--distributed auto: {error}") from error
+        raise InputError(f"{coordinator or '--distributed auto'}: {error}") from error
 
 
-def _initialize(**how: Any) -> None:
-    # It would take SIGTERM for itself.
-    jax.config.update("jax_enable_preemption_service", False)
-    jax.distributed.initialize(**how, heartbeat_timeout_seconds=NOTICED_AFTER)
+@contextmanager
+def detect_lost_processes() -> Iterator[None]:
+    """Raise `HostLostError` for errors that the end of another process causes."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        # Collectives and barriers whose other ends are gone fail with these words.
+        words = "gloo|nccl|connection|coordination|heartbeat"
+        lost = isinstance(error, TimeoutError) or re.search(words, str(error), re.IGNORECASE)
+        if jax.process_count() > 1 and lost:
+            raise HostLostError(
+                "another process of this run has ended;"
+                " the same commands continue from the last checkpoint"
+            ) from error
+        raise
 
 
-def leave() -> None:
-    """Wait until all processes are done, and part from them."""
-    jax.distributed.shutdown()
+@contextmanager
+def stop_signal() -> Iterator[Callable[[], int]]:
+    """Catch the first SIGTERM or Ctrl-C; a second one acts as it did before.
+
+    Yields:
+        A function that returns the number of the signal that this process caught, or 0.
+    """
+    caught: list[int] = []
+
+    def catch(signum: int, _frame: object) -> None:
+        caught.append(signum)
+        restore()
+
+    def restore() -> None:
+        for stop, handler in before.items():
+            signal.signal(stop, handler)
+
+    before = {stop: signal.signal(stop, catch) for stop in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: caught[0] if caught else 0
+    finally:
+        restore()
 
 
 def is_first() -> bool:
-    """Whether this is process 0, which keeps the records."""
+    """Return whether this is process 0, which alone writes logs and samples."""
     return jax.process_index() == 0
 
 
 def mesh() -> jax.sharding.Mesh:
-    """All devices of all processes in a row, the axis ``data``."""
-    # In the order of the processes, so that each has its rows of a batch beside one another.
+    """Return the mesh of all devices of all processes, with one axis, ``data``."""
+    # The devices are in the order of the processes, so that each has adjacent rows of a batch.
     return jax.sharding.Mesh(np.array(jax.devices()), ("data",))
 
 
-def rows(batch_size: int) -> range:
-    """The rows of every batch that this process computes.
+def local_rows(batch_size: int) -> range:
+    """Return the rows of every batch that this process computes.
 
     Raises:
-        UsageError: The batch cannot be split over the devices.
+        UsageError: The batch cannot be split evenly over the devices.
     """
     devices = jax.device_count()
     if batch_size % devices:
@@ -110,54 +140,43 @@ def rows(batch_size: int) -> range:
     return range(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
 
 
-def shared(rows: Shaped[np.ndarray, "rows ..."]) -> Shaped[Array, "batch ..."]:
-    """One array over all devices, from the rows of each process."""
+def shard_batch(rows: Shaped[np.ndarray, "rows ..."]) -> Shaped[Array, "batch ..."]:
+    """Return one array that is split over all devices, from the rows of each process."""
     return jax.make_array_from_process_local_data(jax.NamedSharding(mesh(), jax.P("data")), rows)
 
 
-def everywhere(tree: Any) -> Any:
-    """Arrays that are the same in all processes as arrays over all devices."""
+def replicate(tree: Any) -> Any:
+    """Copy arrays that are the same in all processes to all devices."""
     sharding = jax.NamedSharding(mesh(), jax.P())
     return jax.tree.map(
         lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x), np.shape(x)), tree
     )
 
 
-def here(tree: Any) -> Any:
-    """Arrays that are whole on every device as arrays of one device of this process."""
+def local_copy(tree: Any) -> Any:
+    """Return replicated arrays as arrays on one device of this process."""
     return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
-def largest(value: int) -> Int[Array, ""]:
-    """The largest of the values of all processes; computed in the background."""
-    each = np.full(jax.local_device_count(), value, np.int32)
-    return _max(shared(each), jax.NamedSharding(mesh(), jax.P()))
+def max_over_processes(value: int) -> Int[Array, ""]:
+    """Return the largest value of all processes, computed in the background."""
+    per_device = np.full(jax.local_device_count(), value, np.int32)
+    replicated = jax.NamedSharding(mesh(), jax.P())
+    return jax.jit(jnp.max, out_shardings=replicated)(shard_batch(per_device))
 
 
-def summed(part: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
-    """The sum of the arrays of all processes."""
-    return multihost_utils.process_allgather(part, tiled=False).reshape(-1, *part.shape).sum(0)
+def sum_over_processes(array: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
+    """Return the sum of the arrays of all processes."""
+    gathered = multihost_utils.process_allgather(array, tiled=False)
+    return gathered.reshape(-1, *array.shape).sum(0)
 
 
-def wait(name: str) -> None:
-    """Wait until all processes are here."""
-    multihost_utils.sync_global_devices(name)
-
-
-def check_alike(what: str) -> None:
+def check_same(text: str) -> None:
     """Check that a text is the same in all processes.
 
     Raises:
-        InputError: It is not, in any of them.
+        InputError: The text differs between processes; all of them raise it.
     """
-    mine = zlib.crc32(what.encode())
-    if not (multihost_utils.process_allgather(np.uint32(mine)) == mine).all():
+    checksum = zlib.crc32(text.encode())
+    if not (multihost_utils.process_allgather(np.uint32(checksum)) == checksum).all():
         raise InputError("the processes were started with different settings or photographs")
-
-
-def _largest_of(values: Array) -> Array:
-    return values.max()
-
-
-def _max(values: Array, sharding: jax.NamedSharding) -> Array:
-    return jax.jit(_largest_of, out_shardings=sharding)(values)

@@ -1,36 +1,48 @@
-"""The zero-reference losses: how an enhanced image is judged without knowing the right one.
+"""Zero-reference losses: they judge an enhanced image without knowing the right one.
 
 Images are float32 in [0, 1], channels last; curve maps lie in [-1, 1]. Every loss is a scalar,
-averaged over the batch, and has finite gradients on all images, constant ones too.
+averaged over the batch, and has finite gradients on all images, constant ones included.
 
 References:
     Guo et al., "Zero-Reference Deep Curve Estimation for Low-Light Image Enhancement", CVPR 2020,
     section 3.3, as its published code computes them.
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from zerodce_jax.config import LossConfig
+from zerodce_jax.config import LossConfig, TrainConfig
+from zerodce_jax.errors import UsageError
 
 Images = Float[Array, "b h w 3"]
 Loss = Float[Array, ""]
 
+LossFunction = Callable[[Images, Images, Float[Array, "b y x maps"], TrainConfig], dict[str, Loss]]
+"""Function that judges a batch; `weighted_losses` is the default.
 
-def spatial_consistency(images: Images, enhanced: Images) -> Loss:
-    """Keep differences between neighbouring regions: eq. 4 with regions of 4x4 pixels.
+Its arguments are the images, (batch, height, width, 3) in [0, 1]; the enhanced images, of the same
+shape; the curve maps, (batch, height, width, maps) in [-1, 1], or the grid that a network with
+several brightness levels estimates; and the `TrainConfig`. It returns named scalars, weights
+included. Training minimizes their sum, which is logged as ``total``. It runs inside `jax.jit`.
+"""
 
-    With Y the mean of a region over its pixels and channels, the mean over regions i of
+
+def spatial_consistency_loss(images: Images, enhanced: Images) -> Loss:
+    """Penalize changed differences between neighbouring regions: eq. 4 with regions of 4x4 pixels.
+
+    With Y the mean of a region over its pixels and channels, the loss is the mean over regions i of
     ``sum_j ((Y'_i - Y'_j) - (Y_i - Y_j))^2`` over the 4 neighbours j; Y is 0 outside the image.
 
     Args:
-        images: (batch, height, width, 3), in [0, 1].
-        enhanced: Of the same shape.
+        images: Images before enhancement, (batch, height, width, 3), in [0, 1].
+        enhanced: Images after enhancement, of the same shape.
 
     Raises:
         ValueError: The images are smaller than a region.
     """
-    # The differences are linear, so it is enough to take those of the change.
+    # The differences are linear, so the differences of the change are enough.
     change = region_means(enhanced.mean(-1), 4) - region_means(images.mean(-1), 4)
     padded = jnp.pad(change, ((0, 0), (1, 1), (1, 1)))
     center = padded[:, 1:-1, 1:-1]
@@ -43,11 +55,13 @@ def spatial_consistency(images: Images, enhanced: Images) -> Loss:
     return sum((jnp.square(center - other) for other in neighbours), jnp.zeros(())).mean()
 
 
-def exposure(enhanced: Images, *, level: float = 0.6) -> Loss:
-    """Bring regions of 16x16 pixels to a level: eq. 5, squared: the mean of ``(Y_k - E)^2``.
+def exposure_loss(enhanced: Images, *, level: float = 0.6) -> Loss:
+    """Penalize regions of 16x16 pixels that miss a brightness: eq. 5, squared.
+
+    The loss is the mean of ``(Y_k - E)^2`` over regions k with mean Y_k.
 
     Args:
-        enhanced: (batch, height, width, 3), in [0, 1].
+        enhanced: Enhanced images, (batch, height, width, 3), in [0, 1].
         level: The well-exposedness level E, in [0, 1].
 
     Raises:
@@ -56,26 +70,27 @@ def exposure(enhanced: Images, *, level: float = 0.6) -> Loss:
     return jnp.square(region_means(enhanced.mean(-1), 16) - level).mean()
 
 
-def color_constancy(enhanced: Images) -> Loss:
-    """Keep the means of the color channels alike (eq. 6).
+def color_constancy_loss(enhanced: Images) -> Loss:
+    """Penalize different means of the color channels (eq. 6).
 
-    Of each image ``sqrt(D_rg^2 + D_rb^2 + D_gb^2)``, D being the squared difference of two channel
-    means.
+    The loss of an image is ``sqrt(D_rg^2 + D_rb^2 + D_gb^2)``, where D is the squared difference
+    of two channel means.
 
     Args:
-        enhanced: (batch, height, width, 3), in [0, 1].
+        enhanced: Enhanced images, (batch, height, width, 3), in [0, 1].
     """
     red, green, blue = jnp.moveaxis(enhanced.mean((1, 2)), -1, 0)
     squares = (red - green) ** 4 + (red - blue) ** 4 + (green - blue) ** 4
-    # The root has no finite slope at 0, where the loss as a whole is flat.
+    # The square root has an infinite slope at 0, where the slope of the loss is 0.
     positive = squares > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1.0)), 0.0).mean()
 
 
-def illumination_smoothness(maps: Float[Array, "b h w maps"]) -> Loss:
-    """Keep each curve map smooth: the total variation of eq. 7, with squares.
+def illumination_smoothness_loss(maps: Float[Array, "b h w maps"]) -> Loss:
+    """Penalize curve maps that are not smooth: the total variation of eq. 7, with squares.
 
-    ``2 (sum dy^2 / ((H - 1) W) + sum dx^2 / (H (W - 1))) / batch``, the sums over all maps.
+    The loss is ``2 (sum dy^2 / ((H - 1) W) + sum dx^2 / (H (W - 1))) / batch``, with sums over all
+    maps.
 
     Args:
         maps: Curve maps, (batch, height, width, maps), in [-1, 1].
@@ -87,34 +102,44 @@ def illumination_smoothness(maps: Float[Array, "b h w maps"]) -> Loss:
 
 
 def weighted_losses(
-    images: Images, enhanced: Images, maps: Float[Array, "b h w maps"], config: LossConfig
+    images: Images, enhanced: Images, maps: Float[Array, "b y x maps"], config: LossConfig
 ) -> dict[str, Loss]:
-    """All four losses, weighted, and their sum.
+    """Return the four losses of Zero-DCE, each times its weight; the default `LossFunction`.
 
     Args:
-        images: (batch, height, width, 3), in [0, 1].
-        enhanced: The same after enhancement.
-        maps: The curve maps that did it.
+        images: Images before enhancement, (batch, height, width, 3), in [0, 1].
+        enhanced: Images after enhancement, of the same shape.
+        maps: Curve maps that enhanced them, or the grid that the maps were read from.
         config: Weights and exposure level.
 
     Returns:
-        ``spatial``, ``exposure``, ``color`` and ``smoothness``, each times its weight, and
-        ``total``.
+        ``spatial``, ``exposure``, ``color`` and ``smoothness``.
 
     Raises:
         ValueError: The images are smaller than 16x16.
     """
-    terms = {
-        "spatial": config.spatial_weight * spatial_consistency(images, enhanced),
-        "exposure": config.exposure_weight * exposure(enhanced, level=config.exposure_level),
-        "color": config.color_weight * color_constancy(enhanced),
-        "smoothness": config.smoothness_weight * illumination_smoothness(maps),
+    return {
+        "spatial": config.spatial_weight * spatial_consistency_loss(images, enhanced),
+        "exposure": config.exposure_weight * exposure_loss(enhanced, level=config.exposure_level),
+        "color": config.color_weight * color_constancy_loss(enhanced),
+        "smoothness": config.smoothness_weight * illumination_smoothness_loss(maps),
     }
-    return terms | {"total": sum(terms.values(), jnp.zeros(()))}
+
+
+def loss_name(losses: LossFunction) -> str:
+    """Return the name that a run records for its loss function.
+
+    Raises:
+        UsageError: The function is a lambda or has no name.
+    """
+    name = getattr(losses, "__qualname__", "<lambda>")
+    if "<lambda>" in name:
+        raise UsageError("losses: define the loss function with def; a run is resumed by its name")
+    return f"{losses.__module__}.{name}"
 
 
 def region_means(values: Float[Array, "b h w *c"], size: int) -> Float[Array, "b y x *c"]:
-    """Means over regions of size x size pixels; a remainder at the far edges is dropped.
+    """Return the means over regions of size x size pixels; drop a remainder at the far edges.
 
     Args:
         values: (batch, height, width) or (batch, height, width, channels).

@@ -1,4 +1,4 @@
-"""The training step: state in, batch in, next state and losses out."""
+"""The training step: it turns a state and a batch into the next state and the losses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,28 +10,31 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Shaped
 
 from zerodce_jax.config import NetworkConfig, TrainConfig
-from zerodce_jax.models.dcenet import graphdef, to_float
+from zerodce_jax.errors import UsageError
+from zerodce_jax.models.dcenet import graphdef
 from zerodce_jax.ops.curves import apply_curves
-from zerodce_jax.training import darkening, hosts
-from zerodce_jax.training.losses import Images, weighted_losses
+from zerodce_jax.ops.pixels import to_float
+from zerodce_jax.training import hosts
+from zerodce_jax.training.darkening import darken, restoration_losses
+from zerodce_jax.training.losses import LossFunction, weighted_losses
 
 State = dict[str, Any]
-"""``params``, ``optimizer``, ``step`` (int32) and, where one is kept, ``ema``."""
-Terms = dict[str, Float[Array, ""]]
+"""``params``, ``optimizer``, ``step`` (int32) and, if the config asks for an average, ``ema``."""
+Metrics = dict[str, Float[Array, ""]]
 
 
 def learning_rate(config: TrainConfig, steps: int) -> optax.Schedule:
-    """The learning rate by step: a linear warm-up, then constant or a cosine down to 0."""
+    """Return the learning rate by step: a linear warm-up, then constant or a cosine decay to 0."""
     if config.schedule == "cosine":
-        rest = optax.cosine_decay_schedule(config.lr, max(1, steps - config.warmup_steps))
+        main = optax.cosine_decay_schedule(config.lr, max(1, steps - config.warmup_steps))
     else:
-        rest = optax.constant_schedule(config.lr)
-    rise = optax.linear_schedule(0.0, config.lr, max(1, config.warmup_steps))
-    return optax.join_schedules([rise, rest], [config.warmup_steps])
+        main = optax.constant_schedule(config.lr)
+    warmup = optax.linear_schedule(0.0, config.lr, max(1, config.warmup_steps))
+    return optax.join_schedules([warmup, main], [config.warmup_steps])
 
 
 def optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
-    """Clip by the global norm, add the L2 penalty to the gradient, then Adam."""
+    """Return the optimizer: clip by the global norm, add the L2 penalty to the gradient, Adam."""
     return optax.chain(
         optax.clip_by_global_norm(config.grad_clip),
         optax.add_decayed_weights(config.weight_decay),
@@ -40,7 +43,7 @@ def optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
 
 
 def init_state(params: dict, config: TrainConfig, steps: int) -> State:
-    """The state before the first step, the same on all devices."""
+    """Return the state before the first step, replicated on all devices."""
     params = jax.tree.map(jnp.asarray, params)
     state = {
         "params": params,
@@ -49,79 +52,101 @@ def init_state(params: dict, config: TrainConfig, steps: int) -> State:
     }
     if config.ema:
         state["ema"] = jax.tree.map(jnp.copy, params)
-    return hosts.everywhere(state)
+    return hosts.replicate(state)
 
 
-def result(state: State) -> dict:
-    """The parameters that a run is after: their moving average where one is kept."""
+def eval_params(state: State) -> dict:
+    """Return the parameters to evaluate: their moving average if the run keeps one."""
     return state.get("ema", state["params"])
 
 
-def make_losses(network: NetworkConfig, config: TrainConfig) -> Callable[..., Terms]:
-    """Make the function of parameters and pixels that gives the weighted losses.
-
-    Returns:
-        A pure function of parameters, pixels (uint8 or floats in [0, 1]) and, where photographs
-        are darkened, the step, which decides how; its result is that of `weighted_losses`, or of
-        `darkening.losses`.
-    """
-    structure = graphdef(network, dtype=jnp.dtype(config.dtype))
-
-    def losses(
-        params: dict, pixels: Shaped[Array, "b h w 3"], step: Int[Array, ""] | int = 0
-    ) -> Terms:
-        images = to_float(pixels)
-        model = nnx.merge(structure, params)
-
-        def curves(images: Images) -> tuple[Array, Array]:
-            maps, estimated = model.curves(images)
-            # A grid is to be smooth from block to block, but free to follow brightness.
-            return maps, estimated if network.levels > 1 else maps
-
-        if config.darken:
-            key = jax.random.fold_in(jax.random.key(config.seed), step)
-            return darkening.losses(curves, images, key, config, iterations=network.iterations)
-        maps, to_smooth = curves(images)
-        enhanced = apply_curves(images, maps, iterations=network.iterations)
-        return weighted_losses(images, enhanced, to_smooth, config)
-
-    return losses
-
-
-def make_step(
-    network: NetworkConfig, config: TrainConfig, steps: int
-) -> Callable[[State, Shaped[Array, "b h w 3"]], tuple[State, Terms]]:
-    """Make the training step.
+def make_losses(
+    network: NetworkConfig, config: TrainConfig, losses: LossFunction = weighted_losses
+) -> Callable[..., Metrics]:
+    """Make the function from parameters and pixels to losses.
 
     Args:
         network: The architecture.
         config: The recipe.
+        losses: Function that judges enhanced images; see `LossFunction`.
+
+    Returns:
+        A pure function of parameters, pixels (uint8, or float32 in [0, 1]) and, optionally, the
+        step, from which darkening draws its random numbers. It returns what `losses` returns, or
+        `restoration_losses` if the config darkens photographs, and their sum ``total``.
+
+    Raises:
+        UsageError: The config darkens photographs but `losses` is not the default. The returned
+            function raises it if a loss is not a scalar or has a reserved name.
+    """
+    if config.darken and losses is not weighted_losses:
+        raise UsageError("--darken has its own losses and cannot be combined with others")
+    structure = graphdef(network, dtype=jnp.dtype(config.dtype))
+
+    def compute_losses(
+        params: dict, pixels: Shaped[Array, "b h w 3"], step: Int[Array, ""] | int = 0
+    ) -> Metrics:
+        images = to_float(pixels)
+        inputs = images
+        if config.darken:
+            key = jax.random.fold_in(jax.random.key(config.seed), step)
+            inputs = darken(images, key)
+        model = nnx.merge(structure, params)
+        estimated = model.estimate(inputs)
+        maps = model.upsample(estimated, inputs)
+        # A grid must be smooth from block to block, but may follow the brightness of the image.
+        smoothed = estimated if network.levels > 1 else maps
+        if config.darken:
+            terms = restoration_losses(
+                images, inputs, maps, smoothed, config, iterations=network.iterations
+            )
+        else:
+            enhanced = apply_curves(images, maps, iterations=network.iterations)
+            terms = losses(images, enhanced, smoothed, config)
+        for name, value in terms.items():
+            if name in {"total", "grad_norm", "lr"}:
+                raise UsageError(f"losses: the name {name!r} is reserved")
+            if jnp.shape(value) != ():
+                raise UsageError(f"losses: {name!r} has shape {jnp.shape(value)}, not a scalar's")
+        return terms | {"total": sum(terms.values(), jnp.zeros(()))}
+
+    return compute_losses
+
+
+def make_step(
+    losses: Callable[..., Metrics], config: TrainConfig, steps: int
+) -> Callable[[State, Shaped[Array, "b h w 3"]], tuple[State, Metrics]]:
+    """Make the training step.
+
+    Args:
+        losses: The function that `make_losses` returned.
+        config: The recipe.
         steps: Length of the run, for the schedule.
 
     Returns:
-        A jitted function of the state, which it uses up, and a batch of pixels (as
-        `hosts.shared` lays them over the devices), to the next state and the losses of this one,
-        with ``grad_norm`` (before clipping) and ``lr``.
+        A jitted function of the state, which it consumes, and a batch of pixels from
+        `hosts.shard_batch`. It returns the next state, and the losses of this step with
+        ``grad_norm`` (before clipping) and ``lr``.
     """
-    losses = make_losses(network, config)
     schedule = learning_rate(config, steps)
     update = optimizer(config, steps).update
 
-    def total_and_terms(params: dict, pixels: Array, step: Array) -> tuple[Array, Terms]:
-        terms = losses(params, pixels, step)
-        return terms["total"], terms
+    def total_and_losses(params: dict, pixels: Array, step: Array) -> tuple[Array, Metrics]:
+        values = losses(params, pixels, step)
+        return values["total"], values
 
-    def step(state: State, pixels: Array) -> tuple[State, Terms]:
-        grads, terms = jax.grad(total_and_terms, has_aux=True)(
+    def step(state: State, pixels: Array) -> tuple[State, Metrics]:
+        grads, metrics = jax.grad(total_and_losses, has_aux=True)(
             state["params"], pixels, state["step"] + 1
         )
         updates, opt_state = update(grads, state["optimizer"], state["params"])
         params = optax.apply_updates(state["params"], updates)
         new = {"params": params, "optimizer": opt_state, "step": state["step"] + 1}
         if config.ema:
-            # Young averages forget faster, so that the initial weights do not linger.
+            # A smaller decay in the first steps keeps the initial weights from lingering.
             decay = jnp.minimum(config.ema, (1 + state["step"]) / (10 + state["step"]))
             new["ema"] = optax.incremental_update(params, state["ema"], 1 - decay)
-        return new, terms | {"grad_norm": optax.tree.norm(grads), "lr": schedule(state["step"])}
+        metrics |= {"grad_norm": optax.tree.norm(grads), "lr": schedule(state["step"])}
+        return new, metrics
 
     return jax.jit(step, donate_argnums=0, out_shardings=jax.NamedSharding(hosts.mesh(), jax.P()))

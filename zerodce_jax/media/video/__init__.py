@@ -1,12 +1,12 @@
-"""Video files: frames as arrays and back, everything else of the file copied as it is.
+"""Read and write video files: frames as arrays, and everything else of the file copied.
 
-The container's packets, codecs and colour conversion are FFmpeg's, through PyAV (the extra
-``video``). What is copied: times, rotation, pixel aspect, colour description, audio, subtitles,
-further streams, chapters and metadata.
+FFmpeg handles containers, codecs and colour conversion, through PyAV (the extra ``video``). The
+copied parts are presentation times, rotation, pixel aspect ratio, colour description, audio,
+subtitles, further streams, chapters and metadata.
 """
 
 from zerodce_jax.media.video.encoding import Codec, Encoding
-from zerodce_jax.media.video.reading import Frame, Reader, naming
+from zerodce_jax.media.video.reading import Frame, Reader, prefix_video_errors
 from zerodce_jax.media.video.writing import Writer
 
-__all__ = ["Codec", "Encoding", "Frame", "Reader", "Writer", "naming"]
+__all__ = ["Codec", "Encoding", "Frame", "Reader", "Writer", "prefix_video_errors"]

@@ -1,4 +1,4 @@
-"""How a video is encoded: codecs, their qualities, the pixels that they take."""
+"""Choose how to encode a video: the codec, its quality and its pixel format."""
 
 import math
 from dataclasses import dataclass
@@ -14,14 +14,16 @@ Codec = Literal["h264", "hevc", "av1", "vp9", "prores", "ffv1"]
 
 @dataclass(frozen=True)
 class Encoder:
-    """One of FFmpeg's encoders."""
+    """An encoder of FFmpeg."""
 
     name: str
-    quality: int | None
-    """Constant rate factor, unless another one is asked for; None where there is no such thing."""
-    worst: int
-    """Largest constant rate factor."""
+    """FFmpeg's name of the encoder."""
+    default_crf: int | None
+    """Default constant rate factor, or None if the encoder has no such option."""
+    max_crf: int
+    """Largest constant rate factor, which gives the lowest quality."""
     options: dict[str, str]
+    """Further options, under FFmpeg's names."""
 
 
 ENCODERS: dict[Codec, Encoder] = {
@@ -32,19 +34,21 @@ ENCODERS: dict[Codec, Encoder] = {
     "prores": Encoder("prores_ks", None, 0, {"profile": "hq"}),
     "ffv1": Encoder("ffv1", None, 0, {"level": "3", "g": "1", "slicecrc": "1"}),
 }
+"""The encoder of each codec."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How a video is encoded; None is as the video was, or what suits the codec.
+    """How to encode a video; None keeps the source's value or takes the codec's default.
 
     Attributes:
-        codec: The codec.
-        quality: Its constant rate factor, lower is better; ``prores`` and ``ffv1`` have none.
-        pixel_format: FFmpeg's name, such as ``yuv420p10le``.
+        codec: Codec, or None for the codec of the source.
+        quality: Constant rate factor; lower values give better quality. ``prores`` and ``ffv1``
+            have none.
+        pixel_format: FFmpeg's name of the pixel format, such as ``yuv420p10le``.
 
     Raises:
-        UsageError: The codec has no such quality.
+        UsageError: The codec does not support this quality.
     """
 
     codec: Codec | None = None
@@ -54,76 +58,85 @@ class Encoding:
     def __post_init__(self) -> None:
         if self.codec is not None:
             try:
-                options_of(self.codec, self.quality)
+                encoder_options(self.codec, self.quality)
             except InputError as error:
                 raise UsageError(str(error)) from error
 
 
-def options_of(codec: Codec, quality: float | None) -> dict[str, str]:
-    """FFmpeg's options of an encoder, for some quality or its usual one.
+def encoder_options(codec: Codec, quality: float | None) -> dict[str, str]:
+    """Return FFmpeg's options for a codec and a quality; None is the default quality.
 
     Raises:
-        InputError: It has no such quality.
+        InputError: The codec does not support this quality.
     """
     encoder = ENCODERS[codec]
-    if encoder.quality is None:
+    if encoder.default_crf is None:
         if quality is not None:
-            raise InputError(f"--quality: {codec} has none")
+            raise InputError(f"--quality: {codec} does not support it")
         return dict(encoder.options)
     if quality is None:
-        quality = encoder.quality
-    if not 0 <= quality <= encoder.worst or math.isnan(quality):
-        raise InputError(f"--quality must be from 0 to {encoder.worst} for {codec}, not {quality}")
+        quality = encoder.default_crf
+    if not 0 <= quality <= encoder.max_crf or math.isnan(quality):
+        raise InputError(
+            f"--quality must be from 0 to {encoder.max_crf} for {codec}, not {quality}"
+        )
     return {**encoder.options, "crf": f"{quality:g}"}
 
 
-def pixel_format(first: "VideoFrame", codec: Codec, wanted: str | None) -> tuple[str, list[str]]:
-    """FFmpeg's name of the pixels that a video is encoded with, and what it loses by them.
+def choose_pixel_format(
+    first_frame: "VideoFrame", codec: Codec, requested: str | None
+) -> tuple[str, list[str]]:
+    """Choose the pixel format that a video is encoded with.
 
     Args:
-        first: The first frame of the video.
-        codec: What encodes it.
-        wanted: The name, or None for what is nearest to the video's own.
+        first_frame: First frame of the video.
+        codec: Codec that encodes the video.
+        requested: FFmpeg's name of a pixel format, or None for the nearest to that of the video.
+
+    Returns:
+        FFmpeg's name of the format, and messages, one line each, about what the video loses by it.
 
     Raises:
-        InputError: The codec knows no such pixels, or cannot hold this video in them.
+        InputError: The codec does not support the requested format, or cannot encode this video
+            in it.
     """
     from av.codec.codec import Codec as AnyCodec
     from av.codec.codec import find_best_pix_fmt_of_list
 
     formats = {
-        each.name: each
-        for each in AnyCodec(ENCODERS[codec].name, "w").video_formats or []
-        if not each.name.startswith("yuvj") and not any(c.is_alpha for c in each.components)
+        supported.name: supported
+        for supported in AnyCodec(ENCODERS[codec].name, "w").video_formats or []
+        if not supported.name.startswith("yuvj")
+        and not any(component.is_alpha for component in supported.components)
     }
-    notes = []
-    # Which want even sides where they halve the chroma.
-    even = codec in {"h264", "hevc"}
-    if wanted is not None:
-        if wanted not in formats:
-            raise InputError(f"{codec} knows no pixel format {wanted}; {', '.join(formats)}")
-        chosen = formats[wanted]
-        for length, halved in (
-            (first.width, chosen.chroma_width(2) == 1),
-            (first.height, chosen.chroma_height(2) == 1),
+    width, height, source = first_frame.width, first_frame.height, first_frame.format
+    # These codecs need an even width or height if the chroma has half of it.
+    needs_even = codec in {"h264", "hevc"}
+    if requested is not None:
+        if requested not in formats:
+            choices = ", ".join(formats)
+            raise InputError(f"{codec} has no pixel format {requested}; choose from {choices}")
+        chosen = formats[requested]
+        for length, is_halved in (
+            (width, chosen.chroma_width(2) == 1),
+            (height, chosen.chroma_height(2) == 1),
         ):
-            if even and halved and length % 2:
-                raise InputError(f"{codec} holds no odd sides ({length}) as {wanted}")
-        return wanted, []
-    if any(component.is_alpha for component in first.format.components):
-        notes.append("its transparency is left out")
-    name = first.format.name.replace("yuvj", "yuv").replace("yuva", "yuv")
-    if even and (first.width % 2 or first.height % 2):
+            if needs_even and is_halved and length % 2:
+                raise InputError(f"{codec} cannot encode odd sides ({length}) as {requested}")
+        return requested, []
+    notes = []
+    if any(component.is_alpha for component in source.components):
+        notes.append("its transparency is dropped")
+    name = source.name.replace("yuvj", "yuv").replace("yuva", "yuv")
+    if needs_even and (width % 2 or height % 2):
         name = name.replace("420", "444").replace("422", "444")
     if name in formats:
         return name, notes
     best, _ = find_best_pix_fmt_of_list(list(formats), name)
     if best is None:
-        raise InputError(f"{codec} cannot hold pixels of the format {name}")
-    if max(part.bits for part in best.components) < max(
-        part.bits for part in first.format.components
-    ):
-        notes.append(f"{codec} keeps {best.components[0].bits} bits of its pixels")
-    if first.format.is_rgb and not best.is_rgb:
-        notes.append(f"its RGB becomes {best.name}")
+        raise InputError(f"{codec} cannot encode the pixel format {name}")
+    if max(part.bits for part in best.components) < max(part.bits for part in source.components):
+        notes.append(f"{codec} keeps {best.components[0].bits} bits per sample")
+    if source.is_rgb and not best.is_rgb:
+        notes.append(f"its RGB pixels are converted to {best.name}")
     return best.name, notes

@@ -1,4 +1,4 @@
-"""Frames of a video as arrays, and the packets of everything else in its file."""
+"""Read a video: its frames as arrays, and the packets of the other streams."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -11,49 +11,54 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from jaxtyping import Shaped
 
-from zerodce_jax.errors import InputError
+from zerodce_jax.errors import InputError, prefix_errors
+from zerodce_jax.media.samples import check_size
 
 if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-LIMITED, FULL = 1, 2
-"""FFmpeg's numbers of the range that samples have."""
-# What may be opened: a file of any name, but no play list, which would open other files.
+LIMITED_RANGE, FULL_RANGE = 1, 2
+"""FFmpeg's numbers of the sample ranges (AVColorRange)."""
+# Formats of containers. Playlists are excluded, because they would open other files.
 _DEMUXERS = "asf,avi,flv,matroska,webm,mov,mp4,mpeg,mpegts,mpegvideo,ogg"
-# AVColorSpace -> the matrices that swscale knows.
+# Matrix of swscale for each colour space of FFmpeg (AVColorSpace).
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
-_HD = 720
-_SHORT = 0.5
-"""Seconds that a file may lack of the length that it states."""
+_BT709_MATRIX, _BT601_MATRIX = 1, 5
+_HD_HEIGHT = 720
+# Seconds by which a video may be shorter than its stated duration without a note.
+_TOLERATED_GAP = 0.5
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame of a video."""
+    """A frame of a video."""
 
     pixels: Shaped[np.ndarray, "h w *rgb"]
-    """uint8, or uint16 where the video has more than 8 bits; gray videos have no third axis."""
+    """RGB (height, width, 3) or gray (height, width); uint8, or uint16 for more than 8 bits."""
     pts: int
-    """When it is shown, in the stream's time base."""
+    """Presentation time, in the stream's time base."""
     duration: int
+    """Duration, in the stream's time base."""
     time: float
-    """When it is shown, in seconds."""
+    """Presentation time, in seconds."""
 
 
 class Reader:
-    """Decodes a video, and keeps the packets of its other streams for a `Writer`.
+    """Decodes the frames of a video, and keeps the packets of its other streams for a `Writer`.
 
     Args:
-        path: The file.
-        max_pixels: Pixels of the largest frame that is decoded.
+        path: Video file.
+        max_pixels: Largest number of pixels of a frame that is decoded.
 
     Attributes:
-        notes: Once all frames are read: what of the video could not be, a line each.
+        width: Width of the frames, in pixels.
+        height: Height of the frames, in pixels.
+        notes: Messages, one line each, about damage; complete when all frames are read.
 
     Raises:
-        InputError: PyAV is not installed, or the file is no video that it can decode.
+        InputError: PyAV is not installed, or the file is not a video that it can decode.
         OSError: The file cannot be read.
     """
 
@@ -61,42 +66,40 @@ class Reader:
         av = import_av()
         self.path = path
         if not path.is_file():
-            # Of what is not there, this tells; a pipe would be waited for.
+            # Raise FileNotFoundError for a missing file. Opening a pipe would block.
             path.stat()
             raise InputError(f"{path}: not a file")
-        self.copied: deque[Packet] = deque()
+        self.copied_packets: deque[Packet] = deque()
         self.notes: list[str] = []
         self._damaged = self._end = 0
-        with naming(path):
+        with prefix_video_errors(path):
             self.container = av.open(
                 f"file:{path}",
                 container_options={"protocol_whitelist": "file", "format_whitelist": _DEMUXERS},
                 metadata_errors="surrogateescape",
             )
         try:
-            self.stream = self._main_stream()
-            width, height = self.stream.codec_context.width, self.stream.codec_context.height
-            if width * height > max_pixels:
-                raise InputError(
-                    f"{path}: {width}x{height} pixels are more than the limit of {max_pixels:,} "
-                    "(--max-pixels)"
-                )
-            self.stream.thread_type = "AUTO"
-            self._decoded = self._decode()
-            with naming(path):
+            with prefix_video_errors(path):
+                self.stream = self._main_stream()
+                context = self.stream.codec_context
+                check_size(context.width, context.height, max_pixels)
+                self.stream.thread_type = "AUTO"
+                self._decoded = self._decode()
                 first = next(self._decoded, None)
-            if first is None:
-                raise InputError(f"{path}: no frame of it can be decoded")
-            self.first = first
+                if first is None:
+                    raise InputError("none of its frames can be decoded")
         except BaseException:
             self.container.close()
             raise
+        self.first_frame = first
         self.time_base = self.stream.time_base or Fraction(1, 90_000)
-        self._last: int | None = None
+        self._last_pts: int | None = None
         self.width, self.height = first.width, first.height
-        self.matrix = _matrix(first)
-        self.deep = max(part.bits for part in first.format.components) > 8
-        self.gray = len([part for part in first.format.components if not part.is_alpha]) == 1
+        # Players guess the colour matrix from the height if the file does not state it.
+        guess = _BT709_MATRIX if first.height >= _HD_HEIGHT else _BT601_MATRIX
+        self.matrix = _MATRICES.get(first.colorspace, guess)
+        self.is_deep = max(part.bits for part in first.format.components) > 8
+        self.is_gray = len([part for part in first.format.components if not part.is_alpha]) == 1
 
     def __enter__(self) -> Self:
         return self
@@ -106,13 +109,13 @@ class Reader:
 
     @property
     def rate(self) -> Fraction:
-        """Frames a second, on average."""
+        """Average number of frames per second."""
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
     @property
     def count(self) -> int | None:
-        """How many frames there are, by what the file says; None where it says nothing."""
-        # Not by their number, which counts those that an edit list leaves out.
+        """Number of frames that the file states, or None."""
+        # Prefer the duration: the stated number includes frames that an edit list skips.
         if self.stream.duration:
             return round(self.stream.duration * self.time_base * self.rate)
         if self.stream.frames:
@@ -120,96 +123,93 @@ class Reader:
         return round(self.container.duration / 1e6 * self.rate) if self.container.duration else None
 
     def frames(self) -> Iterator[Frame]:
-        """Decode one frame after another, once.
+        """Decode and yield the frames in order. Call this once.
 
         Raises:
-            InputError: The file is damaged beyond single packets, or frames change their size.
+            InputError: The damage affects more than single packets, or the frame size changes.
         """
-        with naming(self.path):
-            before = self._frame(self.first)
-            for frame in self._decoded:
-                after = self._frame(frame)
-                # What the file says of durations goes by the order of decoding.
-                yield replace(before, duration=after.pts - before.pts)
-                before = after
+        with prefix_video_errors(self.path):
+            previous = self._frame(self.first_frame)
+            for decoded in self._decoded:
+                frame = self._frame(decoded)
+                # The stated durations follow the order of decoding, not of presentation.
+                yield replace(previous, duration=frame.pts - previous.pts)
+                previous = frame
             start, stated = self.stream.start_time or 0, self.stream.duration or 0
-            missing = start + stated - max(self._end, before.pts + before.duration)
-            if missing * self.time_base > max(_SHORT, 2 / self.rate):
-                whole = float(stated * self.time_base)
-                there = float((before.pts + before.duration - start) * self.time_base)
-                self.notes.append(f"ends after {there:.1f} s of the {whole:.1f} s that it promises")
+            missing = start + stated - max(self._end, previous.pts + previous.duration)
+            if missing * self.time_base > max(_TOLERATED_GAP, 2 / self.rate):
+                promised = float(stated * self.time_base)
+                actual = float((previous.pts + previous.duration - start) * self.time_base)
+                self.notes.append(
+                    f"ends after {actual:.1f} s of the {promised:.1f} s that the file states"
+                )
             elif stated:
-                before = replace(before, duration=max(start + stated - before.pts, 1))
-            yield before
+                previous = replace(previous, duration=max(start + stated - previous.pts, 1))
+            yield previous
         if self._damaged:
             self.notes.append(f"{self._damaged} of its packets could not be decoded")
 
     def _main_stream(self) -> "VideoStream":
         from av.stream import Disposition
 
-        # Not a picture of the cover.
         for stream in self.container.streams.video:
+            # An attached picture is the cover, not the video.
             if not stream.disposition & Disposition.attached_pic:
                 if stream.codec_context is None:
-                    raise InputError(f"{self.path}: its codec is not known")
+                    raise InputError("its video codec is unknown")
                 return stream
-        raise InputError(f"{self.path}: no video in it")
+        raise InputError("it contains no video")
 
     def _decode(self) -> "Iterator[VideoFrame]":
         from av.error import InvalidDataError
 
         for packet in self.container.demux():
             if packet.stream is not self.stream:
-                # The last of each stream is empty, and only tells that it was the last.
+                # The last packet of each stream is empty and only marks the end.
                 if packet.size:
-                    self.copied.append(packet)
+                    self.copied_packets.append(packet)
                 continue
             if packet.pts is not None:
-                # Of packets: the long frame at the end may have lent its length to another.
+                # Packets state the end more reliably than frames: the decoder may give the
+                # duration of a long last frame to another frame.
                 self._end = max(self._end, packet.pts + (packet.duration or 0))
             try:
                 yield from self.stream.decode(packet if packet.size else None)
             except InvalidDataError:
                 self._damaged += 1
 
-    def _frame(self, frame: "VideoFrame") -> Frame:
-        if (frame.width, frame.height) != (self.first.width, self.first.height):
-            raise InputError("frames of several sizes are not handled")
-        name = ("gray16le" if self.deep else "gray") if self.gray else self.array_format
-        duration = frame.duration or round(1 / (self.rate * self.time_base))
-        pts = frame.pts
-        if self._last is not None and (pts is None or pts <= self._last):
-            # Files without times, or with wrong ones: one after another.
-            pts = self._last + duration if pts is None else self._last + 1
-        self._last = pts = pts or 0
-        full = frame.reformat(
-            format=name,
-            src_colorspace=self.matrix,
-            dst_colorspace=self.matrix,
-            src_color_range=self.color_range,
-            dst_color_range=FULL,
-            interpolation=exact(),
-        )
-        return Frame(full.to_ndarray(), pts, duration, float(pts * self.time_base))
+    def _frame(self, decoded: "VideoFrame") -> Frame:
+        if (decoded.width, decoded.height) != (self.width, self.height):
+            raise InputError("frames of different sizes are not supported")
+        duration = decoded.duration or round(1 / (self.rate * self.time_base))
+        pts = decoded.pts
+        if self._last_pts is not None and (pts is None or pts <= self._last_pts):
+            # The file states no times or wrong ones: put the frame after the previous one.
+            pts = self._last_pts + duration if pts is None else self._last_pts + 1
+        self._last_pts = pts = pts or 0
+        array_format = self.array_format(is_gray=self.is_gray)
+        converted = reformat(decoded, array_format, self.matrix, (self.color_range, FULL_RANGE))
+        return Frame(converted.to_ndarray(), pts, duration, float(pts * self.time_base))
 
-    @property
-    def array_format(self) -> str:
-        """FFmpeg's name of what `Frame.pixels` of colour hold."""
-        return "rgb48le" if self.deep else "rgb24"
+    def array_format(self, *, is_gray: bool) -> str:
+        """Return FFmpeg's name of the pixel format of `Frame.pixels`, gray or RGB."""
+        if is_gray:
+            return "gray16le" if self.is_deep else "gray"
+        return "rgb48le" if self.is_deep else "rgb24"
 
     @property
     def color_range(self) -> int:
-        """Limited (1) or full (2); limited where the file does not say."""
-        if self.first.format.name.startswith("yuvj") or self.first.format.is_rgb:
-            return FULL
-        return self.first.color_range or LIMITED
+        """Range of the samples: `LIMITED_RANGE`, also if the file states none, or `FULL_RANGE`."""
+        if self.first_frame.format.name.startswith("yuvj") or self.first_frame.format.is_rgb:
+            return FULL_RANGE
+        return self.first_frame.color_range or LIMITED_RANGE
 
 
 def import_av() -> Any:
-    """The package PyAV.
+    """Import and return the package PyAV.
 
     Raises:
-        InputError: It is not installed.
+        InputError: PyAV is not installed.
     """
     try:
         import av
@@ -218,37 +218,39 @@ def import_av() -> Any:
     return av
 
 
-class _NamedError(InputError):
-    """One that names its file."""
-
-
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Turn what FFmpeg says into one line that names the file: the innermost, of several."""
+def prefix_video_errors(path: Path) -> Iterator[None]:
+    """Convert errors of FFmpeg to InputErrors, and put the path before the messages."""
     from av.error import FFmpegError
 
-    try:
-        yield
-    except _NamedError:
-        raise
-    except InputError as error:
-        raise _NamedError(f"{path}: {error}") from error
-    except FFmpegError as error:
-        raise _NamedError(f"{path}: {error.strerror}") from error
+    with prefix_errors(path):
+        try:
+            yield
+        except FFmpegError as error:
+            raise InputError(error.strerror) from error
 
 
-def _matrix(frame: "VideoFrame") -> int:
-    """Swscale's number of the colour matrix; what players assume where none is said."""
-    return _MATRICES.get(frame.colorspace, 1 if frame.height >= _HD else 5)
+def reformat(
+    frame: "VideoFrame", pixel_format: str, matrix: int, ranges: tuple[int, int]
+) -> "VideoFrame":
+    """Convert a frame to a pixel format, precisely enough that the inverse conversion restores it.
 
-
-def exact() -> int:
-    """How to convert colours so that the way back gives the same again."""
+    Args:
+        frame: Frame of FFmpeg.
+        pixel_format: FFmpeg's name of the pixel format.
+        matrix: Swscale's number of the colour matrix.
+        ranges: Sample ranges before and after the conversion.
+    """
     from av.video.reformatter import Interpolation
 
-    return (
-        Interpolation.BICUBIC
+    return frame.reformat(
+        format=pixel_format,
+        src_colorspace=matrix,
+        dst_colorspace=matrix,
+        src_color_range=ranges[0],
+        dst_color_range=ranges[1],
+        interpolation=Interpolation.BICUBIC
         | Interpolation.ACCURATE_RND
         | Interpolation.FULL_CHR_H_INT
-        | Interpolation.FULL_CHR_H_INP
+        | Interpolation.FULL_CHR_H_INP,
     )

@@ -1,4 +1,4 @@
-"""Encoded frames beside what is copied of the file that they came from."""
+"""Write a video: encoded frames, and the copied streams and metadata of the source."""
 
 import os
 import sys
@@ -11,8 +11,21 @@ import numpy as np
 from jaxtyping import Shaped
 
 from zerodce_jax.errors import InputError
-from zerodce_jax.media.video.encoding import ENCODERS, Codec, Encoding, options_of, pixel_format
-from zerodce_jax.media.video.reading import FULL, LIMITED, Frame, Reader, exact, import_av
+from zerodce_jax.media.video.encoding import (
+    ENCODERS,
+    Codec,
+    Encoding,
+    choose_pixel_format,
+    encoder_options,
+)
+from zerodce_jax.media.video.reading import (
+    FULL_RANGE,
+    LIMITED_RANGE,
+    Frame,
+    Reader,
+    import_av,
+    reformat,
+)
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -25,42 +38,43 @@ _MUXERS = {
     ".webm": "webm",
     **dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts"),
 }
-# Which the muxer writes by itself.
-_OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder"}
-# AVColorSpace.
+# Metadata that the muxer writes by itself.
+_MUXER_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder"}
+# FFmpeg's numbers of colour spaces (AVColorSpace).
 _RGB, _BT709, _BT601 = 0, 1, 6
-_NEVER_REORDERED = 2
-"""Frames so few that no encoder shows them in another order than it writes them."""
+# Up to this number of frames, every encoder writes the frames in the order of presentation.
+_MAX_FRAMES_IN_ORDER = 2
 
 
 class Writer:
-    """Encodes frames beside what a `Reader` keeps of the other streams.
+    """Encodes frames, and copies the other streams that a `Reader` keeps.
 
     Args:
-        path: The file; its suffix tells the container.
-        reader: What the frames were read from.
-        encoding: How to encode them.
-        strip: Whether to leave out metadata, but for languages.
+        path: Destination; its suffix states the container.
+        reader: Source of the frames.
+        encoding: How to encode the frames.
+        strip: Whether to drop the metadata, except the languages of the streams.
 
     Attributes:
-        notes: What of the video the file cannot hold, a line each.
+        notes: Messages, one line each, about parts of the source that the result cannot hold.
 
     Raises:
-        InputError: The container or the codec cannot hold this video, or not as `encoding` asks.
+        InputError: The container or the codec cannot hold this video, or does not support the
+            encoding.
     """
 
     def __init__(self, path: Path, reader: Reader, encoding: Encoding, *, strip: bool) -> None:
         av = import_av()
         muxer = _MUXERS[path.suffix.lower()]
         source = reader.stream
-        # SVT-AV1 writes what it has to say on standard error, else.
+        # Keep SVT-AV1 from writing messages to standard error.
         os.environ.setdefault("SVT_LOG", "0")
         self.notes: list[str] = []
         self._reader = reader
         metadata = {
             key: value
             for key, value in reader.container.metadata.items()
-            if key not in _OF_THE_FILE and not strip
+            if key not in _MUXER_METADATA and not strip
         }
         self._container = av.open(
             f"file:{path}",
@@ -69,29 +83,31 @@ class Writer:
             container_options=_muxer_options(muxer, metadata),
             metadata_errors="surrogateescape",
         )
-        codec = encoding.codec or self._codec(source.codec_context.codec.canonical_name)
+        codec = encoding.codec or self._default_codec(source.codec_context.codec.canonical_name)
         self._container.metadata.update(metadata)
         if not strip:
             self._container.set_chapters(reader.container.chapters())
         self._streams: dict[int, Any] = {}
         self._durations: dict[int | None, int | None] = {}
-        self._written = 0
+        self._frame_count = 0
         try:
-            self._format, losses = pixel_format(reader.first, codec, encoding.pixel_format)
+            self._format, losses = choose_pixel_format(
+                reader.first_frame, codec, encoding.pixel_format
+            )
             self.notes += losses
             for stream in reader.container.streams:
                 if stream is source:
-                    self._streams[stream.index] = self._stream = self._encoder(codec, encoding)
+                    self._streams[stream.index] = self._stream = self._add_encoder(codec, encoding)
                 else:
-                    self._copy(stream)
-                made = self._streams.get(stream.index)
-                if made is not None:
-                    made.disposition = stream.disposition
-                    made.metadata.update(
+                    self._add_copy(stream)
+                target = self._streams.get(stream.index)
+                if target is not None:
+                    target.disposition = stream.disposition
+                    target.metadata.update(
                         {
                             key: value
                             for key, value in stream.metadata.items()
-                            if key == "language" or not (strip or key in _OF_THE_FILE)
+                            if key == "language" or not (strip or key in _MUXER_METADATA)
                         }
                     )
         except BaseException:
@@ -99,82 +115,80 @@ class Writer:
             raise
 
     def write(self, frame: Frame, pixels: Shaped[np.ndarray, "h w *rgb"]) -> None:
-        """Encode what became of a frame.
+        """Encode the enhanced pixels of a frame.
 
         Args:
-            frame: When it is shown.
-            pixels: Of the size and type of the frame's.
+            frame: Frame of the source, which states the time and the duration.
+            pixels: Enhanced pixels, of the size and type of the frame's pixels.
         """
         from av.video.frame import VideoFrame
 
         self._mux_copied()
         reader = self._reader
-        name = reader.array_format if pixels.ndim == 3 else ("gray16le" if reader.deep else "gray")
-        encoded = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=name).reformat(
-            format=self._format,
-            src_colorspace=reader.matrix,
-            dst_colorspace=reader.matrix,
-            src_color_range=FULL,
-            dst_color_range=self._range,
-            interpolation=exact(),
-        )
-        first = reader.first
+        array_format = reader.array_format(is_gray=pixels.ndim == 2)
+        rgb = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=array_format)
+        encoded = reformat(rgb, self._format, reader.matrix, (FULL_RANGE, self._range))
+        first = reader.first_frame
         encoded.pts, encoded.duration = frame.pts, frame.duration
         encoded.time_base = reader.time_base
         encoded.colorspace, encoded.color_range = self._space, self._range
         encoded.color_primaries, encoded.color_trc = first.color_primaries, first.color_trc
         self._durations[frame.pts] = frame.duration
-        self._written += 1
+        self._frame_count += 1
         self._mux(self._stream.encode(encoded))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
-        """Complete the file, or let go of it."""
+        """Complete the file, or close it unfinished after an error."""
         if failed is None:
-            last = self._stream.encode(None)
-            if self._written <= _NEVER_REORDERED:
-                # x265 learns its delay from the third frame: before, it gives any time.
-                for packet in last:
+            packets = self._stream.encode(None)
+            if self._frame_count <= _MAX_FRAMES_IN_ORDER:
+                # x265 computes its delay at the third frame; before, decoding times are arbitrary.
+                for packet in packets:
                     packet.dts = packet.pts
-            self._mux(last)
+            self._mux(packets)
             self._mux_copied()
             self._container.close()
             return
         from av.error import FFmpegError
 
-        # Which may fail for the same reason, such as a full disk.
+        # Closing may fail for the same reason, such as a full disk.
         with suppress(FFmpegError):
             self._container.close()
 
     def _mux(self, packets: "list[Packet[VideoStream]]") -> None:
         for packet in packets:
-            # Which not every encoder passes on.
+            # Some encoders do not pass the duration on.
             packet.duration = self._durations.pop(packet.pts, packet.duration)
         self._container.mux(packets)
 
     def _mux_copied(self) -> None:
-        copied = self._reader.copied
-        while copied:
-            packet = copied.popleft()
+        packets = self._reader.copied_packets
+        while packets:
+            packet = packets.popleft()
             target = self._streams.get(packet.stream.index)
-            # MP4's empty subtitles end the ones before them, and are made by the muxer.
-            ends = packet.stream.name == "mov_text" and bytes(packet) == b"\0\0"
-            if target is not None and not ends:
+            # An empty subtitle of MP4 ends the previous one. The muxer creates those by itself.
+            is_end = packet.stream.name == "mov_text" and bytes(packet) == b"\0\0"
+            if target is not None and not is_end:
                 packet.stream = target
                 self._container.mux(packet)
 
-    def _codec(self, name: str) -> Codec:
-        """The same codec where it can be written, else one that many players know."""
-        # None of them where the container does not say.
-        known = self._container.supported_codecs & {*ENCODERS} or {*ENCODERS}
-        return next(each for each in (name, "h264", "vp9") if each in ENCODERS and each in known)
+    def _default_codec(self, name: str) -> Codec:
+        """Return the codec of the source if it can be written, or else a common one."""
+        # Some containers do not list the codecs that they support.
+        supported = self._container.supported_codecs & {*ENCODERS} or {*ENCODERS}
+        return next(
+            codec for codec in (name, "h264", "vp9") if codec in ENCODERS and codec in supported
+        )
 
-    def _encoder(self, codec: Codec, encoding: Encoding) -> "VideoStream":
+    def _add_encoder(self, codec: Codec, encoding: Encoding) -> "VideoStream":
+        from av.video.format import VideoFormat
+
         encoder = ENCODERS[codec]
-        reader, source, first = self._reader, self._reader.stream, self._reader.first
-        options = options_of(codec, encoding.quality)
+        reader, source, first = self._reader, self._reader.stream, self._reader.first_frame
+        options = encoder_options(codec, encoding.quality)
         if codec == "prores" and "444" in self._format:
             options["profile"] = "4444"
         try:
@@ -183,8 +197,8 @@ class Writer:
             )
         except ValueError as error:
             raise InputError(
-                f"{self._container.format.name} does not hold {codec}; choose another --codec, or "
-                "name the result .mkv"
+                f"{self._container.format.name} does not support {codec}; choose another --codec, "
+                "or give the result the suffix .mkv"
             ) from error
         context = stream.codec_context
         context.width, context.height = first.width, first.height
@@ -192,54 +206,56 @@ class Writer:
         context.time_base = reader.time_base
         if source.sample_aspect_ratio:
             context.sample_aspect_ratio = source.sample_aspect_ratio
-        target_is_rgb = _video_format(self._format).is_rgb
-        self._range = FULL if target_is_rgb else reader.color_range
+        target_is_rgb = VideoFormat(self._format).is_rgb
+        self._range = FULL_RANGE if target_is_rgb else reader.color_range
         self._space = first.colorspace
         if target_is_rgb:
             self._space = _RGB
         elif first.colorspace == _RGB:
             self._space = _BT709 if reader.matrix == _BT709 else _BT601
-            self._range = LIMITED
+            self._range = LIMITED_RANGE
         context.color_range, context.colorspace = self._range, self._space
         context.color_primaries, context.color_trc = first.color_primaries, first.color_trc
         if codec == "hevc" and self._container.format.name in {"mp4", "mov"}:
-            # Which Apple's players ask for.
+            # Apple's players require this tag.
             context.codec_tag = "hvc1"
         matrix = first.side_data.get("DISPLAYMATRIX")
         if matrix is not None:
             stream.set_display_matrix(np.frombuffer(bytes(matrix), np.int32).tolist())
         if first.interlaced_frame:
-            self.notes.append("its interlaced frames are written as whole ones")
-        with priority_kept():
+            self.notes.append("its interlaced frames are written as progressive ones")
+        with keep_thread_priority():
             context.open()
         return stream
 
-    def _copy(self, stream: Any) -> None:
-        """Make place for a stream whose packets are copied."""
+    def _add_copy(self, stream: Any) -> None:
+        """Add a stream for packets that are copied, if the container supports it."""
         from av.error import FFmpegError
         from av.stream import Discard, Disposition
 
         if stream.discard is Discard.all:
-            # Such as the track that MP4 keeps chapters in, which is written from them.
+            # For example the track in which MP4 stores chapters: the muxer writes it anew.
             return
         try:
-            made = self._container.add_stream_from_template(stream, opaque=True)
+            target = self._container.add_stream_from_template(stream, opaque=True)
         except (ValueError, FFmpegError):
             name = getattr(stream, "name", None) or "unknown"
             self.notes.append(
                 f"{self._container.format.name} cannot hold its {stream.type} stream ({name})"
             )
         else:
-            self._streams[stream.index] = made
+            self._streams[stream.index] = target
             if stream.type == "video" and not stream.disposition & Disposition.attached_pic:
-                self.notes.append("its further video stream is copied as it is")
+                self.notes.append("its further video stream is copied without enhancement")
 
 
 @contextmanager
-def priority_kept() -> Iterator[None]:
-    """Undo that SVT-AV1, where it may (as root), makes its threads and the caller real-time ones.
+def keep_thread_priority() -> Iterator[None]:
+    """Restore the scheduling of this process's threads after SVT-AV1 was started.
 
-    They would take every core from all other programs, and children would inherit it.
+    If it has the right (as root), SVT-AV1 gives its threads and the calling thread real-time
+    priority. They would take all cores from other programs, and child processes would inherit the
+    priority.
     """
     if sys.platform != "linux":
         yield
@@ -258,17 +274,11 @@ def priority_kept() -> Iterator[None]:
 
 def _muxer_options(muxer: str, metadata: dict[str, str]) -> dict[str, str]:
     if muxer == "mpegts":
-        # Else it moves all times.
+        # Without these options, the muxer shifts all times.
         return {"mpegts_copyts": "1", "max_delay": "0"}
     if muxer not in {"mp4", "mov"}:
         return {}
-    # Players find titles in the list that MP4 has for them, which knows few names; phones use
-    # names of their own.
-    own = any(key.startswith("com.") for key in metadata)
-    return {"movflags": "+faststart" + "+use_metadata_tags" * own}
-
-
-def _video_format(name: str) -> Any:
-    from av.video.format import VideoFormat
-
-    return VideoFormat(name)
+    # MP4 has two places for metadata. Players read titles from the standard one, which knows few
+    # keys. The keys of phones ("com.") fit only into the other one.
+    has_custom_keys = any(key.startswith("com.") for key in metadata)
+    return {"movflags": "+faststart" + "+use_metadata_tags" * has_custom_keys}

@@ -1,4 +1,4 @@
-"""Pictures as files, with all that cameras and programs put into them besides the pixels."""
+"""Image files for tests, with the metadata that cameras and programs add to the pixels."""
 
 import io
 import struct
@@ -14,28 +14,32 @@ from PIL import Image, ImageCms
 from zerodce_jax.media import formats, photo
 from zerodce_jax.media.photo import Photo
 
-HEIC = find_spec("pillow_heif") is not None
-if HEIC:
+HAS_HEIF = find_spec("pillow_heif") is not None
+if HAS_HEIF:
     pytest.importorskip("pillow_heif").register_heif_opener()
 
 MAKE, ORIENTATION, SOFTWARE, MAKER_NOTE, EXPOSURE = 0x010F, 0x0112, 0x0131, 0x927C, 0x829A
 EXIF_POINTER, GPS_POINTER, XMP = 0x8769, 0x8825, 0x02BC
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-NOTE = b"Maker\0\1\2" + struct.pack("<6I", 8, 60, 0xFFFF, 6, 0x112, 0x201) + b"kept to the byte" * 3
-THUMBNAIL = b"\xff\xd8\xff\xdb" + b"small picture" * 9 + b"\xff\xd9"
+MAKER_NOTE_BYTES = (
+    b"Maker\0\1\2" + struct.pack("<6I", 8, 60, 0xFFFF, 6, 0x112, 0x201) + b"kept to the byte" * 3
+)
+THUMBNAIL = b"\xff\xd8\xff\xdb" + b"small image" * 9 + b"\xff\xd9"
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF", "bmp": "BMP"} | {
     "avif": "AVIF",
-    **({"heic": "HEIF"} if HEIC else {}),
+    **({"heic": "HEIF"} if HAS_HEIF else {}),
     "gif": "GIF",
 }
-CARRYING = ("png", "jpg", "webp", "tif", "avif", *(("heic",) if HEIC else ()))
-_FORM = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 7: "s"}
+METADATA_SUFFIXES = ("png", "jpg", "webp", "tif", "avif", *(("heic",) if HAS_HEIF else ()))
+WRITABLE_SUFFIXES = (*METADATA_SUFFIXES, "bmp")
+LOSSLESS_SUFFIXES = ("png", "tif", "bmp")
+_TYPE_CODES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 7: "s"}
 
 Entry = tuple[int, int, Any]
 
 
-def smooth(*shape: int, dtype: str = "uint8") -> np.ndarray:
-    """Pixels that change slowly, as lossy formats like them; floats within [0, 1]."""
+def gradient(*shape: int, dtype: str = "uint8") -> np.ndarray:
+    """Return smooth pixels, which lossy formats keep well; floats lie in [0, 1]."""
     height, width = shape[:2]
     ramp = np.add.outer(np.linspace(0, 1, height), np.linspace(0, 1, width)) / 2
     if len(shape) == 3:
@@ -45,31 +49,43 @@ def smooth(*shape: int, dtype: str = "uint8") -> np.ndarray:
     return np.round(ramp * np.iinfo(dtype).max).astype(dtype)
 
 
-PICTURE = Image.fromarray(smooth(20, 30, 3))
+IMAGE = Image.fromarray(gradient(20, 30, 3))
+ALPHA = gradient(20, 30)[::-1]
+
+
+def assert_same(actual: Photo, expected: Photo, *, within: float = 0) -> None:
+    """Assert the same sample types and shapes, and a mean difference of at most `within`."""
+    assert actual.pixels.dtype == expected.pixels.dtype
+    assert actual.pixels.shape == expected.pixels.shape
+    assert (actual.alpha is None) == (expected.alpha is None)
+    pairs = [(actual.pixels, expected.pixels)]
+    if actual.alpha is not None and expected.alpha is not None:
+        pairs.append((actual.alpha, expected.alpha))
+    for actual_samples, expected_samples in pairs:
+        assert np.abs(actual_samples.astype(float) - expected_samples).mean() <= within
 
 
 def directory(order: str, at: int, entries: list[Entry], link: int = 0) -> bytes:
-    """One TIFF directory for the place `at`: of each tag its number, type and value or values."""
-    head, behind = struct.pack(f"{order}H", len(entries)), b""
+    """Return a TIFF directory for the position `at`; entries are tag, type and value or values."""
+    head, values = struct.pack(f"{order}H", len(entries)), b""
     for tag, kind, value in sorted(entries):
-        values = value if isinstance(value, tuple) else (value,)
+        numbers = value if isinstance(value, tuple) else (value,)
         if isinstance(value, bytes):
             content, count = value, len(value)
         else:
-            content = struct.pack(f"{order}{len(values)}{_FORM[kind]}", *values)
-            count = len(values) // (2 if kind == 5 else 1)
+            content = struct.pack(f"{order}{len(numbers)}{_TYPE_CODES[kind]}", *numbers)
+            count = len(numbers) // (2 if kind == 5 else 1)
         head += struct.pack(f"{order}HHI", tag, kind, count)
         if len(content) > 4:
-            place = at + 2 + 12 * len(entries) + 4 + len(behind)
-            head += struct.pack(f"{order}I", place)
-            behind += content + bytes(len(content) % 2)
+            head += struct.pack(f"{order}I", at + 2 + 12 * len(entries) + 4 + len(values))
+            values += content + bytes(len(content) % 2)
         else:
             head += content.ljust(4, b"\0")
-    return head + struct.pack(f"{order}I", link) + behind
+    return head + struct.pack(f"{order}I", link) + values
 
 
 def tiff_head(order: str, first: int = 8) -> bytes:
-    """The first eight bytes of a TIFF structure."""
+    """Return the first eight bytes of a TIFF structure."""
     return (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", first)
 
 
@@ -78,16 +94,16 @@ def exif(
     *,
     order: str = "<",
     thumbnail: bytes = b"",
-    behind: bytes = b"",
+    trailing: bytes = b"",
     extra: tuple[Entry, ...] = (),
 ) -> bytes:
-    """EXIF as a camera writes it, with a maker's note and a place on the map.
+    """Return EXIF as a camera writes it, with a maker note and GPS coordinates.
 
     Args:
-        orientation: Or None, where the camera does not say.
-        order: Of the bytes, as `struct` names it.
-        thumbnail: A JPEG file.
-        behind: What follows the thumbnail.
+        orientation: Orientation, or None for EXIF without an orientation.
+        order: Byte order, as a `struct` prefix.
+        thumbnail: Thumbnail, normally a JPEG file.
+        trailing: Bytes after the thumbnail.
         extra: Further tags of the first directory.
     """
     places = [0, 0, 0, 0]
@@ -103,22 +119,26 @@ def exif(
             *([(ORIENTATION, 3, orientation)] if orientation is not None else []),
             *extra,
         ]
-        below = [(EXPOSURE, 5, (1, 30)), (MAKER_NOTE, 7, NOTE), (0x9286, 7, b"ASCII\0\0\0text")]
+        camera = [
+            (EXPOSURE, 5, (1, 30)),
+            (MAKER_NOTE, 7, MAKER_NOTE_BYTES),
+            (0x9286, 7, b"ASCII\0\0\0text"),
+        ]
         gps = [(0, 1, (2, 3, 0, 0)), (1, 2, b"N\0"), (2, 5, (48, 1, 8, 1, 14, 1))]
         second = [(259, 3, 6), (0x0201, 4, places[3]), (0x0202, 4, len(thumbnail))]
         blocks: list[bytes] = [tiff_head(order)]
         starts = []
-        for entries in (first, below, gps, second if thumbnail else None):
+        for entries in (first, camera, gps, second if thumbnail else None):
             at = sum(map(len, blocks))
             starts.append(at)
             link = places[2] if entries is first and thumbnail else 0
             blocks.append(directory(order, at, entries, link) if entries else b"")
         places = [starts[1], starts[2], starts[3], sum(map(len, blocks))]
-    return b"".join(blocks) + thumbnail + behind
+    return b"".join(blocks) + thumbnail + trailing
 
 
 def xmp(orientation: int | None = None, *, as_element: bool = False) -> bytes:
-    """An XMP packet."""
+    """Return an XMP packet with the orientation, if given, in an attribute or an element."""
     attribute, element = "", ""
     if orientation and as_element:
         element = f"<tiff:Orientation>{orientation}</tiff:Orientation>"
@@ -135,36 +155,39 @@ def xmp(orientation: int | None = None, *, as_element: bool = False) -> bytes:
 
 
 def skip_without_package(suffix: str) -> None:
-    """Skip the test if its format is HEIC and the package for it is not installed."""
+    """Skip the test if its format is HEIC and the package for HEIC is not installed."""
     if suffix == "heic":
         pytest.importorskip("pillow_heif")
 
 
-def content(image: Image.Image, suffix: str, **options: Any) -> bytes:
-    """A file's bytes as Pillow writes them, with `exif` and `xmp` in every format that has them."""
+def encode_image(image: Image.Image, suffix: str, **options: Any) -> bytes:
+    """Encode an image with Pillow; the options `exif` and `xmp` work in every format.
+
+    Unlike Pillow itself, this function takes EXIF without its prefix.
+    """
     skip_without_package(suffix)
-    carried = options.pop("exif", None)
+    exif_block = options.pop("exif", None)
     packet = options.pop("xmp", None)
-    if suffix == "tif" and (carried or packet):
+    if suffix == "tif" and (exif_block or packet):
         options["exif"] = Image.Exif()
-        options["exif"].load(carried or b"")
+        options["exif"].load(exif_block or b"")
         if packet:
             options["exif"][XMP] = packet
     else:
-        options |= {"exif": b"Exif\0\0" + carried} if carried else {}
+        options |= {"exif": b"Exif\0\0" + exif_block} if exif_block else {}
         options |= {"xmp": packet} if packet else {}
     file = io.BytesIO()
     image.save(file, format=FORMATS[suffix], **options)
     if suffix == "png" and packet:
         text = b"XML:com.adobe.xmp" + bytes(5) + packet
-        return with_chunks(file.getvalue(), (b"iTXt", text))
+        return add_chunks(file.getvalue(), (b"iTXt", text))
     return file.getvalue()
 
 
-def tags_of(carried: bytes | None) -> dict[object, object]:
-    """All tags of EXIF but the orientation, as Pillow reads them."""
+def exif_tags(exif_block: bytes | None) -> dict[object, object]:
+    """Return all tags of EXIF except the orientation, as Pillow reads them."""
     read = Image.Exif()
-    read.load(carried or b"")
+    read.load(exif_block or b"")
     found: dict[object, object] = dict(read)
     for pointer in (EXIF_POINTER, GPS_POINTER):
         if found.pop(pointer, None):
@@ -173,14 +196,14 @@ def tags_of(carried: bytes | None) -> dict[object, object]:
     return found
 
 
-def chunk(name: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG file."""
+def make_chunk(name: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG file, with its length and checksum."""
     checksum = zlib.crc32(name + data)
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", checksum)
 
 
 def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    """The chunks of a PNG file."""
+    """Return the type and the data of each chunk in a PNG file."""
     found, at = [], 8
     while at < len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -189,42 +212,42 @@ def png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def with_chunks(png: bytes, *added: tuple[bytes, bytes]) -> bytes:
-    """A PNG file with more chunks behind its header."""
-    return png[:33] + b"".join(chunk(*one) for one in added) + png[33:]
+def add_chunks(png: bytes, *added: tuple[bytes, bytes]) -> bytes:
+    """Return a PNG file with more chunks after its header."""
+    return png[:33] + b"".join(make_chunk(*item) for item in added) + png[33:]
 
 
-def png16(pixels: np.ndarray, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG file of 16 bits a sample, put together by hand; `chunks` go before the pixels."""
+def encode_png16(pixels: np.ndarray, *chunks: tuple[bytes, bytes]) -> bytes:
+    """Encode a PNG file of 16 bits per sample without a library; `chunks` precede the pixels."""
     height, width = pixels.shape[:2]
     colours = {1: 0, 2: 4, 3: 2, 4: 6}[pixels.shape[2] if pixels.ndim == 3 else 1]
     header = struct.pack(">IIBBBBB", width, height, 16, colours, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(make_chunk(*part) for part in parts)
 
 
-def carrying(suffix: str, **options: Any) -> bytes:
-    """A file with EXIF, XMP, a profile and a resolution, as far as the format has them."""
-    carried = {"exif": exif(6, thumbnail=THUMBNAIL), "xmp": xmp(6), "icc_profile": ICC}
-    return content(PICTURE, suffix, **(carried | {"dpi": (300, 300)} | options))
+def file_with_metadata(suffix: str, **options: Any) -> bytes:
+    """Return an image file with EXIF, XMP, a colour profile and a resolution, if supported."""
+    metadata = {"exif": exif(6, thumbnail=THUMBNAIL), "xmp": xmp(6), "icc_profile": ICC}
+    return encode_image(IMAGE, suffix, **(metadata | {"dpi": (300, 300)} | options))
 
 
-def encoded(given: Photo, suffix: str) -> tuple[bytes, tuple[str, ...]]:
-    """A photograph as a file of that suffix, and what got lost."""
+def encode_photo(source: Photo, suffix: str) -> tuple[bytes, tuple[str, ...]]:
+    """Encode a photograph in the format of a suffix; return the file and the losses."""
     skip_without_package(suffix)
-    kind = formats.format_of(Path(f"x.{suffix}"))
-    assert kind is not None
-    return photo.encode(given, kind)
+    file_format = formats.format_of(Path(f"x.{suffix}"))
+    assert file_format is not None
+    return photo.encode(source, file_format)
 
 
-def again(given: Photo, suffix: str) -> Photo:
-    """What is read of a photograph that was written."""
-    return photo.decode(encoded(given, suffix)[0])
+def round_trip(source: Photo, suffix: str) -> Photo:
+    """Encode a photograph in the format of a suffix, and decode the result."""
+    return photo.decode(encode_photo(source, suffix)[0])
 
 
-def opened(data: bytes) -> Image.Image:
-    """What Pillow makes of a file."""
+def open_with_pillow(data: bytes) -> Image.Image:
+    """Decode an image file with Pillow."""
     image = Image.open(io.BytesIO(data))
     image.load()
     return image

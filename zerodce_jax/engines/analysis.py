@@ -1,0 +1,165 @@
+"""How one image is to be enhanced, decided on the image as a whole: exposure, highlights, noise."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.engines.base import Engine
+from zerodce_jax.engines.tiling import tiles
+from zerodce_jax.ops import exposure, resampling, temporal
+from zerodce_jax.ops.denoise import resolve_denoise
+from zerodce_jax.ops.enhancement import Adjustments
+from zerodce_jax.ops.grid import block_means, blocks, evenly_spaced, interpolate_levels
+from zerodce_jax.ops.highlights import highlight_presence
+from zerodce_jax.ops.pixels import max_value
+
+Submit = Callable[..., Future[np.ndarray]]
+"""Starts a function with its arguments on a worker, and returns the array that it will return."""
+
+
+class Analyzer:
+    """Decides the adjustments of each image, and estimates curve maps at a reduced size.
+
+    Args:
+        engine: Computes the curve maps.
+        config: The engine's network.
+        settings: How to enhance.
+        submit: Starts computations on the engine's workers.
+        smoothing: The smoothing over time, if the images are the frames of a video.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: NetworkConfig,
+        settings: EnhanceSettings,
+        submit: Submit,
+        smoothing: temporal.Smoothing | None,
+    ) -> None:
+        self._engine, self._config, self._settings = engine, config, settings
+        self._submit, self._smoothing = submit, smoothing
+
+    def analyze(
+        self, pixels: Shaped[np.ndarray, "h w 3"], *, gray: bool, time: float
+    ) -> tuple[Adjustments, Float[np.ndarray, "y x outputs"] | None]:
+        """Decide how to enhance an image.
+
+        Args:
+            pixels: The image: uint8, uint16, or float32 in [0, 1].
+            gray: Whether the three channels are one gray image.
+            time: When the image is shown, in seconds, if it is a frame of a video.
+
+        Returns:
+            The adjustments, as numbers, and the curve maps of the reduced image, or None for
+            networks that see images at full size.
+        """
+        config, settings, smoothing = self._config, self._settings, self._smoothing
+        reduced = maps = None
+        if config.two_passes:
+            reduced = self._reduced(pixels)
+            maps = self._estimate(reduced)
+        strength, protection = settings.strength, 0.0
+        find_exposure = settings.level is not None or smoothing is not None
+        # Single pixels, not means of blocks: bright and dark pixels make a difference.
+        step = blocks(max(pixels.shape[:2]), exposure.THUMBNAIL)
+        places, samples = _sample(pixels, step)
+        if settings.protect_highlights:
+            protection = settings.protect_highlights * highlight_presence(samples)
+        if find_exposure and maps is None:
+            reduced = self._block_means(pixels, step)
+        thumbnail_maps = self._estimate(reduced) if maps is None and reduced is not None else maps
+        if find_exposure and thumbnail_maps is not None:
+            strength *= exposure.exposure_strength(
+                samples,
+                self._maps_at(thumbnail_maps, places, pixels, samples),
+                settings,
+                highlight_protection=protection,
+                iterations=config.iterations,
+            )
+        adjustments = Adjustments(gray, strength, protection, resolve_denoise(pixels, settings))
+        if smoothing is None or reduced is None or thumbnail_maps is None:
+            return adjustments, maps
+        alone = temporal.FrameAdjustments(thumbnail_maps, adjustments)
+        smoothed = smoothing.smooth(time, reduced, alone, partial(self._response, pixels))
+        return smoothed.adjustments, smoothed.maps if config.two_passes else None
+
+    def _response(
+        self, pixels: Shaped[np.ndarray, "h w 3"], frame: temporal.FrameAdjustments
+    ) -> exposure.Response:
+        """Return the response of a frame, measured on more samples than an image's exposure."""
+        places, samples = _sample(pixels, blocks(max(pixels.shape[:2]), temporal.SAMPLES))
+        return exposure.Response(
+            samples,
+            self._maps_at(frame.maps, places, pixels, samples),
+            gamma=self._settings.gamma,
+            highlight_protection=float(frame.adjustments.highlight_protection),
+            iterations=self._config.iterations,
+        )
+
+    def _maps_at(
+        self,
+        maps: Float[np.ndarray, "y x outputs"],
+        places: list[np.ndarray],
+        pixels: Shaped[np.ndarray, "h w 3"],
+        samples: Float[np.ndarray, "rows columns 3"],
+    ) -> Float[np.ndarray, "rows columns maps"]:
+        """Return the curve maps of samples of an image, those of the nearest block."""
+        nearest = [
+            at * count // size
+            for at, count, size in zip(places, maps.shape[:2], pixels.shape[:2], strict=True)
+        ]
+        return interpolate_levels(maps[np.ix_(*nearest)], samples, self._config.levels)
+
+    def _reduced(self, pixels: Shaped[np.ndarray, "h w 3"]) -> Float[np.ndarray, "y x 3"]:
+        """Return the copy of an image that the network sees, in [0, 1]."""
+        scale = self._config.scale
+        if self._config.levels > 1:
+            return self._block_means(pixels, scale)
+        rows, columns = (resampling.down_positions(size, scale) for size in pixels.shape[:2])
+        return resampling.resample(pixels, rows, columns) / float(max_value(pixels.dtype))
+
+    def _block_means(
+        self, pixels: Shaped[np.ndarray, "h w 3"], side: int
+    ) -> Float[np.ndarray, "y x 3"]:
+        """Return means of blocks, in [0, 1], computed in one band of the image for each worker."""
+        band = -(-pixels.shape[0] // (self._engine.workers * side)) * side
+        means = [
+            self._submit(block_means, pixels[top : top + band], side)
+            for top in range(0, pixels.shape[0], band)
+        ]
+        whole = np.concatenate([future.result() for future in means])
+        return whole / float(max_value(pixels.dtype))
+
+    def _estimate(self, reduced: Float[np.ndarray, "y x 3"]) -> Float[np.ndarray, "y x outputs"]:
+        """Return the curve maps of a reduced image."""
+        config, engine = self._config, self._engine
+        height, width = reduced.shape[:2]
+        maps = np.empty((height, width, config.outputs), np.float32)
+        places = list(tiles(height, width, size=engine.tile, halo=engine.halo))
+        running = []
+        for start in range(0, len(places), engine.batch):
+            batch = places[start : start + engine.batch]
+            windows = np.zeros((engine.batch, batch[0].window, batch[0].window, 3), np.float32)
+            valid = np.zeros((engine.batch, 4), np.int32)
+            for slot, tile in enumerate(batch):
+                tile.cut(reduced, windows[slot])
+                valid[slot] = tile.valid(height, width)
+            running.append((batch, self._submit(engine.estimate, windows, valid)))
+        for batch, future in running:
+            for tile, result in zip(batch, future.result(), strict=False):
+                tile.paste(result, maps)
+        return maps
+
+
+def _sample(
+    pixels: Shaped[np.ndarray, "h w 3"], step: int
+) -> tuple[list[np.ndarray], Float[np.ndarray, "rows columns 3"]]:
+    """Return one pixel of each block of an image: their rows and columns, and values in [0, 1]."""
+    places = [evenly_spaced(size, blocks(size, step)) for size in pixels.shape[:2]]
+    samples: Any = pixels[np.ix_(*places)] / np.float32(max_value(pixels.dtype))
+    return places, samples

@@ -1,0 +1,62 @@
+"""The function of whole images that exported files hold, in JAX."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.models.dcenet import graphdef
+from zerodce_jax.models.network import Network
+from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH
+from zerodce_jax.ops.enhancement import Adjustments, enhance
+from zerodce_jax.ops.pixels import from_float
+
+Function = Callable[..., Any]
+"""Takes the arrays of `input_names`, and returns the enhanced images."""
+
+
+def input_names(network: Network) -> list[str]:
+    """Return the names of the function's inputs, in their order."""
+    protection = ["protection"] if network.settings.steps.protect_highlights else []
+    return ["image", "strength", *protection, "gamma"]
+
+
+def denoising_strength(settings: EnhanceSettings) -> float:
+    """Return the fixed denoising strength of exported files; ``auto`` is `MIN_AUTO_STRENGTH`."""
+    return MIN_AUTO_STRENGTH if settings.denoise == "auto" else float(settings.denoise)
+
+
+def jax_function(network: Network) -> Function:
+    """Return the function that is exported, not jitted.
+
+    Args:
+        network: The network. Its settings decide whether there is an input for highlight
+            protection, and how strongly to denoise.
+
+    Returns:
+        A function of image (batch, height, width, 3) in [0, 1], strength (batch,), protection
+        (batch,) if there is one, and gamma (), to enhanced images of the same shape, in [0, 1].
+    """
+    config, steps = network.config, network.settings.steps
+    model = nnx.merge(graphdef(config), network.params)
+
+    def function(
+        image: Float[Array, "b h w 3"], strength: Float[Array, " b"], *others: Array
+    ) -> Float[Array, "b h w 3"]:
+        *protection, gamma = others
+        adjustments = Adjustments(None, strength, *protection)
+        adjustments = adjustments._replace(denoise=denoising_strength(network.settings))
+        enhanced = enhance(
+            image,
+            model.estimate(image),
+            adjustments,
+            gamma,
+            steps=steps,
+            iterations=config.iterations,
+            upsample=lambda maps: model.upsample(maps, image),
+        )
+        return from_float(enhanced, image.dtype)
+
+    return function

@@ -1,0 +1,64 @@
+"""Arrays of samples: size limit, type conversion, orientation and alpha channel."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from zerodce_jax.errors import InputError
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Check the size of an image.
+
+    Raises:
+        InputError: The image has more than `max_pixels`.
+    """
+    if width * height > max_pixels:
+        raise InputError(
+            f"{width}x{height} pixels are more than the limit of {max_pixels:,} (--max-pixels)"
+        )
+
+
+def convert(
+    samples: Shaped[np.ndarray, "h w *channels"], dtype: Any
+) -> Shaped[np.ndarray, "h w *channels"]:
+    """Convert samples to uint8, uint16 or float32.
+
+    The full range of the old type maps to the full range of the new one: 0 to 255, 0 to 65535, or
+    0 to 1. Integers are rounded to the nearest.
+    """
+    dtype = np.dtype(dtype)
+    if samples.dtype == dtype:
+        return samples
+    scaled = samples * np.float32(white(dtype) / white(samples.dtype))
+    return (scaled + np.float32(0.5)).astype(dtype) if dtype.kind == "u" else scaled
+
+
+def white(dtype: np.dtype) -> int:
+    """Return the value of white: the largest integer of the type, or 1 for floats."""
+    return int(np.iinfo(dtype).max) if dtype.kind == "u" else 1
+
+
+def unpack(
+    stored: Shaped[np.ndarray, "h w *channels"], orientation: int
+) -> tuple[Shaped[np.ndarray, "height width *rgb"], Shaped[np.ndarray, "height width"] | None]:
+    """Turn an image upright, and split its colours from the alpha channel.
+
+    Args:
+        stored: Gray, gray and alpha, RGB, or RGB and alpha.
+        orientation: EXIF orientation of the stored image, 1 to 8 (CIPA DC-008, tag 0x0112).
+
+    Returns:
+        Gray or RGB samples, and the alpha channel or None.
+    """
+    if orientation in {5, 6, 7, 8}:
+        stored = stored.swapaxes(0, 1)
+    if orientation in {2, 3, 6, 7}:
+        stored = stored[:, ::-1]
+    if orientation in {3, 4, 7, 8}:
+        stored = stored[::-1]
+    if stored.ndim < 3 or stored.shape[2] not in {2, 4}:
+        return np.ascontiguousarray(stored), None
+    colours = stored[:, :, 0] if stored.shape[2] == 2 else stored[:, :, :3]
+    return np.ascontiguousarray(colours), np.ascontiguousarray(stored[:, :, -1])

@@ -1,0 +1,101 @@
+"""A network in memory, and the dotted names of its parameters."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network in memory: its architecture, its parameters, and how it enhances images."""
+
+    config: NetworkConfig
+    """Architecture."""
+    params: dict
+    """Nested dict of float32 NumPy arrays; kernels are (height, width, in, out)."""
+    settings: EnhanceSettings = field(default_factory=EnhanceSettings)
+    """Settings that images are enhanced with, unless the caller overrides them."""
+    notes: tuple[str, ...] = ()
+    """Assumptions made while reading the network, each a sentence for the user."""
+
+    @property
+    def architecture(self) -> str:
+        """Name of the preset, or ``custom architecture`` if no preset has this config."""
+        return self.config.preset or "custom architecture"
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of parameters."""
+        return sum(array.size for array in flatten(self.params).values())
+
+
+def flatten(params: dict, prefix: str = "") -> dict[str, Any]:
+    """Turn nested parameters into one dict with dotted names, such as ``conv1.kernel``."""
+    flat: dict[str, Any] = {}
+    for name, value in params.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def unflatten(flat: dict[str, Any]) -> dict:
+    """Nest parameters by their dotted names; the inverse of `flatten`."""
+    params: dict = {}
+    for name, value in flat.items():
+        *parents, leaf = name.split(".")
+        branch = params
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = value
+    return params
+
+
+def fit_params(
+    arrays: Mapping[str, np.ndarray],
+    config: NetworkConfig,
+    source: str,
+    *,
+    file_names: Mapping[str, str] | None = None,
+) -> dict:
+    """Check every array against an architecture and nest the arrays as float32 parameters.
+
+    Args:
+        arrays: Arrays by dotted name; kernels are (height, width, in, out).
+        config: The architecture that the arrays must fit.
+        source: Name of the source in error messages.
+        file_names: Names in the source by dotted name, for error messages; None if they are equal.
+
+    Raises:
+        InputError: Arrays are missing, unexpected or of the wrong shape; the message names each.
+    """
+    names = file_names or {}
+    expected = config.param_shapes
+    problems = [
+        f"{names.get(name, name)}: missing, expected {shape}"
+        for name, shape in expected.items()
+        if name not in arrays
+    ]
+    problems += [
+        f"{name}: unexpected, shape {array.shape}"
+        for name, array in arrays.items()
+        if name not in expected
+    ]
+    problems += [
+        f"{names.get(name, name)}: shape {arrays[name].shape}, expected {shape}"
+        for name, shape in expected.items()
+        if name in arrays and arrays[name].shape != shape
+    ]
+    if problems:
+        raise InputError(
+            f"{source}: {len(problems)} tensors do not fit {config.preset or 'its config'}"
+            f" (shapes are height, width, in, out):",
+            *problems,
+        )
+    return unflatten({name: np.asarray(arrays[name], np.float32) for name in expected})
