@@ -32,13 +32,13 @@ DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 COMBINATIONS = [
     ("reduced", 1, 16, 1),
     ("reduced", 1, 16, 0),
-    ("plusplus", 1, 16, 4),
+    pytest.param("plusplus", 1, 16, 4, marks=pytest.mark.slow),
     ("plusplus", 12, 24, 2),
     ("plusplus", 12, 24, 0),
-    ("reduced", 3, 16, 1),
+    pytest.param("reduced", 3, 16, 1, marks=pytest.mark.slow),
     ("fast", 8, 24, 2),
     ("fast", 8, 24, 0),
-    ("fast", 5, 16, 1),
+    pytest.param("fast", 5, 16, 1, marks=pytest.mark.slow),
     pytest.param("original", 1, 64, 3, marks=pytest.mark.slow),
     pytest.param("original", 1, 64, 0, marks=pytest.mark.slow),
     pytest.param("plusplus", 1, 40, 0, marks=pytest.mark.slow),
@@ -57,6 +57,7 @@ def network_of(name: str, scale: int = 1) -> Network:
 @cache
 def enhancer_of(name: str = "reduced", scale: int = 1, tile: int = 16, batch: int = 1) -> Enhancer:
     if not batch:
+        pytest.importorskip("onnxruntime")
         return Enhancer(network_of(name, scale), engine="onnx", tile=tile)
     return Enhancer(network_of(name, scale), engine="xla", tile=tile, batch=batch)
 
@@ -75,6 +76,7 @@ def brightening(name: str, scale: int = 1) -> Network:
 def brightener_of(name: str, scale: int, tile: int, batch: int) -> Enhancer:
     network = brightening(name, scale)
     if not batch:
+        pytest.importorskip("onnxruntime")
         return Enhancer(network, engine="onnx", tile=tile)
     return Enhancer(network, engine="xla", tile=tile, batch=batch)
 
@@ -257,6 +259,13 @@ PLAIN = EnhanceSettings()
 
 # Network, scale.
 KINDS = [("reduced", 1), ("plusplus", 12), ("fast", 8)]
+# XLA takes seconds to compile a program for each kind and each type of pixels.
+KINDS_AND_BATCHES = [
+    ("reduced", 1, 2),
+    *((name, scale, 0) for name, scale in KINDS),
+    *(pytest.param(name, scale, 2, marks=pytest.mark.slow) for name, scale in KINDS[1:]),
+]
+OTHER_DTYPES = [pytest.param(name, marks=pytest.mark.slow) for name in ("uint16", "float32")]
 # Tile, batch: smaller than the images and larger, on both engines.
 TILES = [(16, 0), (64, 0), (16, 2), (64, 1)]
 
@@ -451,12 +460,11 @@ def test_small_pictures_come_out_at_the_level_too(name: str, scale: int) -> None
         np.testing.assert_array_equal(enhancer(bright), bright)
 
 
-@pytest.mark.parametrize("batch", [0, 2])
-@pytest.mark.parametrize(("name", "scale"), KINDS)
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(("name", "scale", "batch"), KINDS_AND_BATCHES)
+@pytest.mark.parametrize("dtype", ["uint8", *OTHER_DTYPES])
 def test_options_that_are_off_change_nothing(name: str, scale: int, batch: int, dtype: str) -> None:
     adaptive = brightener_of(name, scale, 16, batch)
-    plain = Enhancer(replace(adaptive.network, settings=PLAIN), engine="onnx", tile=16)
+    plain = Enhancer(replace(adaptive.network, settings=PLAIN), engine="xla", tile=16)
     # Compiled only once.
     plain._engine = adaptive._engine
     for image in (dark(33, 20, 3, dtype=dtype), dark(20, 33, dtype=dtype)):
@@ -469,9 +477,8 @@ def test_options_that_are_off_change_nothing(name: str, scale: int, batch: int, 
         assert np.abs(off - top * expected).max() <= rounding + top * 2e-5
 
 
-@pytest.mark.parametrize("batch", [0, 2])
-@pytest.mark.parametrize(("name", "scale"), KINDS)
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize(("name", "scale", "batch"), KINDS_AND_BATCHES)
+@pytest.mark.parametrize("dtype", ["uint8", *OTHER_DTYPES])
 @pytest.mark.parametrize("shape", [(47, 53, 3), (53, 47), (1, 1, 3)])
 def test_pictures_that_are_bright_enough_come_back_as_they_were(
     name: str, scale: int, batch: int, dtype: str, shape: tuple[int, ...]
@@ -731,6 +738,8 @@ def test_the_fast_network_leaves_no_white_border_at_a_branch() -> None:
     assert abs(beside - far) < 10
 
 
+@pytest.mark.slow
+@pytest.mark.needs("onnxruntime")
 @pytest.mark.parametrize("name", ["reduced", "fast"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_both_engines_agree_to_one_level(name: str, dtype: str, root: Path) -> None:
@@ -742,7 +751,9 @@ def test_both_engines_agree_to_one_level(name: str, dtype: str, root: Path) -> N
     assert difference.mean() < 0.01
 
 
-@pytest.mark.parametrize("engine", ["xla", "onnx"])
+@pytest.mark.parametrize(
+    "engine", ["xla", pytest.param("onnx", marks=pytest.mark.needs("onnxruntime"))]
+)
 def test_threads_may_share_an_enhancer(engine: str) -> None:
     enhancer = Enhancer(network_of("reduced"), engine=engine, tile=16)
     images = [picture(20 + i, 30, 3, seed=i) for i in range(6)]
@@ -752,6 +763,7 @@ def test_threads_may_share_an_enhancer(engine: str) -> None:
         np.testing.assert_array_equal(result, enhancer(image))
 
 
+@pytest.mark.needs("onnxruntime")
 def test_engines_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ({"batch": 2}, {"dtype": "bfloat16"}):
         with pytest.raises(UsageError, match="neither batches nor bfloat16"):

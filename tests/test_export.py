@@ -10,13 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from jax import export as jax_export
 from PIL import Image
+
+onnx = pytest.importorskip("onnx")
 
 from helpers import GOLDENS, whole_image
 from helpers.command import run
@@ -47,8 +48,7 @@ def network_of(name: str, scale: int, settings: EnhanceSettings = EVERYTHING) ->
 def exported(name: str, scale: int, suffix: str, settings: EnhanceSettings) -> Callable:
     network = network_of(name, scale, settings)
     if suffix == ".onnx":
-        import onnxruntime
-
+        onnxruntime = pytest.importorskip("onnxruntime")
         session = onnxruntime.InferenceSession(
             export.to_onnx(network, {}), providers=["CPUExecutionProvider"]
         )

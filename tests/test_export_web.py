@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+pytest.importorskip("selenium")
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -36,6 +38,7 @@ def page(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.browser
 @browser.NEEDED
 def test_the_page_runs_the_network_in_the_browser(root: Path, page: Path, tmp_path: Path) -> None:
     with browser.served(page) as address, browser.chromium() as driver:

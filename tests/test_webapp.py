@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+pytest.importorskip("selenium")
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -142,6 +144,8 @@ def drivers() -> Iterator[tuple[webdriver.Chrome, webdriver.Chrome]]:
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
 @browser.NEEDED
 def test_a_photograph_is_shown_and_taken_away(
     root: Path, server: Server, drivers: tuple, tmp_path: Path
@@ -190,6 +194,8 @@ def test_a_photograph_is_shown_and_taken_away(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
 @browser.NEEDED
 def test_several_files_one_of_them_bad(
     root: Path, server: Server, drivers: tuple, tmp_path: Path
@@ -219,6 +225,8 @@ def test_several_files_one_of_them_bad(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
 @browser.NEEDED
 def test_two_visitors_and_what_they_leave(root: Path, server: Server, drivers: tuple) -> None:
     one, other = (Visit(driver, server.address) for driver in drivers)
@@ -254,6 +262,8 @@ def test_two_visitors_and_what_they_leave(root: Path, server: Server, drivers: t
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
 @browser.NEEDED
 def test_names_that_are_taken_and_names_that_are_markup(
     root: Path, server: Server, drivers: tuple, tmp_path: Path
@@ -281,6 +291,8 @@ def test_names_that_are_taken_and_names_that_are_markup(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
 @browser.NEEDED
 def test_settings_without_a_number_and_no_photographs(
     root: Path, server: Server, drivers: tuple
@@ -304,6 +316,8 @@ def test_settings_without_a_number_and_no_photographs(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
 @browser.NEEDED
 def test_large_files_are_not_taken(root: Path, drivers: tuple, tmp_path: Path) -> None:
     visit = Visit(drivers[0], "")
@@ -328,6 +342,7 @@ def test_large_files_are_not_taken(root: Path, drivers: tuple, tmp_path: Path) -
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
 def test_whoever_computes_waits_for_one_another(python: Callable, tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\nfrom zerodce_jax import webapp\n"
@@ -339,6 +354,7 @@ def test_whoever_computes_waits_for_one_another(python: Callable, tmp_path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
 def test_what_a_killed_page_left_is_swept_away(tmp_path: Path) -> None:
     with serving(tmp_path) as alive:
         with serving(tmp_path) as server:
@@ -358,6 +374,7 @@ def test_a_missing_extra_is_named(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
 def test_an_address_that_is_taken_is_named(python: Callable) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -369,6 +386,7 @@ def test_an_address_that_is_taken_is_named(python: Callable) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -14,7 +14,7 @@ from zerodce_jax.ops.kernels import overridable
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
-from zerodce_jax.engines.onnx_array import Graph, Value  # noqa: E402 (needs the packages)
+from zerodce_jax.engines.onnx_array import Graph, Value
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.random((1, 19, 23, 3), dtype=np.float32)

@@ -1,7 +1,7 @@
 """xla.py: batches of tiles against the whole image, rounding, devices, the compilation cache."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -133,6 +133,28 @@ def test_bfloat16_is_within_two_levels_of_float32() -> None:
     error = np.abs(coarse - exact)
     assert 0 < error.max() < 2 / 255
     assert error.mean() < 0.5 / 255
+
+
+@pytest.fixture
+def full_precision() -> Iterator[None]:
+    """Compute convolutions in float32: by default, GPUs round their factors to 11 bits."""
+    before = jax.config.jax_default_matmul_precision
+    jax.config.update("jax_default_matmul_precision", "highest")
+    yield
+    jax.config.update("jax_default_matmul_precision", before)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(jax.default_backend() == "cpu", reason="JAX has only CPUs here")
+@pytest.mark.usefixtures("full_precision")
+@pytest.mark.parametrize("name", ["reduced", "original", "plusplus"])
+def test_accelerator_gives_the_outputs_of_pytorch(name: str) -> None:
+    golden = np.load(GOLDENS / f"{name}_forward.npz")
+    enhancer = Enhancer(network_of(name), engine="xla", tile=16)
+    for case in ("odd", "even"):
+        images, expected = golden[f"{case}_input"], golden[f"{case}_enhanced"]
+        for image, enhanced in zip(images, expected, strict=True):
+            np.testing.assert_allclose(enhancer(image, PLAIN), enhanced, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("wrong", [{"tile": 0}, {"tile": -16}, {"batch": 0}, {"batch": -1}])

@@ -23,6 +23,7 @@ from zerodce_jax.jobs.photos import Result
 from zerodce_jax.jobs.plan import plan
 from zerodce_jax.jobs.videos import enhance_all, enhance_raw
 
+pytest.importorskip("av")
 pytestmark = [pytest.mark.usefixtures("no_compilation_cache"), pytest.mark.timeout(60)]
 
 

@@ -86,7 +86,9 @@ def test_what_was_not_amplified_stays_to_the_last_bit(gain: float, xp: Any) -> N
     np.testing.assert_array_equal(denoised(image, gain, 1.0, xp), image)
 
 
-@pytest.mark.parametrize("xp", [np, jnp], ids=["numpy", "jax"])
+@pytest.mark.parametrize(
+    "xp", [np, pytest.param(jnp, marks=pytest.mark.slow)], ids=["numpy", "jax"]
+)
 def test_an_amount_of_none_changes_nothing(xp: Any) -> None:
     image, gain = picture(23, 17)
     image[:5], image[5:8] = 0, 1
