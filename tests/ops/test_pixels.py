@@ -87,6 +87,14 @@ def test_floats_are_rounded_to_the_nearest_integer(value: float, dtype: str) -> 
 
 
 @BOTH
+def test_uint8_rounds_up_from_the_middle_between_two_values(xp: Any) -> None:
+    lower = np.arange(255, dtype=np.float32)[None, :, None]
+    below, above = (xp.asarray((lower + 0.5 + shift) / 255) for shift in (-0.001, 0.001))
+    np.testing.assert_array_equal(from_float(below, "uint8"), lower)
+    np.testing.assert_array_equal(from_float(above, "uint8"), lower + 1)
+
+
+@BOTH
 def test_values_a_rounding_error_outside_the_range_become_black_and_white(xp: Any) -> None:
     image = xp.asarray([[[-1e-6, 1 + 1e-6]]], dtype=xp.float32)
     assert from_float(image, "uint8").tolist() == [[[0, 255]]]
