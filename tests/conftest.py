@@ -1,4 +1,4 @@
-"""Shapes are checked at run time; fixtures for goldens, reference data and child processes."""
+"""Fixtures for all tests: files, child processes, users, disks; run-time checks of shapes."""
 
 import os
 import resource
@@ -19,28 +19,35 @@ from PIL import Image
 
 from helpers import GOLDENS, REFERENCE, ROOT, shapecheck
 
-# Before anything imports the package: every annotated shape is checked from here on.
+# This must precede all imports of the package: the hook adds a check of every annotated shape.
 jaxtyping.install_import_hook("zerodce_jax", f"{shapecheck.__name__}.checked")
 
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests that need a package which is not installed."""
+    for marker in item.iter_markers("needs"):
+        for package in marker.args:
+            pytest.importorskip(package)
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """The repository."""
+    """Return the root of the repository."""
     return ROOT
 
 
 @pytest.fixture(scope="session")
 def goldens() -> Path:
-    """Random networks, and what their PyTorch originals made of random images."""
+    """Return the folder of random networks and the outputs of their PyTorch originals."""
     return GOLDENS
 
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """Published networks and pictures, which are no part of the project."""
+    """Return the folder of published networks and images, which the project must not include."""
     if not REFERENCE.is_dir():
         pytest.skip(f"no reference data at {REFERENCE}")
     return REFERENCE
@@ -48,7 +55,7 @@ def reference() -> Path:
 
 @pytest.fixture(scope="session")
 def random_network() -> Callable:
-    """Load one of the golden networks by its name, such as ``reduced``."""
+    """Return a function that loads a golden network by its name, such as ``reduced``."""
     from zerodce_jax.models import serialization
 
     return lambda name: serialization.load_network(GOLDENS / f"{name}_random.pth")
@@ -56,7 +63,7 @@ def random_network() -> Callable:
 
 @pytest.fixture(scope="session")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a network so small that it compiles in no time."""
+    """Return the file of a network that is small enough to compile in a fraction of a second."""
     from helpers.whole_image import random_network
     from zerodce_jax.config import NetworkConfig
     from zerodce_jax.models import serialization
@@ -68,7 +75,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def no_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands that run in this process leave JAX's settings alone."""
+    """Keep commands that run in this process from changing the settings of JAX."""
     from zerodce_jax.engines import xla
 
     monkeypatch.setattr(xla, "use_compilation_cache", lambda: None)
@@ -76,19 +83,19 @@ def no_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """A folder with pictures, something that is none, and a folder within."""
+    """Return a folder with an image, a text file, and a subfolder with another image."""
     folder = tmp_path / "in"
     (folder / "sub").mkdir(parents=True)
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 80, (30, 40, 3), dtype=np.uint8)).save(folder / "a.png")
     Image.fromarray(rng.integers(0, 80, (20, 10), dtype=np.uint8)).save(folder / "sub/gray.png")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("not an image")
     return folder
 
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of seven dark pictures to train on."""
+    """Return a folder of seven dark photographs to train on."""
     folder = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
     for i in range(7):
@@ -98,7 +105,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Many tests run the same programs: compile each of them once."""
+    """Compile each program once, because many tests run the same ones."""
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
@@ -107,7 +114,7 @@ def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _compiled_programs_end_with_their_module() -> Iterator[None]:
-    """Else they take several GiB in the end."""
+    """Free compiled programs after each module; together they would take several GiB."""
     import jax
 
     yield
@@ -116,7 +123,7 @@ def _compiled_programs_end_with_their_module() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Variables of child processes: compiled programs are shared by them, but not with the user."""
+    """Return variables for child processes, which share a compilation cache of their own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     kept.pop("XLA_FLAGS", None)
     cache = tmp_path_factory.mktemp("cache")
@@ -125,7 +132,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def python(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run Python in a process of its own, from the repository's root."""
+    """Return a function that runs Python in a child process, in the root of the repository."""
 
     def run(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -142,7 +149,7 @@ def python(environment: dict[str, str]) -> Callable[..., subprocess.CompletedPro
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Lets a reader that trusts a damaged file run out of memory, and not the whole machine."""
+    """Limit the memory of this process, so that an oversized allocation fails in it alone."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, before[1]))
@@ -152,7 +159,7 @@ def little_memory() -> Iterator[None]:
 
 @pytest.fixture
 def nothing_stays(tmp_path: Path) -> Iterator[None]:
-    """Neither threads nor anything under a temporary name."""
+    """Check that the test leaves neither threads nor temporary files."""
     before = set(threading.enumerate())
     yield
     assert set(threading.enumerate()) <= before
@@ -161,7 +168,7 @@ def nothing_stays(tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that everyone may write in."""
+    """Return a folder that every user may write to."""
     folder = Path(tempfile.mkdtemp(prefix="zerodce-tests-"))
     folder.chmod(0o777)
     yield folder
@@ -171,7 +178,10 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def as_nobody(open_folder: Path) -> Callable[[], AbstractContextManager[None]]:
-    """Act as a user for whom permissions count, root too; what is to be imported should be."""
+    """Return a context in which file permissions apply, even when root runs the tests.
+
+    Import modules before entering it: the other user may not be able to read them.
+    """
 
     @contextmanager
     def act() -> Iterator[None]:
@@ -189,28 +199,28 @@ def as_nobody(open_folder: Path) -> Callable[[], AbstractContextManager[None]]:
         with act():
             readable = os.access(locked, os.R_OK, effective_ids=True)
     except OSError as error:
-        pytest.skip(f"root cannot act as somebody else here: {error}")
+        pytest.skip(f"root cannot act as another user here: {error}")
     if readable:
-        pytest.skip("permissions do not count here")
+        pytest.skip("file permissions have no effect here")
     locked.unlink()
     return act
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system that holds 400 kB."""
+    """Return the root of a file system that holds 400 kB."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
     if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("nothing can be mounted here")
+        pytest.skip("this user cannot mount a file system")
     yield place
     subprocess.run(["umount", "-l", place], check=True)
 
 
 @pytest.fixture(scope="session")
 def compilations() -> Callable[[], AbstractContextManager[list[str]]]:
-    """Record the names of the programs that XLA compiles, as JAX itself reports them."""
+    """Return a context that collects the names of the programs that XLA compiles."""
     import jax
 
     @contextmanager

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
+pytest.importorskip("selenium")
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -142,6 +144,8 @@ def drivers() -> Iterator[tuple[webdriver.Chrome, webdriver.Chrome]]:
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
 @browser.NEEDED
 def test_a_photograph_is_shown_and_downloaded(
     root: Path, server: Server, drivers: tuple, tmp_path: Path
@@ -190,6 +194,8 @@ def test_a_photograph_is_shown_and_downloaded(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
 @browser.NEEDED
 def test_several_files_with_a_bad_one(
     root: Path, server: Server, drivers: tuple, tmp_path: Path
@@ -219,6 +225,8 @@ def test_several_files_with_a_bad_one(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
 @browser.NEEDED
 def test_two_visitors_and_their_files_when_they_leave(
     root: Path, server: Server, drivers: tuple
@@ -256,6 +264,8 @@ def test_two_visitors_and_their_files_when_they_leave(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
 @browser.NEEDED
 def test_duplicate_names_and_names_with_markup(
     root: Path, server: Server, drivers: tuple, tmp_path: Path
@@ -283,6 +293,8 @@ def test_duplicate_names_and_names_with_markup(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
 @browser.NEEDED
 def test_settings_without_a_number_and_no_photographs(
     root: Path, server: Server, drivers: tuple
@@ -306,6 +318,8 @@ def test_settings_without_a_number_and_no_photographs(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
 @browser.NEEDED
 def test_large_files_are_refused(root: Path, drivers: tuple, tmp_path: Path) -> None:
     visit = Visit(drivers[0], "")
@@ -330,6 +344,7 @@ def test_large_files_are_refused(root: Path, drivers: tuple, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
 def test_computations_run_one_at_a_time(python: Callable, tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\nfrom zerodce_jax import webapp\n"
@@ -341,6 +356,7 @@ def test_computations_run_one_at_a_time(python: Callable, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
 def test_files_of_a_killed_page_are_removed(tmp_path: Path) -> None:
     with serving(tmp_path) as alive:
         with serving(tmp_path) as server:
@@ -360,6 +376,7 @@ def test_a_missing_extra_is_named(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
 def test_an_address_that_is_taken_is_named(python: Callable) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -371,6 +388,7 @@ def test_an_address_that_is_taken_is_named(python: Callable) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.needs("gradio")
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from skimage.metrics import peak_signal_noise_ratio
 
 from helpers.command import opened, run
 from zerodce_jax.enhancer import Enhancer
@@ -83,9 +82,12 @@ def evaluate_folders(
 # The subcommand.
 
 
+@pytest.mark.needs("onnxruntime", "skimage")
 def test_pairs_are_reported_as_table_json_csv_and_sheet(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    from skimage.metrics import peak_signal_noise_ratio
+
     files = [tmp_path / name for name in ("out.json", "out.csv", "out.png")]
     options = ("--json", files[0], "--csv", files[1], "--sheet", files[2], *ONNX)
     assert run("evaluate", "reduced", "fast", "--pairs", low, high, *options) == 0
@@ -133,6 +135,7 @@ def test_pairs_are_reported_as_table_json_csv_and_sheet(
     assert opened(files[2]).size == (4 * 244, 24 + 3 * 164)
 
 
+@pytest.mark.needs("onnxruntime")
 def test_images_need_no_references(
     low: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -151,6 +154,7 @@ def test_images_need_no_references(
     assert opened(files[1]).size == (2 * 244, 24 + 3 * 164)
 
 
+@pytest.mark.needs("onnxruntime", "skimage")
 def test_photographs_without_a_partner_are_named_and_skipped(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +168,7 @@ def test_photographs_without_a_partner_are_named_and_skipped(
     assert printed.out.endswith("means over 2 photographs\n")
 
 
+@pytest.mark.needs("onnxruntime", "skimage")
 def test_unusable_photographs_give_one_line_and_the_others_are_evaluated(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -181,6 +186,7 @@ def test_unusable_photographs_give_one_line_and_the_others_are_evaluated(
     assert [bool(row["figures"]) for row in rows] == [False, False, True]
 
 
+@pytest.mark.needs("onnxruntime")
 def test_without_usable_photographs_nothing_is_printed(
     low: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -237,6 +243,7 @@ def test_wrong_usage_of_evaluate(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.needs("onnxruntime")
 def test_json_stores_the_settings_of_the_command_line(low: Path, tmp_path: Path) -> None:
     several = ("--exposure", 0.3, "--protect-highlights", 0, "--denoise", 0.25)
     stored = {}
@@ -254,6 +261,7 @@ def test_json_stores_the_settings_of_the_command_line(low: Path, tmp_path: Path)
     assert stored["none"]["pictures"] != stored["several"]["pictures"] != stored["off"]["pictures"]
 
 
+@pytest.mark.needs("onnxruntime")
 def test_only_references_need_an_extra(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +275,7 @@ def test_only_references_need_an_extra(
 # The functions.
 
 
+@pytest.mark.needs("skimage")
 def test_scores_are_those_of_the_metrics(low: Path, high: Path) -> None:
     double = FakeEnhancer(2)
     for evaluation in evaluate_folders(low, high, double=double):
@@ -297,6 +306,7 @@ def test_scores_compare_the_result_with_the_input(tmp_path: Path) -> None:
         assert evaluation.scores[name]["newly_clipped"] == clipped
 
 
+@pytest.mark.needs("skimage")
 def test_perceptual_metrics_come_last(low: Path, high: Path) -> None:
     def largest_difference(image: np.ndarray, reference: np.ndarray | None) -> float:
         return math.nan if reference is None else float(np.abs(image - reference).max())
@@ -352,6 +362,7 @@ def test_means_ignore_nan() -> None:
     assert table.splitlines()[-1] == "| input | 0.5000 |"
 
 
+@pytest.mark.needs("skimage")
 def test_infinite_scores_are_null_in_json(low: Path, tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     evaluations = list(evaluate_folders(low, low))

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from zerodce_jax.evaluation import metrics
 
@@ -34,6 +33,7 @@ images = hnp.arrays(np.uint8, st.tuples(st.integers(8, 40), st.integers(8, 40), 
 # Comparison with a reference.
 
 
+@pytest.mark.needs("skimage")
 def test_scores_of_uniform_images() -> None:
     # PSNR: mean(0.1^2) = 0.01, that is 20 dB.
     # SSIM: (2 * 0.4 * 0.5 + 0.0001) / (0.4^2 + 0.5^2 + 0.0001).
@@ -42,6 +42,7 @@ def test_scores_of_uniform_images() -> None:
     assert metrics.mae(uniform(0.4), uniform(0.5)) == pytest.approx(0.1, abs=1e-6)
 
 
+@pytest.mark.needs("skimage")
 def test_scores_of_an_image_against_itself() -> None:
     image = noise((20, 30, 3))
     assert metrics.psnr(image, image) == math.inf
@@ -49,8 +50,11 @@ def test_scores_of_an_image_against_itself() -> None:
     assert metrics.mae(image, image) == 0
 
 
+@pytest.mark.needs("skimage")
 @pytest.mark.parametrize("size", [(11, 11), (40, 23)])
 def test_psnr_and_ssim_equal_those_of_scikit_image_at_8_bits(size: tuple[int, int]) -> None:
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
     levels = np.random.default_rng(1).integers(0, 256, (2, *size, 3), dtype=np.uint8)
     levels[1] = (0.7 * levels[0] + 0.3 * levels[1]).astype(np.uint8)
     image, reference = levels / np.float32(255)
@@ -68,6 +72,7 @@ def test_psnr_and_ssim_equal_those_of_scikit_image_at_8_bits(size: tuple[int, in
     assert metrics.ssim(image, reference) == pytest.approx(ssim, abs=1e-4)
 
 
+@pytest.mark.needs("skimage")
 def test_ssim_is_nan_for_images_smaller_than_a_window() -> None:
     assert math.isnan(metrics.ssim(noise((10, 40, 3)), noise((10, 40, 3))))
 

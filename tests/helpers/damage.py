@@ -5,7 +5,7 @@ import struct
 import zlib
 
 import numpy as np
-import tifffile
+import pytest
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
@@ -17,6 +17,7 @@ EXTREMES += [0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
 
 def intact_files(seed: int) -> list[tuple[str, bytes]]:
     """Return the suffix and the content of small files of every format, most with metadata."""
+    tifffile = pytest.importorskip("tifffile")
     rng = np.random.default_rng(seed)
     height, width = (int(side) for side in rng.integers(12, 40, 2))
     noise = rng.integers(-9, 10, (height, width, 4))

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
-from moto.server import ThreadedMotoServer
+import pytest
 
 ACCESS = {
     "AWS_ACCESS_KEY_ID": "tester",
@@ -50,8 +49,11 @@ class Store:
 @contextmanager
 def running() -> Iterator[Store]:
     """Run a server with an empty bucket."""
+    boto3 = pytest.importorskip("boto3")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(
+        ip_address="127.0.0.1", port=0, verbose=False
+    )
     server.start()
     host, port = server.get_host_and_port()
     before = dict(os.environ)

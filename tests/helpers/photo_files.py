@@ -3,17 +3,20 @@
 import io
 import struct
 import zlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pillow_heif
+import pytest
 from PIL import Image, ImageCms
 
 from zerodce_jax.media import formats, photo
 from zerodce_jax.media.photo import Photo
 
-pillow_heif.register_heif_opener()
+HAS_HEIF = find_spec("pillow_heif") is not None
+if HAS_HEIF:
+    pytest.importorskip("pillow_heif").register_heif_opener()
 
 MAKE, ORIENTATION, SOFTWARE, MAKER_NOTE, EXPOSURE = 0x010F, 0x0112, 0x0131, 0x927C, 0x829A
 EXIF_POINTER, GPS_POINTER, XMP = 0x8769, 0x8825, 0x02BC
@@ -24,10 +27,10 @@ MAKER_NOTE_BYTES = (
 THUMBNAIL = b"\xff\xd8\xff\xdb" + b"small image" * 9 + b"\xff\xd9"
 FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF", "bmp": "BMP"} | {
     "avif": "AVIF",
-    "heic": "HEIF",
+    **({"heic": "HEIF"} if HAS_HEIF else {}),
     "gif": "GIF",
 }
-METADATA_SUFFIXES = ("png", "jpg", "webp", "tif", "avif", "heic")
+METADATA_SUFFIXES = ("png", "jpg", "webp", "tif", "avif", *(("heic",) if HAS_HEIF else ()))
 WRITABLE_SUFFIXES = (*METADATA_SUFFIXES, "bmp")
 LOSSLESS_SUFFIXES = ("png", "tif", "bmp")
 _TYPE_CODES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 7: "s"}
@@ -151,11 +154,18 @@ def xmp(orientation: int | None = None, *, as_element: bool = False) -> bytes:
     ).encode()
 
 
+def skip_without_package(suffix: str) -> None:
+    """Skip the test if its format is HEIC and the package for HEIC is not installed."""
+    if suffix == "heic":
+        pytest.importorskip("pillow_heif")
+
+
 def encode_image(image: Image.Image, suffix: str, **options: Any) -> bytes:
     """Encode an image with Pillow; the options `exif` and `xmp` work in every format.
 
     Unlike Pillow itself, this function takes EXIF without its prefix.
     """
+    skip_without_package(suffix)
     exif_block = options.pop("exif", None)
     packet = options.pop("xmp", None)
     if suffix == "tif" and (exif_block or packet):
@@ -225,6 +235,7 @@ def file_with_metadata(suffix: str, **options: Any) -> bytes:
 
 def encode_photo(source: Photo, suffix: str) -> tuple[bytes, tuple[str, ...]]:
     """Encode a photograph in the format of a suffix; return the file and the losses."""
+    skip_without_package(suffix)
     file_format = formats.format_of(Path(f"x.{suffix}"))
     assert file_format is not None
     return photo.encode(source, file_format)

@@ -5,8 +5,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
+import pytest
 
 from zerodce_jax.media.photo import MAX_PIXELS
 from zerodce_jax.media.video import Encoding, Reader, Writer
@@ -53,6 +53,7 @@ def write(
     time_base: Fraction = Fraction(1, TICKS),
 ) -> Path:
     """Encode a video with optional audio, subtitles, metadata, chapters and cover image."""
+    av = pytest.importorskip("av")
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = frames[0].shape[:2]
     color = {"colorspace": 1, "color_range": 1, "color_primaries": 1, "color_trc": 1} | (
@@ -121,7 +122,7 @@ def write(
 
 def describe(path: Path) -> dict[str, Any]:
     """Return all properties of a video file except its pixels and the packets of the video."""
-    with av.open(str(path)) as file:
+    with pytest.importorskip("av").open(str(path)) as file:
         video = file.streams.video[0]
         packets: dict[int, list[tuple]] = {}
         frames = []
@@ -166,7 +167,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 def pixels_of(path: Path, pixel_format: str = "rgb24") -> list[np.ndarray]:
     """Return the frames of a video as arrays."""
-    with av.open(str(path)) as file:
+    with pytest.importorskip("av").open(str(path)) as file:
         return [frame.to_ndarray(format=pixel_format) for frame in file.decode(video=0)]
 
 

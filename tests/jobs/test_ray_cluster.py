@@ -17,10 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+
+pa = pytest.importorskip("pyarrow")
+pq = pytest.importorskip("pyarrow.parquet")
 
 from helpers import object_store, photo_files
 from helpers.command import run, summary_of
@@ -247,6 +248,7 @@ def wait_for(process: subprocess.Popen, count: Callable[[], int], minimum: int) 
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_from_and_to_an_object_store_while_a_worker_is_killed(
     ray: Ray, store: object_store.Store, python: Callable, tmp_path: Path
 ) -> None:
@@ -315,6 +317,7 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_from_folder_to_folder_while_an_actor_is_killed_for_good(
     ray: Ray, python: Callable, tmp_path: Path
 ) -> None:
@@ -347,6 +350,7 @@ if "default_worker.py" in " ".join(sys.orig_argv):
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_photograph_that_crashes_its_worker_fails_no_other(ray: Ray, tmp_path: Path) -> None:
     for i in range(12):
         photo.write(tmp_path / f"in/{i:02}.png", Photo(PIXELS))
@@ -400,6 +404,7 @@ def machine(ray: Ray, *options: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_machine_of_a_cluster_is_lost(ray: Ray, python: Callable, tmp_path: Path) -> None:
     source, out = make_photographs(tmp_path / "in", 156), tmp_path / "out"
     expected = enhance_locally(python, ray, source, tmp_path / "expected")
@@ -424,6 +429,7 @@ def test_a_machine_of_a_cluster_is_lost(ray: Ray, python: Callable, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.ray
 def test_a_cluster_that_does_not_answer(ray: Ray, pictures: Path, tmp_path: Path) -> None:
     with ray.start(pictures, tmp_path / "out", "--address", "127.0.0.1:9") as process:
         printed, errors = process.communicate(timeout=300)

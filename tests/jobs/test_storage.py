@@ -4,7 +4,6 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pytest
 
@@ -27,16 +26,17 @@ def store() -> Iterator[object_store.Store]:
 
 
 @pytest.fixture(params=["local", "s3", "memory"])
-def folder(
-    request: pytest.FixtureRequest, tmp_path: Path, store: object_store.Store
-) -> Iterator[Folder]:
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Folder]:
     """An empty folder, in each kind of storage."""
     if request.param == "local":
         yield folder_at(str(tmp_path / "base"))
     elif request.param == "s3":
+        store = request.getfixturevalue("store")
         name = tmp_path.name.replace("[", "-").strip("]")
         yield folder_at(f"s3://pictures/{name}?endpoint_override={store.address}")
     else:
+        pytest.importorskip("pyarrow")
+        fsspec = pytest.importorskip("fsspec")
         yield folder_at("memory://base/below")
         fsspec.filesystem("memory").store.clear()
 

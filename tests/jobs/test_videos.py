@@ -24,6 +24,7 @@ from zerodce_jax.jobs.runner import Result
 from zerodce_jax.jobs.runner import run as run_items
 from zerodce_jax.jobs.videos import RawFormat, VideoExecutor, enhance_raw
 
+pytest.importorskip("av")
 pytestmark = [pytest.mark.usefixtures("no_compilation_cache"), pytest.mark.timeout(60)]
 
 

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from helpers.fuzz_photo import Fuzzer
 
 
+@pytest.mark.slow
+@pytest.mark.needs("pillow_heif", "tifffile")
 def test_damaged_files_fail_with_one_line_and_do_not_affect_others(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

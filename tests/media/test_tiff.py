@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 
 from helpers import photo_files as files
 from helpers.photo_files import (
@@ -20,6 +19,8 @@ from zerodce_jax.errors import InputError
 from zerodce_jax.media import photo
 from zerodce_jax.media.photo import Photo
 from zerodce_jax.media.tiff_directory import Directory
+
+tifffile = pytest.importorskip("tifffile")
 
 
 def encode_with_tifffile(pixels: np.ndarray, **options: Any) -> bytes:

@@ -52,6 +52,7 @@ def test_tags_that_all_claim_the_whole_file_do_not_fill_the_memory() -> None:
         photo.decode(data)
 
 
+@pytest.mark.slow
 @given(st.binary(max_size=80) | damaged_exif() | st.sampled_from(SIGNATURES))
 def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
     try:

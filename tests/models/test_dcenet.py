@@ -31,7 +31,14 @@ def odd_input(goldens: Path) -> jax.Array:
     return jnp.asarray(np.load(goldens / "reduced_forward.npz")["odd_input"])
 
 
-@pytest.mark.parametrize(("name", "case", "scale"), CASES)
+# JAX compiles each operation for each shape, so most of the even sizes are slow.
+@pytest.mark.parametrize(
+    ("name", "case", "scale"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] * (case[1] == "even" and case[0] != "reduced"))
+        for case in CASES
+    ],
+)
 def test_curve_maps_and_enhanced_images_equal_those_of_pytorch(
     name: str, case: str, scale: int, goldens: Path, random_network: Callable[[str], Network]
 ) -> None:
@@ -68,6 +75,7 @@ def test_jit_does_not_change_the_curve_maps(odd_input: jax.Array, random_network
     np.testing.assert_allclose(eager, jitted, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_close_and_keeps_float32_parameters(
     odd_input: jax.Array, random_network: Callable
 ) -> None:

@@ -71,6 +71,7 @@ def assert_one_line(result: subprocess.CompletedProcess, address: str, cause: st
 
 
 @pytest.mark.slow
+@pytest.mark.needs("huggingface_hub")
 def test_pushed_networks_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Path) -> None:
     result = zerodce("push", "fast", "tester/net", "--license", "cc0-1.0", "--private")
     assert result.returncode == 0, result.stderr
@@ -106,6 +107,7 @@ def test_pushed_networks_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.needs("huggingface_hub")
 def test_downloads_are_cached_for_offline_use(hub: Hub, zerodce: Zerodce, tmp_path: Path) -> None:
     network = publish_to(hub)
     out = tmp_path / "net.safetensors"
@@ -144,6 +146,7 @@ def test_downloads_are_cached_for_offline_use(hub: Hub, zerodce: Zerodce, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.needs("huggingface_hub")
 @pytest.mark.parametrize(
     ("address", "message"),
     [
@@ -166,6 +169,7 @@ def test_failed_downloads_give_one_line(
 
 
 @pytest.mark.slow
+@pytest.mark.needs("huggingface_hub")
 def test_push_needs_a_token_with_write_access(hub: Hub, zerodce: Zerodce) -> None:
     for repo, token in (("tester/net", False), ("somebody/net", True)):
         result = zerodce("push", "fast", repo, token=token)

@@ -45,13 +45,14 @@ def test_training_lowers_the_loss(photographs: Path, tmp_path: Path, scale: int)
 
 
 def test_a_run_writes_checkpoints_log_samples_and_tensorboard_events(
-    photographs: Path, tmp_path: Path
+    photographs: Path, network: Path, tmp_path: Path
 ) -> None:
     seen = []
     outcome = fit(
         replace(val_fraction=0.3, keep=2, ema=0.5),
         data=photographs,
         workdir=tmp_path,
+        init=serialization.load_network(network),
         on_metrics=lambda step, steps, values: seen.append((step, steps, set(values))),
     )
     assert outcome == Outcome(6)
@@ -218,12 +219,15 @@ def test_an_incomplete_checkpoint_is_never_loaded(photographs: Path, tmp_path: P
     assert not list(tmp_path.glob("*tmp*"))
 
 
-def test_log_lines_after_the_checkpoint_are_dropped(photographs: Path, tmp_path: Path) -> None:
-    fit(replace(steps=4), data=photographs, workdir=tmp_path)
+def test_log_lines_after_the_checkpoint_are_dropped(
+    photographs: Path, network: Path, tmp_path: Path
+) -> None:
+    init = serialization.load_network(network)
+    fit(replace(steps=4), data=photographs, workdir=tmp_path, init=init)
     expected = read_log(tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as log:
         log.write('{"step": 5, "total": 1.0}\n{"step": 6, "to')
-    fit(replace(steps=4), data=photographs, workdir=tmp_path)
+    fit(replace(steps=4), data=photographs, workdir=tmp_path, init=init)
     assert read_log(tmp_path) == expected
 
 
@@ -258,9 +262,9 @@ def test_darkening_needs_well_exposed_photographs(photographs: Path, tmp_path: P
         fit(replace(darken=True), data=photographs, workdir=tmp_path)
 
 
-def test_epochs_have_whole_batches_only(photographs: Path, tmp_path: Path) -> None:
-    config = replace(steps=None, epochs=2)
-    assert fit(config, data=photographs, workdir=tmp_path).step == 2 * (7 // 2)
+def test_epochs_have_whole_batches_only(photographs: Path, network: Path, tmp_path: Path) -> None:
+    config, init = replace(steps=None, epochs=2), serialization.load_network(network)
+    assert fit(config, data=photographs, workdir=tmp_path, init=init).step == 2 * (7 // 2)
 
 
 def test_a_damaged_config_is_named(tmp_path: Path) -> None:

@@ -66,6 +66,7 @@ def test_constant_images_have_finite_losses_and_gradients(color: tuple[float, ..
     assert all(bool(jnp.isfinite(gradient).all()) for gradient in gradients)
 
 
+@pytest.mark.slow
 def test_nearly_gray_images_have_finite_gradients() -> None:
     for difference in 10.0 ** -jnp.arange(1, 20):
         image = jnp.full((1, 16, 16, 3), 0.5).at[..., 0].add(difference)

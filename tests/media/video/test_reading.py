@@ -4,7 +4,6 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -12,6 +11,8 @@ from helpers.video_files import UNEVEN, copy_video, describe, noisy_frames, writ
 from zerodce_jax.errors import InputError
 from zerodce_jax.media.photo import MAX_PIXELS
 from zerodce_jax.media.video import Encoding, Reader
+
+av = pytest.importorskip("av")
 
 
 def test_presentation_times_and_the_duration_are_kept(tmp_path: Path) -> None:

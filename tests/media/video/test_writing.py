@@ -6,7 +6,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 
@@ -22,6 +21,8 @@ from helpers.video_files import (
 from zerodce_jax.errors import InputError
 from zerodce_jax.media.photo import MAX_PIXELS
 from zerodce_jax.media.video import Encoding, Reader, Writer
+
+av = pytest.importorskip("av")
 
 SOURCES: dict[str, dict[str, Any]] = {
     "a.mp4": {},
