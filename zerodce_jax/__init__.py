@@ -1,6 +1,7 @@
-"""zerodce_jax: light up dark photographs with a tiny network in JAX.
+"""Light up dark photographs with a tiny network in JAX.
 
 from zerodce_jax import Enhancer
+
 bright = Enhancer.load("reduced")(image)
 """
 
@@ -11,22 +12,64 @@ if TYPE_CHECKING:
     from zerodce_jax.config import EnhanceSettings, NetworkConfig
     from zerodce_jax.enhancer import Enhancer
     from zerodce_jax.errors import InputError, UsageError
+    from zerodce_jax.models.dcenet import DCENet
     from zerodce_jax.models.network import Network
+    from zerodce_jax.models.serialization import load_network
+    from zerodce_jax.ops.curves import apply_curves, curve_gain
+    from zerodce_jax.training.losses import (
+        color_constancy_loss,
+        exposure_loss,
+        illumination_smoothness_loss,
+        spatial_consistency_loss,
+        weighted_losses,
+    )
 
-__all__ = ["EnhanceSettings", "Enhancer", "InputError", "Network", "NetworkConfig", "UsageError"]
+__version__ = "0.1.0"
 
-_HOMES = {
+_MODULE_OF = {
+    "DCENet": "models.dcenet",
     "EnhanceSettings": "config",
     "Enhancer": "enhancer",
     "InputError": "errors",
-    "Network": "models.serialization",
+    "Network": "models.network",
     "NetworkConfig": "config",
     "UsageError": "errors",
+    "apply_curves": "ops.curves",
+    "color_constancy_loss": "training.losses",
+    "curve_gain": "ops.curves",
+    "exposure_loss": "training.losses",
+    "illumination_smoothness_loss": "training.losses",
+    "load_network": "models.serialization",
+    "spatial_consistency_loss": "training.losses",
+    "weighted_losses": "training.losses",
 }
+
+__all__ = [
+    "DCENet",
+    "EnhanceSettings",
+    "Enhancer",
+    "InputError",
+    "Network",
+    "NetworkConfig",
+    "UsageError",
+    "__version__",
+    "apply_curves",
+    "color_constancy_loss",
+    "curve_gain",
+    "exposure_loss",
+    "illumination_smoothness_loss",
+    "load_network",
+    "spatial_consistency_loss",
+    "weighted_losses",
+]
 
 
 def __getattr__(name: str) -> Any:
-    # Importing jax takes a second: `zerodce --help` must not wait for it.
-    if name in _HOMES:
-        return getattr(import_module(f"zerodce_jax.{_HOMES[name]}"), name)
+    # Importing JAX takes a second: `zerodce --help` must not wait for it.
+    if name in _MODULE_OF:
+        return getattr(import_module(f"zerodce_jax.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -12,6 +12,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 from helpers import GOLDENS, whole_image
 from zerodce_jax.config import EnhanceSettings, NetworkConfig, Steps
 from zerodce_jax.engines import onnx_graph
+from zerodce_jax.engines.base import Batch
 from zerodce_jax.engines.onnx_runtime import OnnxEngine
 from zerodce_jax.models import serialization
 from zerodce_jax.ops.enhancement import Adjustments
@@ -123,7 +124,7 @@ def test_what_lies_beyond_the_image_is_left_empty() -> None:
     valid = np.array([[8, 20, 8, 32]], np.int32)
     full = np.ones(1, np.float32)
     each = Adjustments(np.zeros(1, bool), full, 0 * full, 0 * full)
-    (tile,) = engine.enhance(window, valid, each, EnhanceSettings())
+    (tile,) = engine.enhance(Batch(window, valid, each), EnhanceSettings())
     assert tile.shape == (16, 16, 3)
     assert (tile[:12] > 0).all()
     assert (tile[12:] == 0).all()

@@ -13,6 +13,7 @@ import pytest
 from helpers import GOLDENS, whole_image
 from zerodce_jax import Enhancer
 from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.engines.base import Batch
 from zerodce_jax.engines.xla import Dtype, XlaEngine
 from zerodce_jax.models import serialization
 from zerodce_jax.models.network import Network
@@ -62,7 +63,7 @@ def test_defaults_suit_the_device(name: str) -> None:
 def test_inner_pixels_are_those_of_the_whole_window() -> None:
     engine = engine_of()
     tiles = windows(engine)
-    result = np.asarray(engine.enhance(tiles, everywhere(tiles), COLOR, PLAIN))
+    result = np.asarray(engine.enhance(Batch(tiles, everywhere(tiles), COLOR), PLAIN))
     assert result.shape == (2, 16, 16, 3)
     for tile, enhanced in zip(tiles, result, strict=True):
         whole = whole_image.enhance(network_of("reduced"), tile)
@@ -77,7 +78,7 @@ def test_valid_bounds_act_as_the_edge_of_an_image() -> None:
         inside = np.zeros(tile.shape[:2], bool)
         inside[y0:y1, x0:x1] = True
         tile[~inside] = 0
-    result = np.asarray(engine.enhance(tiles, valid, COLOR, PLAIN))
+    result = np.asarray(engine.enhance(Batch(tiles, valid, COLOR), PLAIN))
     for tile, (y0, y1, x0, x1), enhanced in zip(tiles, valid, result, strict=True):
         image = whole_image.enhance(network_of("reduced"), tile[y0:y1, x0:x1])
         canvas = np.zeros_like(tile, np.float64)
@@ -92,7 +93,7 @@ def test_integers_are_rounded_once() -> None:
     engine = engine_of()
     tiles = windows(engine, np.uint8)
     settings = EnhanceSettings(gamma=1.15)
-    result = np.asarray(engine.enhance(tiles, everywhere(tiles), COLOR, settings))
+    result = np.asarray(engine.enhance(Batch(tiles, everywhere(tiles), COLOR), settings))
     assert result.dtype == np.uint8
     for tile, enhanced in zip(tiles, result, strict=True):
         whole = whole_image.enhance(network_of("reduced"), tile / 255, gamma=1.15)
@@ -106,7 +107,7 @@ def test_gray_tiles_stay_gray() -> None:
     tiles[0] = tiles[0, :, :, :1]
     tiles[1] = tiles[0]
     gray = COLOR._replace(gray=np.array([True, False]))
-    one, other = np.asarray(engine.enhance(tiles, everywhere(tiles), gray, PLAIN))
+    one, other = np.asarray(engine.enhance(Batch(tiles, everywhere(tiles), gray), PLAIN))
     np.testing.assert_array_equal(one, np.broadcast_to(one[:, :, :1], one.shape))
     assert np.ptp(other, axis=-1).max() > 1e-3
     np.testing.assert_allclose(one[:, :, 0], other.mean(axis=-1), rtol=0, atol=1e-6)
@@ -124,8 +125,10 @@ def test_estimate_gives_the_curve_maps() -> None:
 
 def test_bfloat16_is_within_two_levels_of_float32() -> None:
     tiles = windows(engine_of())
-    exact = np.asarray(engine_of().enhance(tiles, everywhere(tiles), COLOR, PLAIN))
-    coarse = np.asarray(engine_of("bfloat16").enhance(tiles, everywhere(tiles), COLOR, PLAIN))
+    exact = np.asarray(engine_of().enhance(Batch(tiles, everywhere(tiles), COLOR), PLAIN))
+    coarse = np.asarray(
+        engine_of("bfloat16").enhance(Batch(tiles, everywhere(tiles), COLOR), PLAIN)
+    )
     assert coarse.dtype == np.float32
     error = np.abs(coarse - exact)
     assert 0 < error.max() < 2 / 255
@@ -209,6 +212,7 @@ WITH_CACHE = """
 import json, sys
 import jax, numpy as np
 from zerodce_jax import Enhancer
+from zerodce_jax.engines.base import Batch
 from zerodce_jax.engines.xla import use_compilation_cache
 counts = {"cache_hits": 0, "cache_misses": 0}
 def count(event, **_):

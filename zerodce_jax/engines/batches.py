@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
 from zerodce_jax.engines.analysis import Analyzer
-from zerodce_jax.engines.base import Engine
+from zerodce_jax.engines.base import Batch, Engine
 from zerodce_jax.engines.tiling import Tile, tiles
 from zerodce_jax.ops import resampling
 from zerodce_jax.ops.enhancement import Adjustments, reach
@@ -77,15 +77,15 @@ class Batches:
         adjustments, maps = self._analyzer.analyze(job.pixels, gray=job.gray, time=job.time)
         height, width = job.pixels.shape[:2]
         for tile in tiles(height, width, size=self._engine.tile, halo=self._halo):
-            if self._slots and self._tiles.dtype != job.pixels.dtype:
+            if self._slots and self._batch.tiles.dtype != job.pixels.dtype:
                 self._start_batch()
             if not self._slots:
-                self._new_batch(job.pixels.dtype, tile.window, maps)
-            slot = len(self._slots)
-            tile.cut(job.pixels, self._tiles[slot])
-            self._valid[slot] = tile.valid(height, width)
-            for values, value in zip(self._adjustments, adjustments, strict=True):
-                values[slot] = value
+                self._batch = self._new_batch(job.pixels.dtype, tile.window, maps)
+            slot, batch = len(self._slots), self._batch
+            tile.cut(job.pixels, batch.tiles[slot])
+            batch.valid[slot] = tile.valid(height, width)
+            for values, value in zip(batch.adjustments, adjustments, strict=True):
+                np.asarray(values)[slot] = value
             if maps is not None:
                 self._cut_maps(maps, tile, height, width, slot)
             self._slots.append((job, tile))
@@ -99,20 +99,20 @@ class Batches:
         while self._running:
             self._collect()
 
-    def _new_batch(self, dtype: np.dtype, window: int, maps: np.ndarray | None) -> None:
+    def _new_batch(self, dtype: np.dtype, window: int, maps: np.ndarray | None) -> Batch:
         # Every batch has arrays of its own: the device may still be reading the last ones.
-        batch = self._engine.batch
-        self._tiles = np.zeros((batch, window, window, 3), dtype)
-        self._valid = np.zeros((batch, 4), np.int32)
-        numbers = (np.zeros(batch, np.float32) for _ in range(3))
-        self._adjustments = (np.zeros(batch, bool), *numbers)
-        if maps is not None:
-            # Neighbouring pixels lie at most 1/scale samples of the reduced image apart; the patch
-            # begins up to one sample before the first pixel and ends up to one after the last.
-            patch = (window - 1) // self._config.scale + 3
-            self._maps = np.zeros((batch, patch, patch, maps.shape[-1]), np.float32)
-            self._rows = np.zeros((batch, window), np.float32)
-            self._columns = np.zeros((batch, window), np.float32)
+        def zeros(*shape: int, dtype: Any = np.float32) -> np.ndarray:
+            return np.zeros((self._engine.batch, *shape), dtype)
+
+        tiles, valid = zeros(window, window, 3, dtype=dtype), zeros(4, dtype=np.int32)
+        adjustments = Adjustments(zeros(dtype=bool), zeros(), zeros(), zeros())
+        if maps is None:
+            return Batch(tiles, valid, adjustments)
+        # Neighbouring pixels lie at most 1/scale samples of the reduced image apart; the patch
+        # begins up to one sample before the first pixel and ends up to one after the last.
+        patch = (window - 1) // self._config.scale + 3
+        patches = zeros(patch, patch, maps.shape[-1])
+        return Batch(tiles, valid, adjustments, patches, zeros(window), zeros(window))
 
     def _cut_maps(
         self,
@@ -123,43 +123,33 @@ class Batches:
         slot: int,
     ) -> None:
         """Give a tile the samples of the reduced curve maps that surround its pixels."""
-        patch = self._maps.shape[1]
+        patches, rows, columns = self._batch.maps, self._batch.rows, self._batch.columns
+        assert patches is not None and rows is not None and columns is not None  # noqa: PT018
+        patch = patches.shape[1]
         top, left = tile.top - tile.halo, tile.left - tile.halo
         if self._config.levels > 1:
             scale = self._config.scale
-            rows = neighbour_blocks(maps.shape[0], top // scale, patch - 2)
-            columns = neighbour_blocks(maps.shape[1], left // scale, patch - 2)
-            self._maps[slot] = maps[np.ix_(rows, columns)]
+            y = neighbour_blocks(maps.shape[0], top // scale, patch - 2)
+            x = neighbour_blocks(maps.shape[1], left // scale, patch - 2)
+            patches[slot] = maps[np.ix_(y, x)]
             return
         offsets = np.arange(tile.window)
-        rows, columns = (
-            resampling.up_positions(size, samples)[np.clip(first + offsets, 0, size - 1)]
-            for size, samples, first in (
-                (height, maps.shape[0], top),
-                (width, maps.shape[1], left),
-            )
-        )
-        y, x = int(rows[0]), int(columns[0])
-        samples = maps[y : y + patch, x : x + patch]
-        self._maps[slot, : samples.shape[0], : samples.shape[1]] = samples
-        self._rows[slot] = rows - y
-        self._columns[slot] = columns - x
+        places = ((top, height, maps.shape[0], rows), (left, width, maps.shape[1], columns))
+        starts = []
+        for first, size, samples, positions in places:
+            at = resampling.up_positions(size, samples)[np.clip(first + offsets, 0, size - 1)]
+            starts.append(int(at[0]))
+            positions[slot] = at - starts[-1]
+        y, x = starts
+        part = maps[y : y + patch, x : x + patch]
+        patches[slot, : part.shape[0], : part.shape[1]] = part
 
     def _start_batch(self) -> None:
-        engine = self._engine
-        windows = (self._tiles, self._valid)
-        how = (Adjustments(*self._adjustments), self._settings)
-        if not self._config.two_passes:
-            result = self._submit(engine.enhance, *windows, *how)
-        elif self._config.levels > 1:
-            result = self._submit(engine.apply_grid, *windows, self._maps, *how)
-        else:
-            positions = (self._rows, self._columns)
-            result = self._submit(engine.apply, *windows, self._maps, *positions, *how)
+        result = self._submit(self._engine.enhance, self._batch, self._settings)
         self._running.append((result, self._slots))
         self._slots = []
         # So many batches that no worker waits while this thread does.
-        if len(self._running) > 4 * engine.workers:
+        if len(self._running) > 4 * self._engine.workers:
             self._collect()
 
     def _collect(self) -> None:

@@ -15,6 +15,7 @@ from onnxruntime import InferenceSession as Session
 
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engines import onnx_graph
+from zerodce_jax.engines.base import Batch
 from zerodce_jax.engines.tiling import cores, tile_side
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops import enhancement
@@ -50,98 +51,50 @@ class OnnxEngine:
         self._lock = threading.Lock()
 
     def enhance(
-        self,
-        tiles: Shaped[np.ndarray, "1 window window 3"],
-        valid: Int[np.ndarray, "1 4"],
-        adjustments: Adjustments,
-        settings: EnhanceSettings,
+        self, batch: Batch, settings: EnhanceSettings
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
-        """Estimate curve maps and apply them; see `Engine.enhance`."""
-        window = self._box(valid, tiles.shape[1], tiles.shape[1])
-        outer = self._box(valid, self._size(settings), tiles.shape[1])
-        inputs = {
-            "pixels": _cut(tiles[0], window),
-            "crop": _within(outer, window),
-            **_scalars(adjustments, settings),
-        }
-        inner = _within(self._box(valid, self.tile, tiles.shape[1]), outer)
-        return self._run(onnx_graph.enhance, inputs, inner, settings)
+        """Enhance a tile; see `Engine.enhance`."""
+        steps, window = settings.steps, batch.tiles.shape[1]
+        outer = self._box(batch.valid, self.tile + 2 * enhancement.reach(steps), window)
+        inputs = _scalars(batch.adjustments, settings)
+        if batch.maps is None:
+            build, seen = onnx_graph.enhance, self._box(batch.valid, window, window)
+            inputs["crop"] = _within(outer, seen)
+        else:
+            build, seen = onnx_graph.apply, outer
+            inputs |= self._upsampling(batch, outer)
+        inputs["pixels"] = _cut(batch.tiles[0], seen)
+        if steps.filters:
+            inputs["inner"] = _within(self._box(batch.valid, self.tile, window), outer)
+        return self._whole(_run(self._session(build, batch.tiles.dtype.name, steps), inputs))
 
     def estimate(
-        self, tiles: Shaped[np.ndarray, "1 window window 3"], valid: Int[np.ndarray, "1 4"]
+        self, tiles: Float[np.ndarray, "1 window window 3"], valid: Int[np.ndarray, "1 4"]
     ) -> Float[np.ndarray, "1 tile tile outputs"]:
-        """Estimate curve maps alone; see `Engine.estimate`."""
-        window = self._box(valid, tiles.shape[1], tiles.shape[1])
+        """Estimate curve maps; see `Engine.estimate`."""
+        seen = self._box(valid, tiles.shape[1], tiles.shape[1])
         inner = self._box(valid, self.tile, tiles.shape[1])
-        inputs = {"pixels": _cut(tiles[0], window), "crop": _within(inner, window)}
+        inputs = {"pixels": _cut(tiles[0], seen), "crop": _within(inner, seen)}
         return self._whole(_run(self._session(onnx_graph.estimate), inputs))
 
-    def apply(
-        self,
-        tiles: Shaped[np.ndarray, "1 window window 3"],
-        valid: Int[np.ndarray, "1 4"],
-        maps: Float[np.ndarray, "1 patch patch maps"],
-        rows: Float[np.ndarray, "1 window"],
-        columns: Float[np.ndarray, "1 window"],
-        adjustments: Adjustments,
-        settings: EnhanceSettings,
-    ) -> Shaped[np.ndarray, "1 tile tile 3"]:
-        """Upsample curve maps of the reduced image, and apply them; see `Engine.apply`."""
-        samples = np.arange(maps.shape[1])
-        vertical = np.maximum(0, 1 - np.abs(rows[0][:, None] - samples))
-        horizontal = np.maximum(0, 1 - np.abs(columns[0] - samples[:, None]))
-        numbers = _scalars(adjustments, settings)
-        return self._apply_weighted(tiles, valid, maps, vertical, horizontal, numbers, settings)
-
-    def apply_grid(
-        self,
-        tiles: Shaped[np.ndarray, "1 window window 3"],
-        valid: Int[np.ndarray, "1 4"],
-        maps: Float[np.ndarray, "1 patch patch outputs"],
-        adjustments: Adjustments,
-        settings: EnhanceSettings,
-    ) -> Shaped[np.ndarray, "1 tile tile 3"]:
-        """Read curve maps from a bilateral grid, and apply them; see `Engine.apply_grid`."""
-        weights = upsample_weights(maps.shape[1] - 2, self._network.config.scale)
-        numbers = _scalars(adjustments, settings)
-        return self._apply_weighted(tiles, valid, maps, weights, weights.T, numbers, settings)
-
-    def _apply_weighted(
-        self,
-        tiles: np.ndarray,
-        valid: np.ndarray,
-        maps: np.ndarray,
-        vertical: np.ndarray,
-        horizontal: np.ndarray,
-        numbers: dict[str, np.ndarray],
-        settings: EnhanceSettings,
-    ) -> np.ndarray:
-        outer = self._box(valid, self._size(settings), tiles.shape[1])
-        top, left, bottom, right = outer
-        inputs = numbers | {
-            "pixels": _cut(tiles[0], outer),
-            "maps": maps[0],
+    def _upsampling(self, batch: Batch, outer: Box) -> dict[str, np.ndarray]:
+        """Return the curve maps of a tile, and the weights that interpolate between them."""
+        assert batch.maps is not None
+        maps, (top, left, bottom, right) = batch.maps[0], outer
+        if self._network.config.levels > 1:
+            vertical = horizontal = upsample_weights(len(maps) - 2, self._network.config.scale)
+        else:
+            assert batch.rows is not None and batch.columns is not None  # noqa: PT018
+            samples = np.arange(len(maps))
+            vertical, horizontal = (
+                np.maximum(0, 1 - np.abs(positions[0][:, None] - samples))
+                for positions in (batch.rows, batch.columns)
+            )
+        return {
+            "maps": maps,
             "vertical": vertical[top:bottom].astype(np.float32),
-            "horizontal": np.ascontiguousarray(horizontal[:, left:right], np.float32),
+            "horizontal": np.ascontiguousarray(horizontal[left:right].T, np.float32),
         }
-        inner = _within(self._box(valid, self.tile, tiles.shape[1]), outer)
-        return self._run(onnx_graph.apply, inputs, inner, settings)
-
-    def _run(
-        self,
-        build: Callable[..., onnx.ModelProto],
-        inputs: dict[str, np.ndarray],
-        inner: np.ndarray,
-        settings: EnhanceSettings,
-    ) -> np.ndarray:
-        if settings.steps.filters:
-            inputs["inner"] = inner
-        session = self._session(build, inputs["pixels"].dtype.name, settings.steps)
-        return self._whole(_run(session, inputs))
-
-    def _size(self, settings: EnhanceSettings) -> int:
-        """Return the side of the square that the curves are applied to, in pixels."""
-        return self.tile + 2 * enhancement.reach(settings.steps)
 
     def _box(self, valid: np.ndarray, size: int, window: int) -> Box:
         """Return the centre of a window, cut off at the edges of the image.

@@ -19,12 +19,12 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Shaped
 
 from zerodce_jax.config import Dtype, EnhanceSettings, NetworkConfig, Steps
+from zerodce_jax.engines.base import Batch
 from zerodce_jax.engines.tiling import cores, tile_side
 from zerodce_jax.errors import UsageError
 from zerodce_jax.models.dcenet import DCENet, graphdef
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops import enhancement
-from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.grid import slice_grid
 from zerodce_jax.ops.pixels import from_float, to_float
 
@@ -70,61 +70,21 @@ class XlaEngine:
         self._over_devices = jax.NamedSharding(mesh, jax.P("tiles"))
         self._params = jax.device_put(network.params, jax.NamedSharding(mesh, jax.P()))
         structure = graphdef(config, dtype=jnp.dtype(dtype), inference=True)
-        estimate = partial(_estimate, structure)
-        self._estimate = _Program(estimate, size=self.tile)
-        self._enhance = _Program(_enhance, config=config, tile=self.tile, estimate=estimate)
-        self._apply = _Program(_apply, config=config, tile=self.tile)
-        self._apply_grid = _Program(_apply_grid, config=config, tile=self.tile)
+        self._estimate = _Program(_estimate, structure=structure, size=self.tile)
+        self._enhance = _Program(_enhance, structure=structure, config=config, tile=self.tile)
 
     def enhance(
-        self,
-        tiles: Shaped[np.ndarray, "batch window window 3"],
-        valid: Int[np.ndarray, "batch 4"],
-        adjustments: Adjustments,
-        settings: EnhanceSettings,
+        self, batch: Batch, settings: EnhanceSettings
     ) -> Shaped[Array, "batch tile tile 3"]:
-        """Estimate curve maps and apply them; see `Engine.enhance`."""
-        arrays = self._put(tiles, valid, adjustments)
-        return self._enhance(
-            self._params, *arrays, np.float32(settings.gamma), steps=settings.steps
-        )
+        """Enhance tiles; see `Engine.enhance`."""
+        batch, gamma = jax.device_put(batch, self._over_devices), np.float32(settings.gamma)
+        return self._enhance(self._params, batch, gamma, steps=settings.steps)
 
     def estimate(
-        self,
-        tiles: Float[np.ndarray, "batch window window 3"],
-        valid: Int[np.ndarray, "batch 4"],
+        self, tiles: Float[np.ndarray, "batch window window 3"], valid: Int[np.ndarray, "batch 4"]
     ) -> Float[Array, "batch tile tile outputs"]:
-        """Estimate curve maps alone; see `Engine.estimate`."""
-        return self._estimate(self._params, *self._put(tiles, valid))
-
-    def apply(
-        self,
-        tiles: Shaped[np.ndarray, "batch window window 3"],
-        valid: Int[np.ndarray, "batch 4"],
-        maps: Float[np.ndarray, "batch patch patch maps"],
-        rows: Float[np.ndarray, "batch window"],
-        columns: Float[np.ndarray, "batch window"],
-        adjustments: Adjustments,
-        settings: EnhanceSettings,
-    ) -> Shaped[Array, "batch tile tile 3"]:
-        """Upsample curve maps of the reduced image, and apply them; see `Engine.apply`."""
-        arrays = self._put(tiles, valid, maps, rows, columns, adjustments)
-        return self._apply(*arrays, np.float32(settings.gamma), steps=settings.steps)
-
-    def apply_grid(
-        self,
-        tiles: Shaped[np.ndarray, "batch window window 3"],
-        valid: Int[np.ndarray, "batch 4"],
-        maps: Float[np.ndarray, "batch patch patch outputs"],
-        adjustments: Adjustments,
-        settings: EnhanceSettings,
-    ) -> Shaped[Array, "batch tile tile 3"]:
-        """Read curve maps from a bilateral grid, and apply them; see `Engine.apply_grid`."""
-        arrays = self._put(tiles, valid, maps, adjustments)
-        return self._apply_grid(*arrays, np.float32(settings.gamma), steps=settings.steps)
-
-    def _put(self, *arrays: np.ndarray | Adjustments) -> list[Any]:
-        return jax.device_put(list(arrays), self._over_devices)
+        """Estimate curve maps; see `Engine.estimate`."""
+        return self._estimate(self._params, *jax.device_put((tiles, valid), self._over_devices))
 
 
 class _Program:
@@ -162,7 +122,7 @@ def use_compilation_cache() -> None:
 
 
 def _estimate(
-    structure: nnx.GraphDef[DCENet], params: dict, tiles: Array, valid: Array, *, size: int
+    params: dict, tiles: Array, valid: Array, *, structure: nnx.GraphDef[DCENet], size: int
 ) -> Array:
     maps = nnx.merge(structure, params).forward(to_float(tiles), _mask(valid, tiles.shape[1]))
     return _center(maps, size)
@@ -170,95 +130,47 @@ def _estimate(
 
 def _enhance(
     params: dict,
-    tiles: Array,
-    valid: Array,
-    adjustments: Adjustments,
+    batch: Batch,
     gamma: Array,
     *,
-    config: NetworkConfig,
-    tile: int,
-    steps: Steps,
-    estimate: Callable[..., Array],
-) -> Array:
-    maps = estimate(params, tiles, valid, size=tile + 2 * enhancement.reach(steps))
-    return _finish(tiles, valid, maps, adjustments, gamma, config=config, tile=tile, steps=steps)
-
-
-def _apply(
-    tiles: Array,
-    valid: Array,
-    maps: Array,
-    rows: Array,
-    columns: Array,
-    adjustments: Adjustments,
-    gamma: Array,
-    *,
-    config: NetworkConfig,
-    tile: int,
-    steps: Steps,
-) -> Array:
-    # Hat functions around the samples: their weighted sum is linear interpolation.
-    samples = jnp.arange(maps.shape[1])
-    vertical = jnp.maximum(0, 1 - jnp.abs(rows[:, :, None] - samples))
-    horizontal = jnp.maximum(0, 1 - jnp.abs(columns[:, :, None] - samples))
-
-    def upsample(maps: Array) -> Array:
-        return jnp.einsum(
-            "bys,bxt,bstc->byxc",
-            vertical,
-            horizontal,
-            maps,
-            precision=jax.lax.Precision.HIGHEST,
-        )
-
-    return _finish(
-        tiles, valid, maps, adjustments, gamma, upsample, config=config, tile=tile, steps=steps
-    )
-
-
-def _apply_grid(
-    tiles: Array,
-    valid: Array,
-    grid: Array,
-    adjustments: Adjustments,
-    gamma: Array,
-    *,
-    config: NetworkConfig,
-    tile: int,
-    steps: Steps,
-) -> Array:
-    def upsample(grid: Array) -> Array:
-        return slice_grid(grid, to_float(tiles), scale=config.scale, levels=config.levels)
-
-    return _finish(
-        tiles, valid, grid, adjustments, gamma, upsample, config=config, tile=tile, steps=steps
-    )
-
-
-def _finish(
-    tiles: Array,
-    valid: Array,
-    maps: Array,
-    adjustments: Adjustments,
-    gamma: Array,
-    upsample: Callable[[Array], Array] = lambda maps: maps,
-    *,
+    structure: nnx.GraphDef[DCENet],
     config: NetworkConfig,
     tile: int,
     steps: Steps,
 ) -> Array:
     size = tile + 2 * enhancement.reach(steps)
+    pixels, valid, maps = jax.tree.map(jnp.asarray, (batch.tiles, batch.valid, batch.maps))
+    if maps is None:
+        maps = _estimate(params, pixels, valid, structure=structure, size=size)
+
+    def upsample(maps: Array) -> Array:
+        if config.levels > 1:
+            maps = slice_grid(maps, to_float(pixels), scale=config.scale, levels=config.levels)
+        elif config.two_passes:
+            maps = _interpolate(maps, batch.rows, batch.columns)
+        return _center(maps, size)
+
     enhanced = enhancement.enhance(
-        to_float(_center(tiles, size)),
+        to_float(_center(pixels, size)),
         maps,
-        adjustments,
+        batch.adjustments,
         gamma,
         steps=steps,
         iterations=config.iterations,
-        inside=_center(_mask(valid, tiles.shape[1]), size),
-        upsample=lambda maps: _center(upsample(maps), size),
+        inside=_center(_mask(valid, pixels.shape[1]), size),
+        upsample=upsample,
     )
-    return from_float(enhanced, tiles.dtype)
+    return from_float(enhanced, pixels.dtype)
+
+
+def _interpolate(maps: Array, rows: Any, columns: Any) -> Array:
+    """Read maps bilinearly at positions, as matrix products."""
+    # Hat functions around the samples: their weighted sum is linear interpolation.
+    samples = jnp.arange(maps.shape[1])
+    vertical = jnp.maximum(0, 1 - jnp.abs(rows[:, :, None] - samples))
+    horizontal = jnp.maximum(0, 1 - jnp.abs(columns[:, :, None] - samples))
+    exact = jax.lax.Precision.HIGHEST
+    return jnp.einsum("bys,bxt,bstc->byxc", vertical, horizontal, maps, precision=exact)
 
 
 def _mask(valid: Array, window: int) -> Array:
