@@ -32,6 +32,8 @@ def numbers(gamma: float = 1.0, strength: float = 1.0) -> dict[str, np.ndarray]:
         "gamma": np.array(gamma, np.float32),
         "strength": np.array(strength, np.float32),
         "gray": np.array(False),
+        "highlight_protection": np.array(0, np.float32),
+        "denoise": np.array(0, np.float32),
     }
 
 
@@ -72,13 +74,11 @@ def test_models_state_their_opset_and_pass_the_checker() -> None:
 
 
 @pytest.mark.parametrize("steps", EVERY_STEP, ids=str)
-def test_models_take_what_their_steps_need(steps: Steps) -> None:
+def test_models_take_every_adjustment_and_a_box_if_there_are_filters(steps: Steps) -> None:
     network = serialization.load_network(GOLDENS / "reduced_random.pth")
     names = {entry.name for entry in onnx_graph.enhance(network, "uint8", steps).graph.input}
-    further = {"protection"} if steps.protect_highlights else set()
-    further |= {"denoise"} if steps.denoise else set()
-    further |= {"inner"} if steps.filters else set()
-    assert names == {"pixels", "crop", "gamma", "strength", "gray"} | further
+    box = {"inner"} if steps.filters else set()
+    assert names == {"pixels", "crop", "gamma", *Adjustments._fields} | box
 
 
 def test_steps_give_what_the_whole_image_gives() -> None:
@@ -86,7 +86,7 @@ def test_steps_give_what_the_whole_image_gives() -> None:
     image = np.random.default_rng(0).random((30, 41, 3), dtype=np.float32)
     whole = {"crop": np.array([0, 0, 30, 41]), **numbers(1.15, 1.5)}
     given = {
-        "protection": np.array(0.8 * whole_image.presence(image), np.float32),
+        "highlight_protection": np.array(0.8 * whole_image.presence(image), np.float32),
         "denoise": np.array(0.9, np.float32),
         "inner": np.array([0, 0, 30, 41]),
     }
@@ -102,7 +102,7 @@ def test_steps_give_what_the_whole_image_gives() -> None:
             protect_highlights=0.8 * steps.protect_highlights,
             denoise=0.9 * steps.denoise,
         )
-        result = run(model, pixels=image, **whole, **some)
+        result = run(model, pixels=image, **(whole | some))
         np.testing.assert_allclose(result, expected, rtol=0, atol=5e-5)
         if steps.filters:
             # Of a part that brings its surroundings along, the inner one is that of the whole.
@@ -130,6 +130,7 @@ def test_what_lies_beyond_the_image_is_left_empty() -> None:
     assert (tile[12:] == 0).all()
 
 
+@pytest.mark.slow
 def test_the_command_needs_no_jax(root: Path, tmp_path: Path, python: Callable) -> None:
     result = python(
         "-c",

@@ -31,7 +31,13 @@ def odd_input(goldens: Path) -> jax.Array:
     return jnp.asarray(np.load(goldens / "reduced_forward.npz")["odd_input"])
 
 
-@pytest.mark.parametrize(("name", "case", "scale"), CASES)
+@pytest.mark.parametrize(
+    ("name", "case", "scale"),
+    [
+        pytest.param(*case, marks=[pytest.mark.slow] * (case[1] == "even" and case[0] != "reduced"))
+        for case in CASES
+    ],
+)
 def test_curve_maps_and_enhanced_images_equal_those_of_pytorch(
     name: str, case: str, scale: int, goldens: Path, random_network: Callable[[str], Network]
 ) -> None:

@@ -83,6 +83,7 @@ def test_flat_pictures_come_out_at_the_level(
     )
 
 
+@settings(max_examples=40)
 @given(seed=seeds, brightness=st.floats(0.05, 0.395), maps=st.sampled_from([3, 24]))
 def test_pictures_come_out_at_the_level(seed: int, brightness: float, maps: int) -> None:
     image = picture(seed, brightness=brightness)
@@ -112,6 +113,7 @@ def test_darker_pictures_need_no_less_and_never_pass_the_level(
     assert result(darker, maps) <= result(image, maps) + 1e-4
 
 
+@settings(max_examples=40)
 @given(brightness=st.floats(0, 0.39), bend=st.floats(-1, 0))
 def test_strengths_end_at_four(brightness: float, bend: float) -> None:
     flat, maps = np.full((3, 4, 3), brightness, np.float32), np.full((3, 4, 3), bend, np.float32)
