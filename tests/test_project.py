@@ -61,15 +61,13 @@ def test_project_metadata(project: dict[str, Any]) -> None:
     assert project["scripts"]["zerodce"] == "zerodce_jax.cli:main"
 
 
-def test_newest_release_in_the_changelog_is_the_version(
-    root: Path, project: dict[str, Any]
-) -> None:
+def test_newest_release_in_the_changelog_is_the_version(root: Path) -> None:
     unreleased, *releases = re.findall(
         r"^## \[(.+)\]", (root / "CHANGELOG.md").read_text(), re.MULTILINE
     )
     assert unreleased == "Unreleased"
     # Before the first release, the version is the one that the first release will have.
-    assert project["version"] == (releases or ["0.1.0"])[0]
+    assert zerodce_jax.__version__ == (releases or ["0.1.0"])[0]
 
 
 def test_license_is_apache_2(root: Path) -> None:
@@ -123,7 +121,10 @@ def test_enhancing_imports_no_package_of_training_or_the_command_line(python: Ca
 def test_public_names_exist() -> None:
     for name in zerodce_jax.__all__:
         value = getattr(zerodce_jax, name)
-        assert getattr(value, "__name__", name) == name
+        if name == "__version__":
+            assert value == metadata.version("zerodce-jax")
+        else:
+            assert value.__name__ == name
     with pytest.raises(AttributeError, match="nonesuch"):
         zerodce_jax.nonesuch  # noqa: B018
 

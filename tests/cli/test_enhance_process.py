@@ -18,6 +18,8 @@ from PIL import Image
 from helpers.command import opened, summary_of
 from zerodce_jax.models import serialization
 
+pytestmark = pytest.mark.slow
+
 
 class Command:
     """``zerodce enhance`` with a tiny network, in processes of its own."""
@@ -83,7 +85,6 @@ def test_a_broken_photograph_on_standard_input(enhance: Command) -> None:
     assert re.fullmatch(r"zerodce: standard input: .+\n", errors)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("source", "closed"), [("-", "<&-"), ("{here}/a.jpg", ">&-")])
 def test_standard_streams_that_are_closed(
     source: str, closed: str, enhance: Command, tmp_path: Path
@@ -106,7 +107,7 @@ def test_standard_streams_that_are_closed(
     [
         ("-o", "-"),
         ("-o", "{out}", "--dry-run"),
-        pytest.param(("-o", "{out}"), marks=pytest.mark.slow),
+        ("-o", "{out}"),
     ],
 )
 def test_a_closed_output_pipe(arguments: tuple[str, ...], enhance: Command, tmp_path: Path) -> None:
@@ -159,7 +160,6 @@ def test_unusual_names_take_one_line_each(enhance: Command, tmp_path: Path) -> N
     assert list(files_in(tmp_path / "out")) == ["good.jpg"]
 
 
-@pytest.mark.slow
 def test_a_full_disk_and_a_read_only_disk(
     enhance: Command, tmp_path: Path, small_disk: Path
 ) -> None:
@@ -201,7 +201,6 @@ def wait_for_results(process: subprocess.Popen, out: Path, count: int) -> None:
         time.sleep(0.005)
 
 
-@pytest.mark.slow
 def test_ctrl_c_finishes_begun_files_and_reports_the_others(
     enhance: Command, tmp_path: Path
 ) -> None:
@@ -227,7 +226,6 @@ def test_ctrl_c_finishes_begun_files_and_reports_the_others(
     assert files_in(out).items() >= first.items()
 
 
-@pytest.mark.slow
 def test_eight_kills_do_not_change_the_results(enhance: Command, tmp_path: Path) -> None:
     source, out = make_photographs(tmp_path / "in", 200, side=100), tmp_path / "out"
     assert enhance(source, "-o", tmp_path / "undisturbed")[0] == 0
@@ -250,7 +248,6 @@ def test_eight_kills_do_not_change_the_results(enhance: Command, tmp_path: Path)
     assert not list(out.rglob(".zerodce-*"))
 
 
-@pytest.mark.slow
 def test_published_results(reference: Path, tmp_path: Path, python: Callable) -> None:
     weights = reference / "weights" / "zero_dce_improved_pretrain.pth"
     assert python("-m", "zerodce_jax", "convert", weights, tmp_path / "net").returncode == 0
@@ -267,7 +264,6 @@ def test_published_results(reference: Path, tmp_path: Path, python: Callable) ->
         assert difference.mean() <= 0.5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "preset"),
     [
@@ -308,7 +304,6 @@ def peak_memory(command: list[object], environment: dict[str, str], cwd: Path) -
     return int(done.stdout.split()[-1]) * (1 if sys.platform == "darwin" else 1024)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
     ("name", "scale", "size", "limit"),

@@ -131,6 +131,7 @@ def test_pixels_of_a_tile_outside_the_image_are_0() -> None:
     assert (tile[12:] == 0).all()
 
 
+@pytest.mark.slow
 def test_the_enhance_command_does_not_import_jax(
     root: Path, tmp_path: Path, python: Callable
 ) -> None:

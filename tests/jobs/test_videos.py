@@ -233,6 +233,7 @@ def start(environment: dict[str, str], *arguments: object, **streams: object) ->
     return subprocess.Popen(command, env=environment, **pipes | streams)
 
 
+@pytest.mark.slow
 def test_raw_frames_through_pipes(environment: dict[str, str], tmp_path: Path) -> None:
     given = b"".join(pixels.tobytes() for pixels in frames(6))
     with start(environment, "-", "-o", "-", "--raw", "160x90@29.97") as process:
