@@ -51,17 +51,13 @@ class Journal:
         workdir: Path,
         network: NetworkConfig,
         config: TrainConfig,
-        *,
         start: int,
         steps: int,
         sample_files: list[Path],
         on_metrics: OnMetrics | None = None,
     ) -> None:
-        self._workdir = workdir
-        self._network = network
-        self._config = config
-        self._steps = steps
-        self._on_metrics = on_metrics
+        self._workdir, self._network, self._config = workdir, network, config
+        self._steps, self._on_metrics = steps, on_metrics
         _drop_after(workdir / LOG_FILE, start)
         self._log = (workdir / LOG_FILE).open("a", encoding="utf-8")
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
