@@ -186,14 +186,13 @@ class Writer:
     def _add_encoder(self, codec: Codec, encoding: Encoding) -> "VideoStream":
         from av.video.format import VideoFormat
 
-        encoder = ENCODERS[codec]
         reader, source, first = self._reader, self._reader.stream, self._reader.first_frame
         options = encoder_options(codec, encoding.quality)
         if codec == "prores" and "444" in self._format:
             options["profile"] = "4444"
         try:
             stream: Any = self._container.add_stream(
-                encoder.name, rate=reader.rate, options=options, time_base=reader.time_base
+                ENCODERS[codec][0], rate=reader.rate, options=options, time_base=reader.time_base
             )
         except ValueError as error:
             raise InputError(
