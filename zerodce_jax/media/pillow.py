@@ -9,6 +9,7 @@ import logging
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
 import numpy as np
@@ -82,7 +83,7 @@ def unpack_image(image: object) -> tuple[Shaped[np.ndarray, "h w *channels"], in
     if not isinstance(image, Image.Image):
         raise InputError(f"not a Pillow image but an object of type {type(image).__name__}")
     image.load()
-    metadata, orientation = read_metadata(image)
+    metadata, orientation = read_metadata(image, {})
     # Pillow may raise any error for damaged EXIF.
     with suppress(Exception):
         orientation = image.getexif().get(ORIENTATION, 1)
@@ -129,7 +130,7 @@ def read_samples(image: Image.Image) -> Shaped[np.ndarray, "h w *channels"]:
     raise InputError(f"images of mode {image.mode} are not supported; convert them to RGB")
 
 
-def read_metadata(image: Image.Image) -> tuple[Metadata, int]:
+def read_metadata(image: Image.Image, native: dict[str, Any]) -> tuple[Metadata, int]:
     """Return the metadata of an image, set upright, and the orientation of the stored pixels."""
     info = image.info
     exif = info.get("exif")
@@ -148,6 +149,7 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, int]:
         xmp=upright_xmp(xmp) or None,
         icc=info.get("icc_profile") or None,
         dpi=plausible_dpi(*map(float, info["dpi"])) if "dpi" in info else None,
+        native=MappingProxyType(native),
     )
     return metadata, read_orientation(exif, xmp)
 

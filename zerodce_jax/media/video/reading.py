@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -72,25 +72,21 @@ class Reader:
         self.copied_packets: deque[Packet] = deque()
         self.notes: list[str] = []
         self._damaged = self._end = 0
-        with prefix_video_errors(path):
+        options = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
+        with prefix_video_errors(path), ExitStack() as on_error:
             self.container = av.open(
-                f"file:{path}",
-                container_options={"protocol_whitelist": "file", "format_whitelist": _DEMUXERS},
-                metadata_errors="surrogateescape",
+                f"file:{path}", container_options=options, metadata_errors="surrogateescape"
             )
-        try:
-            with prefix_video_errors(path):
-                self.stream = self._main_stream()
-                context = self.stream.codec_context
-                check_size(context.width, context.height, max_pixels)
-                self.stream.thread_type = "AUTO"
-                self._decoded = self._decode()
-                first = next(self._decoded, None)
-                if first is None:
-                    raise InputError("none of its frames can be decoded")
-        except BaseException:
-            self.container.close()
-            raise
+            on_error.callback(self.container.close)
+            self.stream = self._main_stream()
+            context = self.stream.codec_context
+            check_size(context.width, context.height, max_pixels)
+            self.stream.thread_type = "AUTO"
+            self._decoded = self._decode()
+            first = next(self._decoded, None)
+            if first is None:
+                raise InputError("none of its frames can be decoded")
+            on_error.pop_all()
         self.first_frame = first
         self.time_base = self.stream.time_base or Fraction(1, 90_000)
         self._last_pts: int | None = None
@@ -138,11 +134,9 @@ class Reader:
             start, stated = self.stream.start_time or 0, self.stream.duration or 0
             missing = start + stated - max(self._end, previous.pts + previous.duration)
             if missing * self.time_base > max(_TOLERATED_GAP, 2 / self.rate):
-                promised = float(stated * self.time_base)
-                actual = float((previous.pts + previous.duration - start) * self.time_base)
-                self.notes.append(
-                    f"ends after {actual:.1f} s of the {promised:.1f} s that the file states"
-                )
+                end = previous.pts + previous.duration - start
+                actual, promised = (f"{float(x * self.time_base):.1f} s" for x in (end, stated))
+                self.notes.append(f"ends after {actual} of the {promised} that the file states")
             elif stated:
                 previous = replace(previous, duration=max(start + stated - previous.pts, 1))
             yield previous
@@ -241,7 +235,7 @@ def reformat(
         matrix: Swscale's number of the colour matrix.
         ranges: Sample ranges before and after the conversion.
     """
-    from av.video.reformatter import Interpolation
+    from av.video.reformatter import Interpolation as Flag
 
     return frame.reformat(
         format=pixel_format,
@@ -249,8 +243,5 @@ def reformat(
         dst_colorspace=matrix,
         src_color_range=ranges[0],
         dst_color_range=ranges[1],
-        interpolation=Interpolation.BICUBIC
-        | Interpolation.ACCURATE_RND
-        | Interpolation.FULL_CHR_H_INT
-        | Interpolation.FULL_CHR_H_INP,
+        interpolation=Flag.BICUBIC | Flag.ACCURATE_RND | Flag.FULL_CHR_H_INT | Flag.FULL_CHR_H_INP,
     )

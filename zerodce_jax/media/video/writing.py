@@ -71,11 +71,7 @@ class Writer:
         os.environ.setdefault("SVT_LOG", "0")
         self.notes: list[str] = []
         self._reader = reader
-        metadata = {
-            key: value
-            for key, value in reader.container.metadata.items()
-            if key not in _MUXER_METADATA and not strip
-        }
+        metadata = {} if strip else _copied_metadata(reader.container)
         self._container = av.open(
             f"file:{path}",
             "w",
@@ -97,18 +93,15 @@ class Writer:
             self.notes += losses
             for stream in reader.container.streams:
                 if stream is source:
-                    self._streams[stream.index] = self._stream = self._add_encoder(codec, encoding)
+                    target = self._stream = self._add_encoder(codec, encoding)
                 else:
-                    self._add_copy(stream)
-                target = self._streams.get(stream.index)
+                    target = self._add_copy(stream)
                 if target is not None:
+                    self._streams[stream.index] = target
                     target.disposition = stream.disposition
+                    copied = _copied_metadata(stream)
                     target.metadata.update(
-                        {
-                            key: value
-                            for key, value in stream.metadata.items()
-                            if key == "language" or not (strip or key in _MUXER_METADATA)
-                        }
+                        {key: copied[key] for key in copied if key == "language" or not strip}
                     )
         except BaseException:
             self._container.close()
@@ -227,25 +220,24 @@ class Writer:
             context.open()
         return stream
 
-    def _add_copy(self, stream: Any) -> None:
-        """Add a stream for packets that are copied, if the container supports it."""
+    def _add_copy(self, stream: Any) -> Any:
+        """Add and return a stream for copied packets, or return None if it cannot be added."""
         from av.error import FFmpegError
         from av.stream import Discard, Disposition
 
         if stream.discard is Discard.all:
             # For example the track in which MP4 stores chapters: the muxer writes it anew.
-            return
+            return None
         try:
             target = self._container.add_stream_from_template(stream, opaque=True)
         except (ValueError, FFmpegError):
             name = getattr(stream, "name", None) or "unknown"
-            self.notes.append(
-                f"{self._container.format.name} cannot hold its {stream.type} stream ({name})"
-            )
-        else:
-            self._streams[stream.index] = target
-            if stream.type == "video" and not stream.disposition & Disposition.attached_pic:
-                self.notes.append("its further video stream is copied without enhancement")
+            container = self._container.format.name
+            self.notes.append(f"{container} cannot hold its {stream.type} stream ({name})")
+            return None
+        if stream.type == "video" and not stream.disposition & Disposition.attached_pic:
+            self.notes.append("its further video stream is copied without enhancement")
+        return target
 
 
 @contextmanager
@@ -269,6 +261,10 @@ def keep_thread_priority() -> Iterator[None]:
         for thread in set(threads.iterdir()) - before:
             with suppress(ProcessLookupError):
                 os.sched_setscheduler(int(thread.name), policy, parameters)
+
+
+def _copied_metadata(source: Any) -> dict[str, str]:
+    return {key: text for key, text in source.metadata.items() if key not in _MUXER_METADATA}
 
 
 def _muxer_options(muxer: str, metadata: dict[str, str]) -> dict[str, str]:
