@@ -123,14 +123,14 @@ def write(path: Path, photo: Photo) -> tuple[str, ...]:
     """Write a photograph atomically, in the format that the suffix of the path stands for.
 
     Args:
-        path: Destination, with a suffix that `format_of` knows. A missing folder is created.
+        path: Destination. A missing folder is created.
         photo: Photograph to write.
 
     Returns:
         Messages, one line each, about parts of the photograph that the format cannot hold.
 
     Raises:
-        InputError: The format cannot hold this image at all, or writing it is not supported.
+        InputError: As for `encode_as`.
         OSError: The file cannot be written.
     """
     with prefix_errors(path):
@@ -283,15 +283,11 @@ def _decoder_errors(problem: str = "damaged image") -> Iterator[None]:
     """Convert any error of a decoder or an encoder to an InputError of one line."""
     try:
         yield
-    except InputError:
-        raise
     except MemoryError as error:
         raise InputError("not enough memory for this image") from error
-    except OSError as error:
-        # An error with a number comes from the operating system, not from the decoder.
-        if error.errno is not None:
-            raise
-        raise InputError(f"{problem} ({one_line(error)})") from error
     except Exception as error:
-        # Decoders raise errors of many types, from SyntaxError to ZeroDivisionError.
+        # Decoders raise errors of many types, from SyntaxError to ZeroDivisionError. An OSError
+        # with a number comes from the operating system.
+        if isinstance(error, InputError) or getattr(error, "errno", None) is not None:
+            raise
         raise InputError(f"{problem} ({one_line(error) or type(error).__name__})") from error

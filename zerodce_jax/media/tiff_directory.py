@@ -126,22 +126,13 @@ class Directory:
 
     def without(self, dropped: Set[int]) -> "Directory":
         """Return a copy without some tags, and without tags of types that only BigTIFF has."""
-        kept = {
-            tag: (kind, value)
-            for tag, (kind, value) in self.tags.items()
-            if tag not in dropped and kind != Type.LONG8
-        }
-        below = self.subdirectories.items()
-        return Directory(
-            self.order, kept, {tag: child.without(frozenset()) for tag, child in below}
-        )
+        tags = {tag: self.tags[tag] for tag in self.tags.keys() - dropped}
+        kept = {tag: typed for tag, typed in tags.items() if typed[0] != Type.LONG8}
+        below = {tag: child.without(frozenset()) for tag, child in self.subdirectories.items()}
+        return Directory(self.order, kept, below)
 
     def serialize(self, offset: int) -> bytes:
-        """Return the bytes of the directory and its subdirectories.
-
-        Args:
-            offset: Position of the result in its file.
-        """
+        """Return the bytes of the directory and its subdirectories, for a position in a file."""
         tags = sorted({*self.tags, *self.subdirectories})
         free = offset + 2 + 12 * len(tags) + 4
         entries, values = bytearray(), bytearray()

@@ -133,4 +133,4 @@ def make_step(
             new["ema"] = optax.incremental_update(params, state["ema"], 1 - decay)
         return new, metrics | {"grad_norm": optax.tree.norm(grads), "lr": schedule(done)}
 
-    return jax.jit(step, donate_argnums=0, out_shardings=jax.NamedSharding(hosts.mesh(), jax.P()))
+    return jax.jit(step, donate_argnums=0, out_shardings=hosts.sharding())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from zerodce_jax.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from av.video.format import VideoFormat
     from av.video.frame import VideoFrame
 
 Codec = Literal["h264", "hevc", "av1", "vp9", "prores", "ffv1"]
@@ -84,17 +85,14 @@ def choose_pixel_format(
         FFmpeg's name of the format, and messages, one line each, about what the video loses by it.
 
     Raises:
-        InputError: The codec does not support the requested format, or cannot encode this video
-            in it.
+        InputError: The codec cannot encode this video in the requested format.
     """
-    from av.codec.codec import Codec as AnyCodec
-    from av.codec.codec import find_best_pix_fmt_of_list
+    from av.codec import codec as av_codec
 
     formats = {
         supported.name: supported
-        for supported in AnyCodec(ENCODERS[codec][0], "w").video_formats or []
-        if not supported.name.startswith("yuvj")
-        and not any(component.is_alpha for component in supported.components)
+        for supported in av_codec.Codec(ENCODERS[codec][0], "w").video_formats or []
+        if not supported.name.startswith("yuvj") and not _has_alpha(supported)
     }
     width, height, source = first_frame.width, first_frame.height, first_frame.format
     # These codecs need an even width or height if the chroma has half of it.
@@ -110,14 +108,14 @@ def choose_pixel_format(
                 raise InputError(f"{codec} cannot encode odd sides ({length}) as {requested}")
         return requested, []
     notes = []
-    if any(component.is_alpha for component in source.components):
+    if _has_alpha(source):
         notes.append("its transparency is dropped")
     name = source.name.replace("yuvj", "yuv").replace("yuva", "yuv")
     if needs_even and (width % 2 or height % 2):
         name = name.replace("420", "444").replace("422", "444")
     if name in formats:
         return name, notes
-    best, _ = find_best_pix_fmt_of_list(list(formats), name)
+    best, _ = av_codec.find_best_pix_fmt_of_list(list(formats), name)
     if best is None:
         raise InputError(f"{codec} cannot encode the pixel format {name}")
     if max(part.bits for part in best.components) < max(part.bits for part in source.components):
@@ -125,3 +123,7 @@ def choose_pixel_format(
     if source.is_rgb and not best.is_rgb:
         notes.append(f"its RGB pixels are converted to {best.name}")
     return best.name, notes
+
+
+def _has_alpha(pixel_format: "VideoFormat") -> bool:
+    return any(component.is_alpha for component in pixel_format.components)

@@ -31,13 +31,8 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-_MUXERS = {
-    **dict.fromkeys((".mp4", ".m4v"), "mp4"),
-    ".mov": "mov",
-    ".mkv": "matroska",
-    ".webm": "webm",
-    **dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts"),
-}
+_MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_MUXERS |= dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts")
 # Metadata that the muxer writes by itself.
 _MUXER_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder"}
 # FFmpeg's numbers of colour spaces (AVColorSpace).
@@ -198,11 +193,9 @@ class Writer:
         context.time_base = reader.time_base
         if source.sample_aspect_ratio:
             context.sample_aspect_ratio = source.sample_aspect_ratio
-        target_is_rgb = VideoFormat(self._format).is_rgb
-        self._range = FULL_RANGE if target_is_rgb else reader.color_range
-        self._space = first.colorspace
-        if target_is_rgb:
-            self._space = _RGB
+        self._space, self._range = first.colorspace, reader.color_range
+        if VideoFormat(self._format).is_rgb:
+            self._space, self._range = _RGB, FULL_RANGE
         elif first.colorspace == _RGB:
             self._space = _BT709 if reader.matrix == _BT709 else _BT601
             self._range = LIMITED_RANGE
