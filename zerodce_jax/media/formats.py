@@ -2,26 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from zerodce_jax.errors import InputError
 
 Format = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "heif", "gif"]
 
-_SUFFIXES: dict[str, Format] = {
-    ".png": "png",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".webp": "webp",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".bmp": "bmp",
-    ".avif": "avif",
-    ".heic": "heif",
-    ".heif": "heif",
-    ".hif": "heif",
-    ".gif": "gif",
-}
+_SUFFIXES: dict[str, Format] = {f".{name}": name for name in get_args(Format)}
+_SUFFIXES |= {".jpg": "jpeg", ".tif": "tiff", ".heic": "heif", ".hif": "heif"}
 
 
 def format_of(path: Path) -> Format | None:

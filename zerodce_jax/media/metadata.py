@@ -107,12 +107,7 @@ def _remove_thumbnail(data: bytearray, order: str, link: int) -> None:
 def _directory(
     data: bytes | bytearray, order: str, pointer: int
 ) -> tuple[list[tuple[int, int]], int]:
-    """Parse the entries of a directory.
-
-    Args:
-        data: TIFF structure.
-        order: Byte order, as a `struct` prefix.
-        pointer: Position of the offset of the directory.
+    """Parse the directory whose offset is at the position `pointer`.
 
     Returns:
         The number of each tag with the position of its type, count and value; and the position of

@@ -104,10 +104,8 @@ def fit(
     rows = hosts.local_rows(config.batch_size)
 
     # Set-up: the photographs and the run's folder.
-    files = find_photographs(data)
-    if val_data is None:
-        files, val_files = split(files, config.val_fraction)
-    else:
+    files, val_files = split(find_photographs(data), 0 if val_data else config.val_fraction)
+    if val_data:
         val_files = find_photographs(val_data)
     run = {
         "network": network.to_dict(),
@@ -179,11 +177,6 @@ def fit(
 
 def _prepare_workdir(workdir: Path, run: dict, resume: Literal["auto", "never"]) -> None:
     """Create the folder of a run, or check that it holds no other run; all processes call this.
-
-    Args:
-        workdir: The folder.
-        run: Content of the new ``config.json``.
-        resume: ``never`` refuses a folder that holds a run.
 
     Raises:
         InputError: The folder holds a run, and it differs or `resume` is ``never``.

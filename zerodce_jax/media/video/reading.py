@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from jaxtyping import Shaped
@@ -56,6 +56,7 @@ class Reader:
         width: Width of the frames, in pixels.
         height: Height of the frames, in pixels.
         notes: Messages, one line each, about damage; complete when all frames are read.
+        array_format: FFmpeg's name of the pixel format of `Frame.pixels`, gray or RGB.
 
     Raises:
         InputError: PyAV is not installed, or the file is not a video that it can decode.
@@ -63,7 +64,10 @@ class Reader:
     """
 
     def __init__(self, path: Path, *, max_pixels: int) -> None:
-        av = import_av()
+        try:
+            import av
+        except ImportError as error:
+            raise InputError("videos need a package: pip install 'zerodce-jax[video]'") from error
         self.path = path
         if not path.is_file():
             # Raise FileNotFoundError for a missing file. Opening a pipe would block.
@@ -94,8 +98,11 @@ class Reader:
         # Players guess the colour matrix from the height if the file does not state it.
         guess = _BT709_MATRIX if first.height >= _HD_HEIGHT else _BT601_MATRIX
         self.matrix = _MATRICES.get(first.colorspace, guess)
-        self.is_deep = max(part.bits for part in first.format.components) > 8
-        self.is_gray = len([part for part in first.format.components if not part.is_alpha]) == 1
+        is_deep = max(part.bits for part in first.format.components) > 8
+        if len([part for part in first.format.components if not part.is_alpha]) == 1:
+            self.array_format = "gray16le" if is_deep else "gray"
+        else:
+            self.array_format = "rgb48le" if is_deep else "rgb24"
 
     def __enter__(self) -> Self:
         return self
@@ -181,15 +188,9 @@ class Reader:
             # The file states no times or wrong ones: put the frame after the previous one.
             pts = self._last_pts + duration if pts is None else self._last_pts + 1
         self._last_pts = pts = pts or 0
-        array_format = self.array_format(is_gray=self.is_gray)
-        converted = reformat(decoded, array_format, self.matrix, (self.color_range, FULL_RANGE))
+        ranges = self.color_range, FULL_RANGE
+        converted = reformat(decoded, self.array_format, self.matrix, ranges)
         return Frame(converted.to_ndarray(), pts, duration, float(pts * self.time_base))
-
-    def array_format(self, *, is_gray: bool) -> str:
-        """Return FFmpeg's name of the pixel format of `Frame.pixels`, gray or RGB."""
-        if is_gray:
-            return "gray16le" if self.is_deep else "gray"
-        return "rgb48le" if self.is_deep else "rgb24"
 
     @property
     def color_range(self) -> int:
@@ -197,19 +198,6 @@ class Reader:
         if self.first_frame.format.name.startswith("yuvj") or self.first_frame.format.is_rgb:
             return FULL_RANGE
         return self.first_frame.color_range or LIMITED_RANGE
-
-
-def import_av() -> Any:
-    """Import and return the package PyAV.
-
-    Raises:
-        InputError: PyAV is not installed.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise InputError("videos need a package: pip install 'zerodce-jax[video]'") from error
-    return av
 
 
 @contextmanager

@@ -11,21 +11,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from zerodce_jax.errors import InputError
-from zerodce_jax.media.video.encoding import (
-    ENCODERS,
-    Codec,
-    Encoding,
-    choose_pixel_format,
-    encoder_options,
-)
-from zerodce_jax.media.video.reading import (
-    FULL_RANGE,
-    LIMITED_RANGE,
-    Frame,
-    Reader,
-    import_av,
-    reformat,
-)
+from zerodce_jax.media.video import encoding as encodings
+from zerodce_jax.media.video.encoding import ENCODERS, Codec, Encoding
+from zerodce_jax.media.video.reading import FULL_RANGE, LIMITED_RANGE, Frame, Reader, reformat
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -59,7 +47,8 @@ class Writer:
     """
 
     def __init__(self, path: Path, reader: Reader, encoding: Encoding, *, strip: bool) -> None:
-        av = import_av()
+        import av
+
         muxer = _MUXERS[path.suffix.lower()]
         source = reader.stream
         # Keep SVT-AV1 from writing messages to standard error.
@@ -82,7 +71,7 @@ class Writer:
         self._durations: dict[int | None, int | None] = {}
         self._frame_count = 0
         try:
-            self._format, losses = choose_pixel_format(
+            self._format, losses = encodings.choose_pixel_format(
                 reader.first_frame, codec, encoding.pixel_format
             )
             self.notes += losses
@@ -113,9 +102,9 @@ class Writer:
 
         self._mux_copied()
         reader = self._reader
-        array_format = reader.array_format(is_gray=pixels.ndim == 2)
-        rgb = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=array_format)
-        encoded = reformat(rgb, self._format, reader.matrix, (FULL_RANGE, self._range))
+        array = np.ascontiguousarray(pixels)
+        enhanced = VideoFrame.from_ndarray(array, format=reader.array_format)
+        encoded = reformat(enhanced, self._format, reader.matrix, (FULL_RANGE, self._range))
         first = reader.first_frame
         encoded.pts, encoded.duration = frame.pts, frame.duration
         encoded.time_base = reader.time_base
@@ -175,7 +164,7 @@ class Writer:
         from av.video.format import VideoFormat
 
         reader, source, first = self._reader, self._reader.stream, self._reader.first_frame
-        options = encoder_options(codec, encoding.quality)
+        options = encodings.encoder_options(codec, encoding.quality)
         if codec == "prores" and "444" in self._format:
             options["profile"] = "4444"
         try:
