@@ -49,11 +49,10 @@ class Photo:
         The colour profile stays, because colours would change without it. The encoding options
         stay too.
         """
-        native = dict(self.metadata.native)
+        dropped = {"tags", "extra", "comment"}
+        native = {key: x for key, x in self.metadata.native.items() if key not in dropped}
         if "chunks" in native:
             native["chunks"] = tuple(c for c in native["chunks"] if c[0] in png.COLOUR_CHUNKS)
-        for key in ("tags", "extra", "comment"):
-            native.pop(key, None)
         metadata = Metadata(icc=self.metadata.icc, native=MappingProxyType(native))
         return replace(self, metadata=metadata)
 
@@ -64,11 +63,7 @@ def largest_file(max_pixels: int) -> int:
 
 
 def check_file(size: int, max_pixels: int) -> None:
-    """Check the size of a file, in bytes, before the file is read.
-
-    Raises:
-        InputError: The file is larger than `largest_file`.
-    """
+    """Raise an InputError for a file of more bytes than `largest_file`, before it is read."""
     if size > largest_file(max_pixels):
         raise InputError(f"{size:,} bytes are too many for an image")
 
@@ -111,10 +106,8 @@ def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
 def read_rgb(path: Path, *, size: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
     """Decode an image file as upright 8-bit RGB without alpha; errors are those of `read`.
 
-    Args:
-        path: Image file.
-        size: Side of the square that the whole image is scaled to, or None to keep its size. The
-            filter is Lanczos, which uses every pixel, as in the PyTorch originals.
+    `size` is the side of the square that the whole image is scaled to, or None to keep its size.
+    The filter is Lanczos, which uses every pixel, as in the PyTorch originals.
     """
     return pillow.to_rgb(samples.convert(read(path).pixels, np.uint8), size)
 
@@ -122,9 +115,7 @@ def read_rgb(path: Path, *, size: int | None = None) -> UInt8[np.ndarray, "h w 3
 def write(path: Path, photo: Photo) -> tuple[str, ...]:
     """Write a photograph atomically, in the format that the suffix of the path stands for.
 
-    Args:
-        path: Destination. A missing folder is created.
-        photo: Photograph to write.
+    A missing folder is created.
 
     Returns:
         Messages, one line each, about parts of the photograph that the format cannot hold.
@@ -197,11 +188,7 @@ def _decode_tiff(data: bytes, max_pixels: int) -> Photo:
 
 
 def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
-    """Encode a photograph.
-
-    Args:
-        photo: Photograph to encode. If the format stays the same, so do the encoding options.
-        file_format: Format of the result.
+    """Encode a photograph. If the format stays the same, so do the encoding options.
 
     Returns:
         The content of the file, and messages, one line each, about parts of the photograph that

@@ -30,7 +30,8 @@ from zerodce_jax.media.samples import check_size
 from zerodce_jax.media.tiff_directory import SIGNATURES
 
 # Pillow's names of the formats. MPO is a JPEG file with further images behind the first one.
-_FORMATS: dict[str, Format] = {name.upper(): name for name in get_args(Format)} | {"MPO": "jpeg"}
+_FORMATS: dict[str, Format] = {name.upper(): name for name in get_args(Format)}
+_FORMATS["MPO"] = "jpeg"
 # Encoding options for photographs that were read from another format.
 _DEFAULT_OPTIONS: dict[Format, dict[str, Any]] = {
     "jpeg": {"quality": 95},
@@ -204,13 +205,9 @@ def encode(
     metadata: Metadata,
     losses: list[str],
 ) -> bytes:
-    """Encode samples and metadata.
+    """Encode gray or RGB samples, with or without alpha, and metadata.
 
-    Args:
-        pixels: Gray or RGB samples, with or without alpha.
-        file_format: Format of the result.
-        metadata: Metadata; `native` holds the encoding options of the source if it has this format.
-        losses: List that receives messages about metadata that the format cannot hold.
+    The list `losses` receives messages, one line each, about metadata that the format cannot hold.
 
     Raises:
         InputError: Writing the format is not supported, or it cannot hold an image of this size.

@@ -148,11 +148,9 @@ def _dpi(directory: Directory) -> tuple[float, float] | None:
 
 
 def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> bytes:
-    """Encode pixels and metadata, compressed without loss.
+    """Encode gray or RGB pixels (uint8, uint16 or float32), with or without alpha, without loss.
 
-    Args:
-        pixels: Gray, gray and alpha, RGB, or RGB and alpha; uint8, uint16 or float32.
-        metadata: Metadata; `native` may hold the ``tags`` that `read_metadata` returned.
+    The metadata may hold the ``tags`` that `read_metadata` returned in `native`.
 
     Raises:
         InputError: The file would be larger than TIFF supports (4 GiB).

@@ -77,13 +77,11 @@ class Directory:
         if offset + head > len(data):
             return directory
         (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, offset)
-        count = min(count, (len(data) - offset) // entry_size)
+        end = offset + head + count * entry_size
         # In a valid file, all values together are no longer than the file. The limit keeps a
         # damaged file, in which many tags claim the same bytes, from filling the memory.
         remaining = len(data)
-        for start in range(offset + head, offset + head + count * entry_size, entry_size):
-            if start + entry_size > len(data):
-                break
+        for start in range(offset + head, min(end, len(data) - entry_size + 1), entry_size):
             tag, kind, number = struct.unpack_from(order + entry, data, start)
             length = _TYPE_SIZES.get(kind, 0) * number
             at = start + entry_size - inline
@@ -101,9 +99,8 @@ class Directory:
                     parsed = cls._parse_at(data, order, place, big=big, pointers=below)
                     directory.subdirectories.setdefault(tag, parsed)
                 del directory.tags[tag]
-        link = offset + head + count * entry_size
-        if link + inline <= len(data):
-            directory.pages += struct.unpack_from(order + pointer, data, link)[0] > 0
+        if end + inline <= len(data):
+            directory.pages += struct.unpack_from(order + pointer, data, end)[0] > 0
         return directory
 
     def integers(self, tag: int, default: tuple[int, ...]) -> tuple[int, ...]:

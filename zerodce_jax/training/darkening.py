@@ -90,13 +90,8 @@ def restoration_losses(
     Each copy is enhanced at the strength that gives it back the mean brightness of its photograph,
     so that the losses judge the shape of the curves, not their strength.
 
-    Args:
-        images: Well-exposed photographs.
-        dark: Darkened copies, as `darken` makes them.
-        maps: Curve maps that the network predicts for the copies, in [-1, 1].
-        smoothed: The maps or grids whose smoothness counts.
-        config: Weights.
-        iterations: Number of applications of the curve.
+    `dark` are the copies that `darken` makes, `maps` are the curve maps, in [-1, 1], that the
+    network predicts for them, and `smoothed` are the maps or grids whose smoothness counts.
 
     Returns:
         The weighted losses: ``consistency``, the mean absolute difference of regions of 4x4

@@ -49,17 +49,10 @@ def find_photographs(folder: Path) -> list[Path]:
 
 
 def split(files: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:
-    """Split off the last files for validation.
+    """Return the files to train on, and a fraction in [0, 1) of the files to validate on.
 
     The split takes the last files, not random ones: neighbours often show the same scene, and a
     scene in both parts would hide overfitting.
-
-    Args:
-        files: Photographs in the order of `find_photographs`.
-        fraction: Share of the files to validate on, in [0, 1).
-
-    Returns:
-        Files to train on, and files to validate on.
     """
     count = round(len(files) * fraction)
     return list(files[: len(files) - count]), list(files[len(files) - count :])
@@ -132,11 +125,8 @@ def training_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Return an endless Grain iterator over shuffled, augmented batches.
 
-    Args:
-        files: The photographs.
-        config: Batch and image size, augmentation, cache and seed.
-        rows: Rows of each batch to read; None reads all of them.
-        start: Number of the first batch, from 0.
+    `rows` are the rows of each batch to read (None reads all of them), and `start` is the number of
+    the first batch, from 0.
 
     Raises:
         InputError: None of the photographs can be read (raised by the iterator).

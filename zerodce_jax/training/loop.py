@@ -17,12 +17,8 @@ from jaxtyping import Array, Int
 
 from zerodce_jax.config import EnhanceSettings, NetworkConfig, TrainConfig
 from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.models.checkpoint import (
-    TrainingCheckpoints,
-    is_checkpoint,
-    read_config,
-    write_config,
-)
+from zerodce_jax.models import checkpoint
+from zerodce_jax.models.checkpoint import TrainingCheckpoints
 from zerodce_jax.models.dcenet import init_params
 from zerodce_jax.models.network import Network
 from zerodce_jax.training import hosts
@@ -187,14 +183,14 @@ def _prepare_workdir(workdir: Path, run: dict, resume: Literal["auto", "never"])
     if has_run:
         if resume == "never":
             raise InputError(f"{workdir}: already holds a run; --resume auto continues it")
-        if not is_checkpoint(workdir):
+        if not checkpoint.is_checkpoint(workdir):
             raise InputError(f"{workdir}: holds checkpoints of another program")
-        if differences := _differences(read_config(workdir), run):
+        if differences := _differences(checkpoint.read_config(workdir), run):
             raise InputError(f"{workdir}: its run differs in {', '.join(differences)}")
     # Process 0 must not write before the others have read.
     multihost_utils.sync_global_devices("workdir read")
     if hosts.is_first():
-        write_config(workdir, run)
+        checkpoint.write_config(workdir, run)
 
 
 def _differences(before: dict, now: dict) -> list[str]:
@@ -235,11 +231,7 @@ def validation_losses(
 ) -> dict[str, float]:
     """Return the mean losses over photographs; each process computes some of the batches.
 
-    Args:
-        losses: The function that `make_losses` returned, jitted.
-        params: Parameters to judge.
-        files: Photographs that `data.usable` returned.
-        config: Batch size and image size.
+    `losses` is the function that `make_losses` returned, jitted. All the files must be `usable`.
     """
     size = config.batch_size
     count = -(-len(files) // size)

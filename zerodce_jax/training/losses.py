@@ -42,12 +42,8 @@ def spatial_consistency_loss(images: Images, enhanced: Images) -> Loss:
     change = region_means(enhanced.mean(-1), 4) - region_means(images.mean(-1), 4)
     padded = jnp.pad(change, ((0, 0), (1, 1), (1, 1)))
     center = padded[:, 1:-1, 1:-1]
-    neighbours = (
-        padded[:, 1:-1, :-2],
-        padded[:, 1:-1, 2:],
-        padded[:, :-2, 1:-1],
-        padded[:, 2:, 1:-1],
-    )
+    rows, columns = padded[:, 1:-1], padded[:, :, 1:-1]
+    neighbours = rows[:, :, :-2], rows[:, :, 2:], columns[:, :-2], columns[:, 2:]
     return sum((jnp.square(center - other) for other in neighbours), jnp.zeros(())).mean()
 
 

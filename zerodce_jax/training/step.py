@@ -106,12 +106,7 @@ def make_losses(
 def make_step(
     losses: Callable[..., tuple[Loss, Metrics]], config: TrainConfig, steps: int
 ) -> Callable[[State, Shaped[Array, "b h w 3"]], tuple[State, Metrics]]:
-    """Make the training step.
-
-    Args:
-        losses: The function that `make_losses` returned.
-        config: The recipe.
-        steps: Length of the run, for the schedule.
+    """Make the training step of a run of `steps` steps, from the function of `make_losses`.
 
     Returns:
         A jitted function of the state, which it consumes, and a batch of pixels from

@@ -76,10 +76,7 @@ def choose_pixel_format(
 ) -> tuple[str, list[str]]:
     """Choose the pixel format that a video is encoded with.
 
-    Args:
-        first_frame: First frame of the video.
-        codec: Codec that encodes the video.
-        requested: FFmpeg's name of a pixel format, or None for the nearest to that of the video.
+    `requested` is FFmpeg's name of the format; None takes the nearest to that of the first frame.
 
     Returns:
         FFmpeg's name of the format, and messages, one line each, about what the video loses by it.

@@ -217,11 +217,8 @@ def reformat(
 ) -> "VideoFrame":
     """Convert a frame to a pixel format, precisely enough that the inverse conversion restores it.
 
-    Args:
-        frame: Frame of FFmpeg.
-        pixel_format: FFmpeg's name of the pixel format.
-        matrix: Swscale's number of the colour matrix.
-        ranges: Sample ranges before and after the conversion.
+    `matrix` is swscale's number of the colour matrix, and `ranges` are the sample ranges before and
+    after the conversion.
     """
     from av.video.reformatter import Interpolation as Flag
 

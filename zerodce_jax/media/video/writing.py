@@ -92,12 +92,7 @@ class Writer:
             raise
 
     def write(self, frame: Frame, pixels: Shaped[np.ndarray, "h w *rgb"]) -> None:
-        """Encode the enhanced pixels of a frame.
-
-        Args:
-            frame: Frame of the source, which states the time and the duration.
-            pixels: Enhanced pixels, of the size and type of the frame's pixels.
-        """
+        """Encode enhanced pixels, of the size and type of the frame's, at the time of the frame."""
         from av.video.frame import VideoFrame
 
         self._mux_copied()
@@ -155,10 +150,10 @@ class Writer:
     def _default_codec(self, name: str) -> Codec:
         """Return the codec of the source if it can be written, or else a common one."""
         # Some containers do not list the codecs that they support.
-        supported = self._container.supported_codecs & {*ENCODERS} or {*ENCODERS}
-        return next(
-            codec for codec in (name, "h264", "vp9") if codec in ENCODERS and codec in supported
-        )
+        listed = self._container.supported_codecs
+        supported = [codec for codec in ENCODERS if codec in listed] or ENCODERS
+        preferred: list[Any] = [name, "h264", "vp9"]
+        return next(codec for codec in preferred if codec in supported)
 
     def _add_encoder(self, codec: Codec, encoding: Encoding) -> "VideoStream":
         from av.video.format import VideoFormat
