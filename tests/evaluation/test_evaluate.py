@@ -19,9 +19,10 @@ from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.evaluation import evaluate as evaluate_module
 from zerodce_jax.evaluation import metrics, report
 from zerodce_jax.evaluation.evaluate import INPUT, Evaluation, evaluate
-from zerodce_jax.evaluation.pairs import find_photographs, pair_by_name
+from zerodce_jax.evaluation.pairs import pair_by_name
 from zerodce_jax.evaluation.perceptual import PerceptualMetric
 from zerodce_jax.media import photo, pillow
+from zerodce_jax.media.formats import find_photographs
 
 ONNX = ("--engine", "onnx")
 NO_REFERENCE = [

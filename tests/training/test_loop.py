@@ -1,4 +1,4 @@
-"""loop.py, resume.py, journal.py and checkpoint.py: runs, their files, stops and resumption."""
+"""loop.py, journal.py and checkpoint.py: runs, their files, stops and resumption."""
 
 import json
 import logging

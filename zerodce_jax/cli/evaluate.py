@@ -43,7 +43,7 @@ def evaluate(
     from zerodce_jax.evaluation import report
     from zerodce_jax.evaluation.evaluate import Evaluation
     from zerodce_jax.evaluation.evaluate import evaluate as evaluate_networks
-    from zerodce_jax.evaluation.pairs import find_photographs, pair_by_name
+    from zerodce_jax.evaluation.pairs import pair_by_name
     from zerodce_jax.evaluation.perceptual import load_metrics
     from zerodce_jax.media import formats, pillow
     from zerodce_jax.models.serialization import load_network
@@ -63,7 +63,7 @@ def evaluate(
         for path in unpaired:
             _say(f"note: {path}: skipped, because it has no partner")
     elif images is not None and pairs is None:
-        photographs = find_photographs(images)
+        photographs = formats.find_photographs(images)
     else:
         raise UsageError("evaluate: use either --pairs LOW HIGH or --images DIR")
     metrics = load_metrics(perceptual, references=references is not None)

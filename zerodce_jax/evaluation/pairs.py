@@ -1,28 +1,9 @@
-"""Search for photographs in folders, and pairs of a dark photograph and its reference."""
+"""Find pairs of a dark photograph and its reference."""
 
 from pathlib import Path
 
 from zerodce_jax.errors import InputError
-from zerodce_jax.media import formats
-
-
-def find_photographs(folder: Path) -> list[Path]:
-    """Return the sorted photographs in a folder and its subfolders, without hidden ones.
-
-    Raises:
-        InputError: The folder does not exist, or holds no photographs.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: this folder does not exist")
-    found = [
-        path
-        for path in folder.rglob("*")
-        if formats.format_of(path)
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    if not found:
-        raise InputError(f"{folder}: no photographs in this folder")
-    return sorted(found)
+from zerodce_jax.media.formats import find_photographs
 
 
 def pair_by_name(low: Path, high: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:

@@ -65,11 +65,9 @@ def extra_chunks(data: bytes) -> tuple[Chunk, ...]:
 
 
 def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> bytes:
-    """Encode pixels and metadata.
+    """Encode gray or RGB pixels (uint8 or uint16), with or without alpha, and metadata.
 
-    Args:
-        pixels: Gray, gray and alpha, RGB, or RGB and alpha; uint8 or uint16.
-        metadata: Metadata; `native` may hold the result of `extra_chunks` as ``chunks``.
+    The metadata may hold the result of `extra_chunks` in `native`, as ``chunks``.
     """
     import imagecodecs
 

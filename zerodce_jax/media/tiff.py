@@ -62,14 +62,7 @@ def is_for_pillow(data: bytes, directory: Directory) -> bool:
 
 
 def decode(data: bytes, directory: Directory) -> Shaped[np.ndarray, "h w *channels"]:
-    """Decode the pixels of a file as uint8, uint16, or float32 in [0, 1].
-
-    Args:
-        data: Content of the file.
-        directory: First directory of the file.
-
-    Returns:
-        Gray, gray and alpha, RGB, or RGB and alpha.
+    """Decode the pixels of a file as uint8, uint16, or float32 in [0, 1], with or without alpha.
 
     Raises:
         InputError: Samples of this type are not supported.
@@ -143,23 +136,21 @@ def read_metadata(directory: Directory) -> tuple[Metadata, int]:
 
 
 def _dpi(directory: Directory) -> tuple[float, float] | None:
-    numbers = []
+    unit = {2: 1.0, 3: 2.54}.get(directory.integers(Tag.RESOLUTION_UNIT, (2,))[0], 0)
+    dpi = []
     for tag in (Tag.X_RESOLUTION, Tag.Y_RESOLUTION):
         kind, value = directory.tags.get(tag, (0, b""))
         if kind != Type.RATIONAL:
             return None
         numerator, denominator = struct.unpack_from(f"{directory.order}II", value)
-        numbers.append(numerator / (denominator or 1))
-    unit = {2: 1.0, 3: 2.54}.get(directory.integers(Tag.RESOLUTION_UNIT, (2,))[0])
-    return plausible_dpi(numbers[0] * unit, numbers[1] * unit) if unit else None
+        dpi.append(numerator / (denominator or 1) * unit)
+    return plausible_dpi(*dpi)
 
 
 def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> bytes:
-    """Encode pixels and metadata, compressed without loss.
+    """Encode gray or RGB pixels (uint8, uint16 or float32), with or without alpha, without loss.
 
-    Args:
-        pixels: Gray, gray and alpha, RGB, or RGB and alpha; uint8, uint16 or float32.
-        metadata: Metadata; `native` may hold the ``tags`` that `read_metadata` returned.
+    The metadata may hold the ``tags`` that `read_metadata` returned in `native`.
 
     Raises:
         InputError: The file would be larger than TIFF supports (4 GiB).
@@ -195,9 +186,9 @@ def _describe_pixels(directory: Directory, pixels: np.ndarray, rows: int) -> Non
     samples = pixels.shape[2] if pixels.ndim == 3 else 1
     colours = 3 if samples >= 3 else 1
     is_integer = pixels.dtype.kind == "u"
-    directory.set_integers(Tag.WIDTH, pixels.shape[1])
-    directory.set_integers(Tag.HEIGHT, pixels.shape[0])
-    directory.set_integers(Tag.ROWS_PER_STRIP, rows)
+    height, width = pixels.shape[:2]
+    for tag, number in ((Tag.WIDTH, width), (Tag.HEIGHT, height), (Tag.ROWS_PER_STRIP, rows)):
+        directory.set_integers(tag, number)
     for tag, *numbers in (
         (Tag.COMPRESSION, 8),
         (Tag.PHOTOMETRIC, _RGB if colours == 3 else _BLACK_IS_ZERO),
