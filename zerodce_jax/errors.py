@@ -4,6 +4,7 @@ Every layer below the command line raises them with a one-line message that name
 argument and the cause. The command line prints that line and exits.
 """
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,21 @@ class HostLostError(InputError):
 
 class _PrefixedError(InputError):
     """An InputError whose message starts with the name of its file."""
+
+
+def require(user: str, extra: str, *packages: str) -> None:
+    """Check that the packages of an extra are installed.
+
+    Args:
+        user: What needs the packages, such as "the engine onnx", for the message.
+        extra: The extra of this package that installs them.
+        packages: Names under which the packages are imported.
+
+    Raises:
+        UsageError: A package is not installed.
+    """
+    if None in map(importlib.util.find_spec, packages):
+        raise UsageError(f"{user} needs packages: pip install 'zerodce-jax[{extra}]'")
 
 
 @contextmanager

@@ -1,19 +1,20 @@
 """``zerodce enhance``, and ``enhance.py``: the flags, their checks, and files or pipes."""
 
 import functools
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from zerodce_jax.cli import files, options, pipes
-from zerodce_jax.cli.progress import say
+from zerodce_jax.cli import options
+from zerodce_jax.cli.messages import note, say
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.errors import UsageError
+from zerodce_jax.errors import UsageError, one_line
 from zerodce_jax.media.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from zerodce_jax.enhancer import Enhancer
+    from zerodce_jax.jobs.plan import Item
 
 
 def enhance(
@@ -51,6 +52,7 @@ def enhance(
         max_pixels: Number of pixels of the largest image that is decoded.
         file: Flags for files, which have no use with -.
     """
+    from zerodce_jax.enhancer import Enhancer
     from zerodce_jax.jobs import plan
     from zerodce_jax.media import pillow
     from zerodce_jax.models import serialization
@@ -69,18 +71,17 @@ def enhance(
         raise UsageError("--max-pixels and --jobs must be whole numbers >= 1")
 
     @functools.cache
-    def load(name: str) -> "tuple[Enhancer, EnhanceSettings]":
+    def load(name: str) -> tuple[Enhancer, EnhanceSettings]:
         network = serialization.load_network(name)
-        for note in network.notes:
-            say(f"note: {note}")
-        from zerodce_jax.enhancer import Enhancer
-
+        note(*network.notes)
         enhancer = Enhancer(network, engine=options.prepare_engine(engine), tile=tile)
         return enhancer, network.settings.changed(**settings.overrides())
 
     if "-" in inputs or str(output) == "-" or video.raw is not None:
         if file.suffix or file.shard != "1/1" or file.report is not None or file.dry_run:
             raise UsageError("--suffix, --shard, --report and --dry-run are for files, not for -")
+        from zerodce_jax.cli import pipes
+
         if video.raw is not None:
             form = pipes.raw_format(video.raw, video.pixel_format)
             if inputs != ("-",) or str(output) != "-":
@@ -91,14 +92,34 @@ def enhance(
         losses = pipes.pipe_photograph(
             inputs[0], output, *load(model or "reduced"), format, strip, max_pixels
         )
-        for line in losses:
-            say(f"note: {line}")
+        note(*losses)
         return 0
 
     items = plan.plan(inputs, output, suffix=file.suffix, format=format)
     items = plan.share(items, output, file.shard)
     if file.dry_run:
-        return files.print_plan(items, overwrite=overwrite)
+        return _print_plan(items, overwrite=overwrite)
+    from zerodce_jax.cli import files
+
     return files.enhance_files(
         items, load, model, video, file, strip=strip, max_pixels=max_pixels, overwrite=overwrite
     )
+
+
+def _print_plan(items: "list[Item]", *, overwrite: bool) -> int:
+    """Print what a run would do, and return the exit status."""
+    from zerodce_jax.jobs.storage import LocalFiles
+
+    counts = Counter()
+    for item in items:
+        if item.problem:
+            counts["problems"] += 1
+            say(item.problem)
+        elif not overwrite and LocalFiles().modification_time(item.target) is not None:
+            counts["done"] += 1
+            print(f"{one_line(item.target)} exists")
+        else:
+            counts["to do"] += 1
+            print(f"{one_line(item.source)} -> {one_line(item.target)}")
+    print(f"{counts['to do']} to do, {counts['done']} exist")
+    return 1 if counts["problems"] else 0

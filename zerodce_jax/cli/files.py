@@ -1,22 +1,19 @@
 """``zerodce enhance`` with files: photographs and videos into a folder."""
 
-from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from zerodce_jax.cli.options import FileFlags, VideoFlags
-from zerodce_jax.cli.progress import Progress, say
-
-if TYPE_CHECKING:
-    from zerodce_jax.config import EnhanceSettings
-    from zerodce_jax.enhancer import Enhancer
-    from zerodce_jax.jobs.plan import Item
-    from zerodce_jax.jobs.runner import Result
+from zerodce_jax.cli.progress import Progress
+from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.enhancer import Enhancer
+from zerodce_jax.jobs import photos, reports, runner, videos
+from zerodce_jax.jobs.plan import Item
+from zerodce_jax.jobs.runner import Result
 
 
 def enhance_files(
-    items: "list[Item]",
-    load: "Callable[[str], tuple[Enhancer, EnhanceSettings]]",
+    items: list[Item],
+    load: Callable[[str], tuple[Enhancer, EnhanceSettings]],
     model: str | None,
     video: VideoFlags,
     file: FileFlags,
@@ -25,23 +22,11 @@ def enhance_files(
     max_pixels: int,
     overwrite: bool,
 ) -> int:
-    """Enhance photographs, then videos, and show and report the results.
+    """Enhance photographs, then videos; show and report the results; return the exit status.
 
-    Args:
-        items: The photographs and videos.
-        load: Returns the enhancer and the settings of a network by its name.
-        model: Name of the network; None takes the default for photographs and that for videos.
-        video: The flags for videos.
-        file: The flags for files.
-        strip: Whether to leave out metadata.
-        max_pixels: Number of pixels of the largest image that is decoded.
-        overwrite: Whether to replace results that exist.
-
-    Returns:
-        The exit status.
+    `load` returns the enhancer and the settings of a network by its name. The other arguments are
+    flags of ``enhance``.
     """
-    from zerodce_jax.jobs import photos, reports, runner, videos
-
     progress = Progress()
     items = sorted(items, key=lambda item: item.is_video)
     photographs = sum(not item.is_video for item in items)
@@ -66,27 +51,3 @@ def enhance_files(
     if file.report is not None:
         reports.write_json(file.report, results)
     return progress.end()
-
-
-def print_plan(items: "list[Item]", *, overwrite: bool) -> int:
-    """Print what a run would do.
-
-    Returns:
-        The exit status.
-    """
-    from zerodce_jax.errors import one_line
-    from zerodce_jax.jobs.storage import LocalFiles
-
-    counts = Counter()
-    for item in items:
-        if item.problem:
-            counts["problems"] += 1
-            say(item.problem)
-        elif not overwrite and LocalFiles().modification_time(item.target) is not None:
-            counts["done"] += 1
-            print(f"{one_line(item.target)} exists")
-        else:
-            counts["to do"] += 1
-            print(f"{one_line(item.source)} -> {one_line(item.target)}")
-    print(f"{counts['to do']} to do, {counts['done']} exist")
-    return 1 if counts["problems"] else 0

@@ -5,17 +5,17 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
+
+import numpy as np
+from tqdm import tqdm
 
 from zerodce_jax.cli.options import ResultFormat
-from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.media import formats
-
-if TYPE_CHECKING:
-    from zerodce_jax.config import EnhanceSettings
-    from zerodce_jax.enhancer import Enhancer
-    from zerodce_jax.jobs.videos import RawFormat
-    from zerodce_jax.media import photo
+from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.enhancer import Enhancer
+from zerodce_jax.errors import InputError, UsageError, prefix_errors
+from zerodce_jax.jobs.videos import RawFormat, enhance_raw
+from zerodce_jax.media import formats, photo
 
 
 def check_pipe(inputs: tuple[str, ...], output: Path, *, overwrite: bool) -> None:
@@ -36,8 +36,8 @@ def check_pipe(inputs: tuple[str, ...], output: Path, *, overwrite: bool) -> Non
 def pipe_photograph(
     source: str,
     output: Path,
-    enhancer: "Enhancer",
-    settings: "EnhanceSettings",
+    enhancer: Enhancer,
+    settings: EnhanceSettings,
     format: ResultFormat,  # noqa: A002
     strip: bool,
     max_pixels: int,
@@ -47,10 +47,6 @@ def pipe_photograph(
     Returns:
         What is missing from the result, a line each.
     """
-    from tqdm import tqdm
-
-    from zerodce_jax.media import photo
-
     with tqdm(total=1, unit="photograph", disable=not sys.stderr.isatty()) as bar:
         out = _standard_output() if str(output) == "-" else None
         if source == "-":
@@ -70,7 +66,7 @@ def pipe_photograph(
     return [*opened.notes, *losses]
 
 
-def raw_format(raw: str, pixel_format: str | None) -> "RawFormat":
+def raw_format(raw: str, pixel_format: str | None) -> RawFormat:
     """Return the form of frames that ``--raw`` and ``--pixel-format`` describe.
 
     Raises:
@@ -81,20 +77,14 @@ def raw_format(raw: str, pixel_format: str | None) -> "RawFormat":
         raise UsageError(f"--raw must be WxH@FPS, such as 1920x1080@25, not {raw}")
     if pixel_format not in {None, "rgb24", "rgb48le"}:
         raise UsageError(f"--raw knows the pixel formats rgb24 and rgb48le, not {pixel_format}")
-    import numpy as np
-
-    from zerodce_jax.jobs.videos import RawFormat
-
     dtype = np.dtype("<u2" if pixel_format == "rgb48le" else np.uint8)
     return RawFormat(int(parts[1]), int(parts[2]), float(parts[3]), dtype)
 
 
 def pipe_frames(
-    form: "RawFormat", enhancer: "Enhancer", settings: "EnhanceSettings", smoothing: float
+    form: RawFormat, enhancer: Enhancer, settings: EnhanceSettings, smoothing: float
 ) -> None:
     """Enhance raw frames from standard input to standard output."""
-    from zerodce_jax.jobs.videos import enhance_raw
-
     if sys.stdin is None:
         raise InputError("standard input: is closed")
     with _standard_output() as out:
@@ -113,9 +103,7 @@ def _standard_output() -> IO[bytes]:
     return open(sys.stdout.fileno(), "wb", closefd=False)
 
 
-def _standard_input(max_pixels: int) -> "photo.Photo":
-    from zerodce_jax.media import photo
-
+def _standard_input(max_pixels: int) -> photo.Photo:
     if sys.stdin is None:
         raise InputError("standard input: is closed")
     limit = photo.largest_file(max_pixels)
@@ -124,7 +112,5 @@ def _standard_input(max_pixels: int) -> "photo.Photo":
         raise InputError(
             f"standard input: more than {limit:,} bytes are too large for a photograph"
         )
-    try:
+    with prefix_errors("standard input"):
         return photo.decode(data, max_pixels=max_pixels)
-    except InputError as error:
-        raise InputError(f"standard input: {error}") from error
