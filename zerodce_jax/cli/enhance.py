@@ -1,4 +1,4 @@
-"""``zerodce enhance``, and ``enhance.py``: the flags, their checks, and files or pipes."""
+"""``zerodce enhance``, and ``enhance.py``: photographs and videos in files; `pipes` does -."""
 
 import functools
 from collections import Counter
@@ -78,32 +78,58 @@ def enhance(
         return enhancer, network.settings.changed(**settings.overrides())
 
     if "-" in inputs or str(output) == "-" or video.raw is not None:
-        if file.suffix or file.shard != "1/1" or file.report is not None or file.dry_run:
-            raise UsageError("--suffix, --shard, --report and --dry-run are for files, not for -")
         from zerodce_jax.cli import pipes
 
+        if file.suffix or file.shard != "1/1" or file.report is not None or file.dry_run:
+            raise UsageError("--suffix, --shard, --report and --dry-run are for files, not for -")
         if video.raw is not None:
-            form = pipes.raw_format(video.raw, video.pixel_format)
-            if inputs != ("-",) or str(output) != "-":
-                raise UsageError("--raw goes from - to -: zerodce enhance - -o - --raw WxH@FPS")
-            pipes.pipe_frames(form, *load(model or "fast"), video.smoothing)
-            return 0
-        pipes.check_pipe(inputs, output, overwrite=overwrite)
-        losses = pipes.pipe_photograph(
-            inputs[0], output, *load(model or "reduced"), format, strip, max_pixels
-        )
-        note(*losses)
+            load_one = functools.partial(load, model or "fast")
+            pipes.enhance_frames(inputs, output, video.raw, video, load_one)
+        else:
+            load_one = functools.partial(load, model or "reduced")
+            pipes.enhance_photograph(
+                inputs,
+                output,
+                load_one,
+                format,
+                strip=strip,
+                max_pixels=max_pixels,
+                overwrite=overwrite,
+            )
         return 0
 
     items = plan.plan(inputs, output, suffix=file.suffix, format=format)
     items = plan.share(items, output, file.shard)
     if file.dry_run:
         return _print_plan(items, overwrite=overwrite)
-    from zerodce_jax.cli import files
 
-    return files.enhance_files(
-        items, load, model, video, file, strip=strip, max_pixels=max_pixels, overwrite=overwrite
-    )
+    from zerodce_jax.cli.progress import Progress
+    from zerodce_jax.jobs import photos, reports, runner, videos
+
+    progress = Progress()
+    items.sort(key=lambda item: item.is_video)
+    photographs = sum(not item.is_video for item in items)
+    photo_executor = video_executor = None
+    if photographs or not items:
+        photo_executor = photos.PhotoExecutor(
+            *load(model or "reduced"), jobs=file.jobs, strip=strip, max_pixels=max_pixels
+        )
+    if photographs < len(items):
+        video_executor = videos.VideoExecutor(
+            *load(model or "fast"),
+            smoothing=video.smoothing,
+            encoding=video.encoding(),
+            strip=strip,
+            max_pixels=max_pixels,
+            on_frame=progress.on_frame,
+        )
+    executor = runner.ByKind(photo_executor, video_executor)
+    results: list[runner.Result] = []
+    running = runner.run(items, executor, overwrite=overwrite, fail_fast=file.fail_fast)
+    progress.follow(running, photographs, results.append)
+    if file.report is not None:
+        reports.write_json(file.report, results)
+    return progress.end()
 
 
 def _print_plan(items: "list[Item]", *, overwrite: bool) -> int:
