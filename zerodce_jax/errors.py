@@ -34,15 +34,9 @@ class _PrefixedError(InputError):
 
 
 def require(user: str, extra: str, *packages: str) -> None:
-    """Check that the packages of an extra are installed.
+    """Raise a UsageError if a package is not installed, by its name for imports.
 
-    Args:
-        user: What needs the packages, such as "the engine onnx", for the message.
-        extra: The extra of this package that installs them.
-        packages: Names under which the packages are imported.
-
-    Raises:
-        UsageError: A package is not installed.
+    The message says that `user`, such as "the page", needs packages, and which extra installs them.
     """
     if None in map(importlib.util.find_spec, packages):
         raise UsageError(f"{user} needs packages: pip install 'zerodce-jax[{extra}]'")

@@ -21,16 +21,7 @@ from zerodce_jax.cli.push import push
 from zerodce_jax.cli.train import train
 from zerodce_jax.errors import InputError
 
-COMMANDS = {
-    "enhance": enhance,
-    "cluster": cluster,
-    "convert": convert,
-    "train": train,
-    "evaluate": evaluate,
-    "export": export,
-    "push": push,
-    "app": app,
-}
+COMMANDS = (enhance, cluster, convert, train, evaluate, export, push, app)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -46,7 +37,7 @@ def main(args: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="PIL")
     try:
         status = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
+            {command.__name__: command for command in COMMANDS},
             prog="zerodce",
             description="Light up dark photographs with a tiny network.",
             args=args,

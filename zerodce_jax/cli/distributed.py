@@ -31,11 +31,7 @@ class DistributedFlags:
     """Take address and numbers from the cluster (auto): Slurm, Open MPI, Kubernetes, TPUs."""
 
     def enabled(self) -> bool:
-        """Return whether there are several processes.
-
-        Raises:
-            UsageError: The flags cannot be combined.
-        """
+        """Return whether there are several processes; raise UsageError if flags conflict."""
         given = [value is not None for value in (self.coordinator, self.processes, self.process_id)]
         if self.distributed == "auto" and any(given):
             raise UsageError(

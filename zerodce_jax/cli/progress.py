@@ -28,7 +28,8 @@ class Progress:
         self._pixels = self._frames = self._messages = 0
         self._message_limit = message_limit
         self._video: Item | None = None
-        self._bar: tqdm[Any] | None = None
+        # `follow` opens the first bar that shows.
+        self._bar: tqdm[Any] = tqdm(disable=True)
         self._unit = ""
         self._interrupted = False
 
@@ -54,13 +55,12 @@ class Progress:
                     add(result)
                     self._count(result)
         finally:
-            self._close_bar()
+            self._bar.close()
 
     def on_frame(self, item: Item, done: int, total: int | None) -> None:
         """Show the number of frames of a video that are done."""
         if self._unit != "frame":
             self._open_bar("frame")
-        assert self._bar is not None
         if item is not self._video:
             self._video = item
             self._bar.reset(total)
@@ -97,17 +97,13 @@ class Progress:
             self._frames += result.frames
 
     def _open_bar(self, unit: str, total: int | None = None) -> None:
-        self._close_bar()
+        self._bar.close()
         self._unit = unit
         self._bar = tqdm(total=total or None, unit=unit, disable=not sys.stderr.isatty())
 
-    def _close_bar(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
     def _show(self, result: Result) -> None:
         """Advance the bar by a photograph, and print the message of a result, up to the limit."""
-        if self._bar is not None and not result.item.is_video:
+        if not result.item.is_video:
             self._bar.update(result.status != "not_started")
         if not result.message:
             return

@@ -162,12 +162,11 @@ def _name(path: Path) -> Path:
 
 def renamed(relative: Path, suffix: str, kind: Literal["keep"] | formats.Format) -> Path:
     """Return the name of the result of a photograph or a video; see `plan`."""
-    known, ending = formats.format_of(relative), relative.suffix
+    known = formats.format_of(relative)
+    wanted = known and formats.output_format(known) if kind == "keep" else kind
+    ending = formats.suffix_of(wanted) if wanted and wanted != known else relative.suffix
     if is_video(relative):
-        ending = ending if ending.lower() in _VIDEOS_WRITTEN else ".mkv"
-    elif kind != "keep" or known:
-        wanted = formats.output_format(known) if kind == "keep" else kind
-        ending = ending if wanted == known else formats.suffix_of(wanted)
+        ending = relative.suffix if relative.suffix.lower() in _VIDEOS_WRITTEN else ".mkv"
     return relative.with_name(f"{relative.stem}{suffix}{ending}")
 
 

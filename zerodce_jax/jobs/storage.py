@@ -70,10 +70,9 @@ class LocalFiles:
         return {str(path.relative_to(folder)): self.modification_time(path) or 0 for path in paths}
 
     def modification_time(self, path: Path, /) -> int | None:
-        """Return the modification time of a file, or of a symbolic link itself, in nanoseconds.
+        """Return the modification time of a file, in nanoseconds, or None if it does not exist.
 
-        Returns:
-            The time, or None if the file does not exist.
+        The time of a symbolic link is its own.
         """
         try:
             return path.lstat().st_mtime_ns
@@ -158,8 +157,8 @@ class RemoteFiles:
             except InputError:
                 if len(head) < _HEAD:
                     raise
-            content = self._content(path, max_pixels)
-            return photo.measure(io.BytesIO(content), max_pixels=max_pixels)
+            file = io.BytesIO(self._content(path, max_pixels))
+            return photo.measure(file, max_pixels=max_pixels)
 
     def read(self, path: Path, /, *, max_pixels: int) -> Photo:
         """Decode a photograph; see `photo.read`."""
@@ -175,14 +174,16 @@ class RemoteFiles:
 
     def put(self, path: Path, content: io.BufferedIOBase, /) -> None:
         """Write a file completely or not at all."""
+        temporary = path
         with _storage_errors(self.name(path)):
-            if self._is_object_store:
-                self._copy(content, path)
-                return
-            temporary = path.with_name(f"{atomic.TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}")
-            self.filesystem.create_dir(path.parent.as_posix(), recursive=True)
-            self._copy(content, temporary)
-            self.filesystem.move(temporary.as_posix(), path.as_posix())
+            if not self._is_object_store:
+                name = f"{atomic.TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}"
+                temporary = path.with_name(name)
+                self.filesystem.create_dir(path.parent.as_posix(), recursive=True)
+            with self.filesystem.open_output_stream(temporary.as_posix()) as file:
+                shutil.copyfileobj(content, file, 1 << 23)
+            if temporary != path:
+                self.filesystem.move(temporary.as_posix(), path.as_posix())
 
     def sweep(self, folder: Path, /) -> None:
         """Do nothing: only the machine of a process can tell whether it still runs."""
@@ -209,16 +210,10 @@ class RemoteFiles:
 
     def _content(self, path: Path, max_pixels: int, limit: int | None = None) -> bytes:
         """Return the content of a file, or its first `limit` bytes."""
-        with (
-            _storage_errors(self.name(path)),
-            self.filesystem.open_input_file(path.as_posix()) as file,
-        ):
+        opening = self.filesystem.open_input_file
+        with _storage_errors(self.name(path)), opening(path.as_posix()) as file:
             photo.check_file(file.size(), max_pixels)
             return file.read(limit)
-
-    def _copy(self, content: io.BufferedIOBase, path: Path) -> None:
-        with self.filesystem.open_output_stream(path.as_posix()) as file:
-            shutil.copyfileobj(content, file, 1 << 23)
 
 
 Files = LocalFiles | RemoteFiles
@@ -236,11 +231,10 @@ def _storage_errors(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Folder:
-    """One folder of a storage."""
+    """One folder of a storage, by its path there."""
 
     files: Files
     root: Path
-    """Path of the folder in its storage."""
 
     @property
     def name(self) -> str:
@@ -278,10 +272,9 @@ def folder_at(address: str) -> Folder:
             from fsspec.core import url_to_fs
 
             spec, path = url_to_fs(address)
-        except (ImportError, ValueError) as error:
-            raise UsageError(f"{address}: {first_line(error)}") from error
-        except OSError as error:
-            raise InputError(f"{address}: {first_line(error)}") from error
+        except (ImportError, ValueError, OSError) as error:
+            kind = InputError if isinstance(error, OSError) else UsageError
+            raise kind(f"{address}: {first_line(error)}") from error
         filesystem = PyFileSystem(FSSpecHandler(spec))
     except OSError as error:
         raise InputError(f"{address}: {first_line(error)}") from error
