@@ -87,15 +87,7 @@ def enhance(
             pipes.enhance_frames(inputs, output, video.raw, video, load_one)
         else:
             load_one = functools.partial(load, model or "reduced")
-            pipes.enhance_photograph(
-                inputs,
-                output,
-                load_one,
-                format,
-                strip=strip,
-                max_pixels=max_pixels,
-                overwrite=overwrite,
-            )
+            pipes.enhance_photograph(inputs, output, load_one, format, strip, max_pixels, overwrite)
         return 0
 
     items = plan.plan(inputs, output, suffix=file.suffix, format=format)

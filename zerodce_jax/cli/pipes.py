@@ -28,7 +28,6 @@ def enhance_photograph(
     output: Path,
     load: Load,
     format: ResultFormat,  # noqa: A002
-    *,
     strip: bool,
     max_pixels: int,
     overwrite: bool,

@@ -70,14 +70,7 @@ class Progress:
         self._bar.update(done - self._bar.n)
 
     def end(self) -> int:
-        """Print the summary.
-
-        Returns:
-            The exit status.
-
-        Raises:
-            KeyboardInterrupt: An interrupt ended the run.
-        """
+        """Print the summary; return the exit status, or raise the interrupt that ended the run."""
         seconds = time.perf_counter() - self._start
         counts = [f"{self._counts[status]} {status}" for status in ("done", "skipped", "failed")]
         if self._counts["not_started"]:
