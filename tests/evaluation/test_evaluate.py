@@ -1,6 +1,7 @@
 """Tests of ``zerodce evaluate``, evaluate.py, pairs.py and report.py."""
 
 import csv
+import importlib.util
 import json
 import math
 import re
@@ -16,7 +17,6 @@ from PIL import Image
 from helpers.command import opened, run
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.evaluation import evaluate as evaluate_module
 from zerodce_jax.evaluation import metrics, report
 from zerodce_jax.evaluation.evaluate import INPUT, Evaluation, evaluate
 from zerodce_jax.evaluation.pairs import pair_by_name
@@ -266,7 +266,8 @@ def test_json_stores_the_settings_of_the_command_line(low: Path, tmp_path: Path)
 def test_only_references_need_an_extra(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate_module, "find_spec", lambda _: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "skimage" else found(n))
     assert run("evaluate", "reduced", "--pairs", low, high, *ONNX) == 2
     message = "zerodce: evaluate needs packages: pip install 'zerodce-jax[evaluate]'\n"
     assert capsys.readouterr().err == message

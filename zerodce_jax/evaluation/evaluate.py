@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from zerodce_jax.config import SettingOverrides
-from zerodce_jax.errors import InputError, UsageError, one_line
+from zerodce_jax.errors import InputError, UsageError, one_line, require
 from zerodce_jax.evaluation import metrics
 from zerodce_jax.evaluation.perceptual import PerceptualMetric
 from zerodce_jax.media import photo, pillow
@@ -88,8 +87,8 @@ def evaluate(
     for metric in perceptual:
         if metric.name in COLUMNS:
             raise UsageError(f"{metric.name} is always computed; it is not a perceptual metric")
-    if references is not None and find_spec("skimage") is None:
-        raise UsageError("evaluate needs packages: pip install 'zerodce-jax[evaluate]'")
+    if references is not None:
+        require("evaluate", "evaluate", "skimage")
 
     def evaluations() -> Iterator[Evaluation]:
         with_thumbnails = 0

@@ -113,11 +113,10 @@ class RayExecutor(Executor):
                     if missing[number]:
                         missing[number] = False
                         yield number, result
-        for number, is_missing in enumerate(missing):
-            if is_missing:
-                item = self._work[number]
-                message = f"{self._work.source.files.name(item.source)}: {_GAVE_UP}"
-                yield number, Result(item, "failed", message=message)
+        for number in (number for number, is_missing in enumerate(missing) if is_missing):
+            item = self._work[number]
+            message = f"{self._work.source.files.name(item.source)}: {_GAVE_UP}"
+            yield number, Result(item, "failed", message=message)
 
     def _enhance(self, numbers: Sequence[int], batch: int) -> Iterator[tuple[int, Result]]:
         """Enhance photographs in batches of one size; those of failed batches have no result."""

@@ -4,10 +4,9 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
-from zerodce_jax.errors import InputError, UsageError, one_line
+from zerodce_jax.errors import InputError, UsageError, one_line, require
 
 SCHEME = "hf://"
 NETWORK_FILE = "model.safetensors"
@@ -36,7 +35,7 @@ def download(address: str) -> Path:
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
         raise UsageError(f"{address}: must be hf://OWNER/NAME[@REVISION][/FILE.safetensors]")
-    _require_client()
+    require("the hub", "hub", "huggingface_hub")
     from huggingface_hub import hf_hub_download
 
     file = parts["file"] or NETWORK_FILE
@@ -65,7 +64,7 @@ def upload(
     """
     if not re.fullmatch(_REPO, repo):
         raise UsageError(f"{repo}: must be OWNER/NAME")
-    _require_client()
+    require("the hub", "hub", "huggingface_hub")
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api = HfApi()
@@ -85,11 +84,6 @@ def upload(
             repo, operations=operations, commit_message=message, revision=revision
         )
     return str(commit.commit_url), kept
-
-
-def _require_client() -> None:
-    if find_spec("huggingface_hub") is None:
-        raise UsageError("the hub needs a package: pip install 'zerodce-jax[hub]'")
 
 
 @contextmanager
