@@ -78,8 +78,7 @@ def test_total_is_the_sum_of_the_losses() -> None:
     total, terms = losses(network.params, pixels)
     assert set(terms) == {"spatial", "exposure", "color", "smoothness", "total"}
     assert float(terms.pop("total")) == float(total)
-    total = float(total)
-    assert total == pytest.approx(sum(map(float, terms.values())), rel=1e-6)
+    assert float(total) == pytest.approx(sum(map(float, terms.values())), rel=1e-6)
 
 
 def test_learning_rate_rises_and_then_falls_or_stays() -> None:
