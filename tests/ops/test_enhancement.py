@@ -1,4 +1,4 @@
-"""Tests of enhancement.py: the sequence of steps, alone and in batches, with NumPy and with JAX."""
+"""Tests of enhancement.py: the sequence of steps for single images and batches, NumPy and JAX."""
 
 from dataclasses import replace
 from typing import Any
@@ -59,18 +59,18 @@ def test_strength_0_and_gamma_1_keep_every_bit(steps: Steps, xp: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["protect_highlights", "denoise"])
-@pytest.mark.parametrize("other", [False, True])
-def test_a_step_that_is_off_keeps_the_bits_whatever_its_adjustment(name: str, other: bool) -> None:
-    steps = replace(Steps(other, other), **{name: False})
+@pytest.mark.parametrize("others_on", [False, True])
+def test_a_step_that_is_off_ignores_its_adjustment(name: str, others_on: bool) -> None:
+    steps = replace(Steps(others_on, others_on), **{name: False})
     adjustment = "highlight_protection" if name == "protect_highlights" else name
     zero = Adjustments(None, 1.2, 0.7, 0.6)._replace(**{adjustment: 0.0})
     full = zero._replace(**{adjustment: 1.0})
     options = {"steps": steps, "iterations": ITERATIONS}
-    off, ignored = (enhance(*random_batch(), a, 1.0, **options) for a in (zero, full))
-    np.testing.assert_array_equal(ignored, off)
+    with_zero, with_full = (enhance(*random_batch(), a, 1.0, **options) for a in (zero, full))
+    np.testing.assert_array_equal(with_full, with_zero)
     # When the step is on, it makes a difference.
     options["steps"] = replace(steps, **{name: True})
-    assert np.abs(enhance(*random_batch(), full, 1.0, **options) - off).max() > 3e-3
+    assert np.abs(enhance(*random_batch(), full, 1.0, **options) - with_zero).max() > 3e-3
 
 
 @pytest.mark.parametrize("protect", [False, True])
@@ -148,29 +148,35 @@ def test_only_gray_images_become_the_mean_of_their_channels(steps: Steps, xp: An
     np.testing.assert_allclose(result[1][..., 0], color[1].mean(axis=-1), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("gamma", [1.0, 1.2])
 @pytest.mark.parametrize("with_gray", [False, True])
 @pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
 def test_jitted_jax_equals_numpy_for_different_adjustments_in_a_batch(
-    steps: Steps, with_gray: bool, gamma: float
+    steps: Steps, with_gray: bool
 ) -> None:
     images, maps = random_batch()
     options = {"steps": steps, "iterations": ITERATIONS}
     adjustments = adjustments_per_image(with_gray=with_gray)
-    expected = enhance(images, maps, adjustments, gamma, **options)
 
     @jax.jit
     def jitted(images: jax.Array, maps: jax.Array, adjustments: Adjustments, gamma: Any) -> Any:
         return enhance(images, maps, adjustments, gamma, **options)
 
-    device_adjustments = adjustments_per_image(jnp, with_gray=with_gray)
-    result = jitted(images, maps, device_adjustments, jnp.float32(gamma))
-    assert_equal_to_numpy(result, expected)
-    # Images have no influence on each other.
+    jax_adjustments = adjustments_per_image(jnp, with_gray=with_gray)
+    for gamma in (1.0, 1.2):
+        result = jitted(images, maps, jax_adjustments, jnp.float32(gamma))
+        assert_equal_to_numpy(result, enhance(images, maps, adjustments, gamma, **options))
+
+
+@pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
+def test_images_of_a_batch_do_not_influence_each_other(steps: Steps) -> None:
+    images, maps = random_batch()
+    options = {"steps": steps, "iterations": ITERATIONS}
+    batched = enhance(images, maps, adjustments_per_image(), 1.2, **options)
     for index in range(len(images)):
         part = slice(index, index + 1)
-        alone = enhance(images[part], maps[part], single(adjustments, index), gamma, **options)
-        np.testing.assert_allclose(alone[0], expected[index], rtol=0, atol=1e-6)
+        adjustments = single(adjustments_per_image(), index)
+        (result,) = enhance(images[part], maps[part], adjustments, 1.2, **options)
+        np.testing.assert_array_equal(result, batched[index])
 
 
 @pytest.mark.parametrize(
