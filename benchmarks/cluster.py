@@ -15,9 +15,10 @@ import psutil
 import tyro
 from folder import make_photographs
 
-from zerodce_jax.jobs import ray_cluster
-from zerodce_jax.jobs.storage import Local
-from zerodce_jax.jobs.worklist import Work, plan_work
+from zerodce_jax.jobs import runner
+from zerodce_jax.jobs.ray_cluster import Options, RayExecutor
+from zerodce_jax.jobs.storage import Folder, LocalFiles
+from zerodce_jax.jobs.worklist import Worklist, plan_work
 from zerodce_jax.models import serialization
 from zerodce_jax.models.network import Network
 
@@ -63,7 +64,8 @@ def main(
         for turn in range(turns):
             runs["enhance --jobs 2"].append(run_enhance(base / "in", base / f"{turn}-0", model))
             for actors in (1, 2):
-                work = plan_work(Local(base / "in"), Local(base / f"{turn}-{actors}"))
+                target = base / f"{turn}-{actors}"
+                work = plan_work(Folder(LocalFiles(), base / "in"), Folder(LocalFiles(), target))
                 name = "1 actor" if actors == 1 else "2 actors"
                 runs[name].append(run_cluster(work, network, actors, batch))
     baseline = runs["enhance --jobs 2"]
@@ -100,24 +102,29 @@ def run_enhance(source: Path, target: Path, model: str) -> Run:
     return run
 
 
-def run_cluster(work: Work, network: Network, actors: int, batch: int) -> Run:
+def run_cluster(work: Worklist, network: Network, actors: int, batch: int) -> Run:
     """Start Ray, run the whole work on it, stop it, and measure the run."""
-    options = ray_cluster.Options(network.settings, actors=actors, batch=batch)
+    options = Options(actors=actors, batch=batch)
     start, run, times = time.perf_counter(), Run(), []
-    with ray_cluster.session(None, lambda line: print(line, file=sys.stderr)):
-        for number, result in enumerate(ray_cluster.enhance_all(work, network, options), start=1):
-            assert result.status == "done", result.message
-            times.append(time.perf_counter())
-            if number in (100, len(work)):
-                run.memory.setdefault("driver", []).append(mebibytes(psutil.Process()))
-                for i, process in enumerate(actor_processes()):
-                    run.memory.setdefault(f"actor {i + 1}", []).append(mebibytes(process))
+    executor = RayExecutor(work, network, options=options, on_message=report_message)
+    for number, result in enumerate(runner.run(work, executor), start=1):
+        assert result.status == "done", result.message
+        times.append(time.perf_counter())
+        if number in (100, len(work)):
+            run.memory.setdefault("driver", []).append(mebibytes(psutil.Process()))
+            for i, process in enumerate(actor_processes()):
+                run.memory.setdefault(f"actor {i + 1}", []).append(mebibytes(process))
     # The first batches of all actors finish at nearly the same time but started during start-up,
     # so the rate excludes them.
     first_done = times[min(actors * batch, len(times)) - 1]
     run.starting, run.whole = times[0] - start, time.perf_counter() - start
     run.rate = (len(times) - actors * batch) / (times[-1] - first_done)
     return run
+
+
+def report_message(line: str) -> None:
+    """Print a message of Ray."""
+    print(line, file=sys.stderr)
 
 
 def actor_processes() -> list[psutil.Process]:

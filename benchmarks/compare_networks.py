@@ -48,8 +48,7 @@ def main(parts: Path, networks: Positional[tuple[str, ...]], /) -> None:
         enhancer = Enhancer(network)
         cells = [f"{terms[column]:.4f}" for column in COLUMNS]
         for gamma in (1.15, 1.0):
-            settings = EnhanceSettings(gamma=gamma).to_dict()
-            lows = enhancer.many((low for low, _ in pixels), **settings)
+            lows = enhancer.many((low for low, _ in pixels), EnhanceSettings(gamma=gamma))
             cells.append(similarity(list(zip(lows, (high for _, high in pixels), strict=True))))
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 

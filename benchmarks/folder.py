@@ -1,4 +1,4 @@
-"""Compare `jobs/photos.py` with a plain loop over the same Enhancer on a folder of small JPEGs.
+"""Compare a `PhotoExecutor` with a plain loop over the same Enhancer on a folder of small JPEGs.
 
 Both enhance the same photographs in turns. The memory of the process is sampled after each one.
 """
@@ -17,7 +17,8 @@ from PIL import Image
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engines.xla import use_compilation_cache
 from zerodce_jax.enhancer import Enhancer
-from zerodce_jax.jobs import photos, plan
+from zerodce_jax.jobs import plan, runner
+from zerodce_jax.jobs.photos import PhotoExecutor
 
 
 def main(
@@ -50,11 +51,8 @@ def main(
         for part in np.array_split(np.arange(len(items)), turns):
             subset = [items[i] for i in part]
             start = time.perf_counter()
-            results = list(
-                sampling_memory(
-                    photos.enhance_all(subset, enhancer, EnhanceSettings(), jobs=jobs), memory
-                )
-            )
+            executor = PhotoExecutor(enhancer, EnhanceSettings(), jobs=jobs)
+            results = list(sampling_memory(runner.run(subset, executor), memory))
             stop = time.perf_counter()
             assert all(result.status == "done" for result in results)
             for item in subset:
@@ -88,7 +86,7 @@ def make_photographs(folder: Path, count: int, width: int, height: int) -> None:
         )
 
 
-def sampling_memory(results: Iterator[photos.Result], memory: list[int]) -> Iterator[photos.Result]:
+def sampling_memory(results: Iterator[runner.Result], memory: list[int]) -> Iterator[runner.Result]:
     """Yield results, and append the memory of the process to `memory` after each one."""
     process = psutil.Process()
     for result in results:

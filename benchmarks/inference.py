@@ -34,8 +34,8 @@ def ours(network: str, engine: str) -> Run:
 
     enhancer = Enhancer.load(network, engine=engine)
     # Only curves and gamma, like the other contenders.
-    settings = EnhanceSettings(gamma=GAMMA).to_dict()
-    return lambda image: enhancer(image, **settings)
+    settings = EnhanceSettings(gamma=GAMMA)
+    return lambda image: enhancer(image, settings)
 
 
 def eager(network: str, layout: str) -> Run:
@@ -72,6 +72,8 @@ def inputs(image: np.ndarray) -> dict[str, np.ndarray]:
         "gamma": np.array(GAMMA, np.float32),
         "strength": np.array(1, np.float32),
         "gray": np.array(False),
+        "highlight_protection": np.array(0, np.float32),
+        "denoise": np.array(0, np.float32),
     }
 
 

@@ -21,7 +21,8 @@ import tyro
 
 from zerodce_jax.engines.xla import use_compilation_cache
 from zerodce_jax.enhancer import Enhancer, choose_engine
-from zerodce_jax.jobs import plan, videos
+from zerodce_jax.jobs import plan, runner
+from zerodce_jax.jobs.videos import VideoExecutor
 
 
 def main(*, width: int = 1920, height: int = 1080, frames: int = 40, turns: int = 5) -> None:
@@ -45,9 +46,8 @@ def main(*, width: int = 1920, height: int = 1080, frames: int = 40, turns: int 
             settings = enhancer.network.settings.changed(**changed)
 
             def run() -> None:
-                (result,) = videos.enhance_all(
-                    items, enhancer, settings, smoothing=smoothing, overwrite=True
-                )
+                executor = VideoExecutor(enhancer, settings, smoothing=smoothing)
+                (result,) = runner.run(items, executor, overwrite=True)
                 assert result.frames == frames, result
 
             return run

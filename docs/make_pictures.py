@@ -60,7 +60,7 @@ def flaws(seed: str, /) -> None:
     Args:
         seed: Network to run with the recipe of Zero-DCE-improved.
     """
-    enhancers = [(Enhancer.load(seed), EnhanceSettings().to_dict()), (Enhancer.load(), {})]
+    enhancers = [(Enhancer.load(seed), EnhanceSettings()), (Enhancer.load(), None)]
     rows = []
     for name, box in FLAWS.items():
         image = np.asarray(Image.open(DOCS.parent / "examples" / name).convert("RGB"))

@@ -1,5 +1,6 @@
 """Fixtures for all tests: files, child processes, users, disks; run-time checks of shapes."""
 
+import gc
 import os
 import resource
 import shutil
@@ -24,6 +25,11 @@ jaxtyping.install_import_hook("zerodce_jax", f"{shapecheck.__name__}.checked")
 
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from traversing all imported modules again and again."""
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

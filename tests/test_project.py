@@ -120,10 +120,13 @@ def test_enhancing_imports_no_package_of_training_or_the_command_line(python: Ca
     assert result.stdout == "[]\n", result.stderr
 
 
-def test_public_names_exist() -> None:
+def test_public_names_exist(project: dict[str, Any]) -> None:
     for name in zerodce_jax.__all__:
         value = getattr(zerodce_jax, name)
-        assert getattr(value, "__name__", name) == name
+        if name == "__version__":
+            assert value == project["version"]
+        else:
+            assert value.__name__ == name
     with pytest.raises(AttributeError, match="nonesuch"):
         zerodce_jax.nonesuch  # noqa: B018
 

@@ -1,4 +1,4 @@
-"""webapp.py in a real browser: upload, sliders, downloads, bad files, two visitors, leaving."""
+"""The page in a real browser: upload, sliders, downloads, bad files, two visitors, leaving."""
 
 import io
 import os
@@ -52,12 +52,12 @@ class Visit:
         field.send_keys("\n".join(map(str, files)))
 
     def shown(self) -> list[str]:
-        """Addresses of the images before and after."""
+        """Return the addresses of the images before and after."""
         found = [image.get_attribute("src") for image in self.all("#slider img")]
         return [address for address in found if address] if len(found) == 2 else []
 
     def until_shown(self, before: np.ndarray, after: np.ndarray) -> None:
-        """Wait for these two images; others may come first, as while a number is typed."""
+        """Wait for these two images; others may come first, such as while a number is typed."""
 
         def are_there() -> bool:
             try:
@@ -65,7 +65,7 @@ class Visit:
                     np.array_equal(pixels(address), wanted)
                     for address, wanted in zip(self.shown(), (before, after), strict=True)
                 )
-            except (ValueError, urllib.error.HTTPError):  # not there yet, or no longer
+            except (ValueError, urllib.error.HTTPError):  # not loaded yet, or removed
                 return False
 
         self.wait(are_there)
@@ -76,7 +76,7 @@ class Visit:
         field.send_keys(str(value), Keys.ENTER)
 
     def results(self) -> dict[str, bytes]:
-        """What can be downloaded, by name."""
+        """Return the downloads by name."""
         links = self.wait(lambda: self.all("#results a[href*='/file=']"))
         return {
             address.rpartition("/")[2]: fetched(address)
@@ -100,7 +100,7 @@ class Server:
     folder: Path
 
     def files(self) -> dict[Path, bytes]:
-        """All that it keeps; visitors may be leaving meanwhile."""
+        """Return its files by path; visitors may be leaving meanwhile."""
         found = {}
         for file in self.folder.rglob("*"):
             with suppress(FileNotFoundError, IsADirectoryError):
@@ -110,7 +110,7 @@ class Server:
 
 @contextmanager
 def serving(folder: Path, setup: str = "") -> Iterator[Server]:
-    """The page, in a process that keeps what it keeps in a folder."""
+    """Run the page in a process that keeps its files in a folder."""
     arguments = ["app", "--port", "0", "--max-pixels", "2000000"]
     code = f"from zerodce_jax import webapp\nfrom zerodce_jax.cli import main\n{setup}\n"
     process = subprocess.Popen(
@@ -133,21 +133,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("temporary")
     with serving(folder) as server:
         yield server
-    # Whatever visitors left behind has gone with the page.
+    # The page removes all files when it ends.
     assert list(folder.glob("zerodce-*")) == []
 
 
 @pytest.fixture(scope="module")
 def drivers() -> Iterator[tuple[webdriver.Chrome, webdriver.Chrome]]:
-    with browser.chromium() as one, browser.chromium() as other:
-        yield one, other
+    with browser.chromium() as first, browser.chromium() as second:
+        yield first, second
 
 
 @pytest.mark.slow
 @pytest.mark.needs("gradio")
 @pytest.mark.browser
 @browser.NEEDED
-def test_a_photograph_is_shown_and_taken_away(
+def test_a_photograph_is_shown_and_downloaded(
     root: Path, server: Server, drivers: tuple, tmp_path: Path
 ) -> None:
     assert server.address.startswith("http://127.0.0.1:")
@@ -159,7 +159,7 @@ def test_a_photograph_is_shown_and_taken_away(
     enhancer = Enhancer.load("reduced")
     visit.until_shown(dark, enhancer(dark))
 
-    # Where the curve acted: most in the dark.
+    # The curve acts most where the photograph is dark.
     visit.all("#where button")[0].click()
     gain = pixels(visit.wait(lambda: visit.all("#gain img"))[0].get_attribute("src"))
     assert gain.shape == dark.shape
@@ -173,20 +173,20 @@ def test_a_photograph_is_shown_and_taken_away(
     visit.all("#exposure label")[2].click()
     visit.until_shown(dark, enhancer(dark, exposure="off", strength=0.5, gamma=1.5))
 
-    # The very file that the command line makes.
+    # The download is the file that the command line writes.
     visit.all("#make")[0].click()
     results = visit.results()
     options = ("--exposure", "off", "--strength", 0.5, "--gamma", 1.5)
     assert run("enhance", source, "-o", tmp_path, *options) == 0
     assert results == {"chelsea.jpg": (tmp_path / "chelsea.jpg").read_bytes()}
 
-    # Nothing was asked of anybody else.
+    # The browser sent no request to another server.
     script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
     asked = visit.driver.execute_script(script)
     assert len(asked) > 5
     assert [name for name in asked if not name.startswith(f"{server.address}/")] == []
 
-    # It acted nowhere with a strength of 0.
+    # With a strength of 0 the curve changes nothing.
     visit.set("strength", 0)
     visit.set("gamma", 1)
     visit.until_shown(dark, dark)
@@ -197,7 +197,7 @@ def test_a_photograph_is_shown_and_taken_away(
 @pytest.mark.needs("gradio")
 @pytest.mark.browser
 @browser.NEEDED
-def test_several_files_one_of_them_bad(
+def test_several_files_with_a_bad_one(
     root: Path, server: Server, drivers: tuple, tmp_path: Path
 ) -> None:
     visit = Visit(drivers[0], server.address)
@@ -228,44 +228,46 @@ def test_several_files_one_of_them_bad(
 @pytest.mark.needs("gradio")
 @pytest.mark.browser
 @browser.NEEDED
-def test_two_visitors_and_what_they_leave(root: Path, server: Server, drivers: tuple) -> None:
-    one, other = (Visit(driver, server.address) for driver in drivers)
+def test_two_visitors_and_their_files_when_they_leave(
+    root: Path, server: Server, drivers: tuple
+) -> None:
+    first, second = (Visit(driver, server.address) for driver in drivers)
     names = ("coffee.jpg", "astronaut.jpg")
-    for visit, name in zip((one, other), names, strict=True):
+    for visit, name in zip((first, second), names, strict=True):
         visit.open()
         visit.upload(root / "examples" / name)
-    for visit, name in zip((one, other), names, strict=True):
+    for visit, name in zip((first, second), names, strict=True):
         dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
         visit.until_shown(dark, Enhancer.load("reduced")(dark))
-    one.set("strength", 0.3)
-    other.all("#denoise label")[1].click()
-    other.set("amount", 0.9)
-    settings = ({"strength": 0.3}, {"denoise": 0.9})
-    for visit, name, how in zip((one, other), names, settings, strict=True):
+    first.set("strength", 0.3)
+    second.all("#denoise label")[1].click()
+    second.set("amount", 0.9)
+    overrides = ({"strength": 0.3}, {"denoise": 0.9})
+    for visit, name, values in zip((first, second), names, overrides, strict=True):
         dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
-        visit.until_shown(dark, Enhancer.load("reduced")(dark, **how))
+        visit.until_shown(dark, Enhancer.load("reduced")(dark, **values))
         visit.all("#make")[0].click()
-    made = [visit.results() for visit in (one, other)]
+    made = [visit.results() for visit in (first, second)]
     assert [list(results) for results in made] == [["coffee.jpg"], ["astronaut.jpg"]]
-    # A setting of one changes nothing for the other.
-    for results, name, how in zip(made, names, settings, strict=True):
+    # A setting of one visitor does not apply to the other.
+    for results, name, values in zip(made, names, overrides, strict=True):
         dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
-        expected = Enhancer.load("reduced")(dark, **how).astype(int)
+        expected = Enhancer.load("reduced")(dark, **values).astype(int)
         found = np.asarray(Image.open(io.BytesIO(results[name])).convert("RGB")).astype(int)
         assert np.abs(found - expected).mean() < 3
     content = (root / "examples" / "coffee.jpg").read_bytes()
     assert content in server.files().values()
-    for visit in (one, other):
+    for visit in (first, second):
         visit.driver.get("about:blank")
-    one.wait(lambda: not [file for file in server.files() if "visitor-" in str(file)])
-    one.wait(lambda: content not in server.files().values())
+    first.wait(lambda: not [file for file in server.files() if "visitor-" in str(file)])
+    first.wait(lambda: content not in server.files().values())
 
 
 @pytest.mark.slow
 @pytest.mark.needs("gradio")
 @pytest.mark.browser
 @browser.NEEDED
-def test_names_that_are_taken_and_names_that_are_markup(
+def test_duplicate_names_and_names_with_markup(
     root: Path, server: Server, drivers: tuple, tmp_path: Path
 ) -> None:
     visit = Visit(drivers[0], server.address)
@@ -285,7 +287,7 @@ def test_names_that_are_taken_and_names_that_are_markup(
     (line,) = visit.wait(lambda: visit.all("#problem p"))
     assert line.text.startswith("_a_ b.jpg: ")
 
-    # What was made with other settings is no result any more.
+    # A change of the settings hides the results.
     visit.set("strength", 0.5)
     visit.wait(lambda: not visit.all("#results a"))
 
@@ -312,23 +314,23 @@ def test_settings_without_a_number_and_no_photographs(
     visit.wait(lambda: visit.all("#problem")[0].text == "")
     visit.all("#where button")[0].click()
     buttons = visit.wait(lambda: visit.all("#gain button"))
-    assert [each for each in buttons if each.get_attribute("title") == "Share"] == []
+    assert [button for button in buttons if button.get_attribute("title") == "Share"] == []
 
 
 @pytest.mark.slow
 @pytest.mark.needs("gradio")
 @pytest.mark.browser
 @browser.NEEDED
-def test_large_files_are_not_taken(root: Path, drivers: tuple, tmp_path: Path) -> None:
+def test_large_files_are_refused(root: Path, drivers: tuple, tmp_path: Path) -> None:
     visit = Visit(drivers[0], "")
     with serving(tmp_path, "webapp.LARGEST_FILE = '20kb'") as server:
         visit.address = server.address
         visit.open()
         large = root / "examples" / "coffee.jpg"
         visit.upload(large)
-        said = visit.wait(lambda: visit.all(".toast-body")[0].text)
-        assert "exceed the maximum allowed size of 20.0 Kb" in said
-        # Nor without the page's own check.
+        message = visit.wait(lambda: visit.all(".toast-body")[0].text)
+        assert "exceed the maximum allowed size of 20.0 Kb" in message
+        # The server refuses it as well, without the check of the page.
         body = b"--x\r\nContent-Disposition: form-data; name=files; filename=a.jpg\r\n\r\n"
         request = urllib.request.Request(
             f"{server.address}/gradio_api/upload",
@@ -343,19 +345,19 @@ def test_large_files_are_not_taken(root: Path, drivers: tuple, tmp_path: Path) -
 
 @pytest.mark.slow
 @pytest.mark.needs("gradio")
-def test_whoever_computes_waits_for_one_another(python: Callable, tmp_path: Path) -> None:
+def test_computations_run_one_at_a_time(python: Callable, tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\nfrom zerodce_jax import webapp\n"
         f"page = webapp.build(Path({str(tmp_path)!r}))\n"
-        "events = [each for each in page.fns.values() if each.name in {'show', 'make'}]\n"
-        "print(len(events), {(each.concurrency_id, each.concurrency_limit) for each in events})"
+        "events = [event for event in page.fns.values() if event.name in {'show', 'enhance'}]\n"
+        "print(len(events), {(event.concurrency_id, event.concurrency_limit) for event in events})"
     )
     assert python("-c", code).stdout == "11 {('enhancing', 1)}\n"
 
 
 @pytest.mark.slow
 @pytest.mark.needs("gradio")
-def test_what_a_killed_page_left_is_swept_away(tmp_path: Path) -> None:
+def test_files_of_a_killed_page_are_removed(tmp_path: Path) -> None:
     with serving(tmp_path) as alive:
         with serving(tmp_path) as server:
             server.process.kill()
@@ -394,8 +396,6 @@ def test_an_address_that_is_taken_is_named(python: Callable) -> None:
         (("--host", "192.0.2.1"), 1, "192.0.2.1:7860: Cannot assign requested address"),
     ],
 )
-def test_addresses_that_cannot_be(
-    arguments: tuple, status: int, message: str, python: Callable
-) -> None:
+def test_invalid_addresses(arguments: tuple, status: int, message: str, python: Callable) -> None:
     result = python("-m", "zerodce_jax", "app", *arguments)
     assert (result.returncode, result.stderr) == (status, f"zerodce: {message}\n")

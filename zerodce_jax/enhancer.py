@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, get_args
 
 import numpy as np
 
-from zerodce_jax.config import Dtype, EnhanceSettings, SettingOverrides
+from zerodce_jax.config import SMOOTHING_SECONDS, Dtype, EnhanceSettings, SettingOverrides
 from zerodce_jax.engines.base import Engine
 from zerodce_jax.engines.batches import Batches, Job
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import serialization
 from zerodce_jax.models.network import Network
-from zerodce_jax.ops.temporal import DEFAULT_SECONDS, Smoothing, check_smoothing
+from zerodce_jax.ops.temporal import Smoothing, check_smoothing
 
 if TYPE_CHECKING:
     import jax
@@ -165,7 +165,7 @@ class Enhancer:
         frames: Iterable[tuple[float, ImageT]],
         settings: EnhanceSettings | None = None,
         *,
-        smoothing: float = DEFAULT_SECONDS,
+        smoothing: float = SMOOTHING_SECONDS,
         **overrides: Unpack[SettingOverrides],
     ) -> Iterator[ImageT]:
         """Enhance the frames of a video without flicker.

@@ -53,3 +53,9 @@ def one_line(error: object) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = text.strip()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error message, which may have many, or the name of the error."""
+    message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return next(iter(message.strip().splitlines()), type(error).__name__)

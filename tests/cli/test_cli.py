@@ -1,4 +1,4 @@
-"""The command line: wrong usage, ``zerodce convert``, help, and hostile networks."""
+"""The command line: wrong usage, ``zerodce convert``, help, and malicious networks."""
 
 import os
 import pickle
@@ -37,9 +37,7 @@ from zerodce_jax.models import serialization
     ],
     ids=" ".join,
 )
-def test_arguments_that_make_no_sense(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_invalid_arguments(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
@@ -47,7 +45,7 @@ def test_arguments_that_make_no_sense(
 
 
 @pytest.mark.parametrize("target", ["net", "net.safetensors"])
-def test_convert_writes_and_says_what(
+def test_convert_writes_and_reports_the_network(
     target: str, goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     path = tmp_path / "below" / target
@@ -64,7 +62,7 @@ def test_convert_to_the_torch_layout(goldens: Path, tmp_path: Path) -> None:
     assert safetensors.numpy.load_file(path)["e_conv7.weight"].shape == (24, 32, 3, 3)
 
 
-def test_convert_carries_settings_on(goldens: Path, tmp_path: Path) -> None:
+def test_convert_keeps_settings(goldens: Path, tmp_path: Path) -> None:
     assert run("convert", "fast", tmp_path / "net") == 0
     assert run("convert", tmp_path / "net", tmp_path / "net.safetensors") == 0
     torch = ("--layout", "torch")
@@ -73,12 +71,12 @@ def test_convert_carries_settings_on(goldens: Path, tmp_path: Path) -> None:
     assert ours.exposure == "auto"
     for name in ("net", "net.safetensors", "t.safetensors"):
         assert serialization.load_network(tmp_path / name).settings == ours
-    # A file of PyTorch has none.
+    # A PyTorch file has no settings.
     assert run("convert", goldens / "reduced_random.pth", tmp_path / "plain.safetensors") == 0
     assert serialization.load_network(tmp_path / "plain.safetensors").settings == EnhanceSettings()
 
 
-def test_convert_assumes_reduced_for_16_features_and_says_so(
+def test_convert_assumes_reduced_for_16_features_with_a_note(
     goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert run("convert", goldens / "reduced_random.pth", tmp_path / "net") == 0
@@ -99,7 +97,7 @@ def test_check_prints_a_table(goldens: Path, capsys: pytest.CaptureFixture[str])
     assert all(row.endswith(" 0") for row in rows)
 
 
-def test_convert_replaces_nothing_unasked(
+def test_convert_replaces_a_file_only_with_overwrite(
     goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     source, target = goldens / "reduced_random.pth", tmp_path / "net.safetensors"
@@ -111,7 +109,7 @@ def test_convert_replaces_nothing_unasked(
     assert serialization.load_network(target).parameter_count == 23_592
 
 
-def test_convert_never_replaces_a_folder_of_something_else(
+def test_convert_never_replaces_a_folder_of_other_files(
     goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     photos = tmp_path / "photos"
@@ -127,7 +125,7 @@ def test_convert_never_replaces_a_folder_of_something_else(
 
 
 @pytest.mark.parametrize("target", ["net", "net.safetensors"])
-def test_convert_names_every_misfit_and_writes_nothing(
+def test_convert_names_each_mismatch_and_writes_nothing(
     target: str, goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     from zerodce_jax.models.pytorch_pickle import read_state_dict
@@ -167,7 +165,7 @@ def test_the_table_of_check_reports_differences(
     assert capsys.readouterr().out.splitlines()[1].split() == ["a.bias", "(3,)", "0.25"]
 
 
-def test_interruption_is_no_traceback(
+def test_an_interrupt_prints_no_traceback(
     goldens: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
@@ -178,7 +176,7 @@ def test_interruption_is_no_traceback(
     assert capsys.readouterr().err == "zerodce: interrupted\n"
 
 
-# From here on: real processes.
+# The other tests start processes.
 
 
 @pytest.mark.slow
@@ -188,7 +186,7 @@ def test_enhance_in_a_process_of_its_own(
     model = tmp_path / "net"
     converted = python("-m", "zerodce_jax", "convert", goldens / "reduced_random.pth", model)
     assert (converted.returncode, converted.stdout.count("\n")) == (0, 1)
-    # Damaged in a way that makes Pillow grumble on its own account.
+    # Pillow itself warns of this kind of damage.
     Image.new("RGB", (30, 30)).save(pictures / "cut.tif")
     (pictures / "cut.tif").write_bytes((pictures / "cut.tif").read_bytes()[:30])
     result = python("enhance.py", pictures, "-o", tmp_path / "out", "-m", model, "--tile", "32")

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from helpers.command import enhance, opened, rows_of, run, summary_of
-from zerodce_jax.cli import following
+from zerodce_jax.cli import progress
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.enhancer import Enhancer
-from zerodce_jax.jobs import photos
+from zerodce_jax.jobs import photos, runner
 from zerodce_jax.media import photo, png, tiff
 from zerodce_jax.media.metadata import Metadata
 from zerodce_jax.models import serialization
@@ -49,7 +49,7 @@ def test_enhance_writes_skips_and_overwrites(
     assert (out / "a.png").read_bytes() != first
 
 
-def test_options_reach_the_pictures(
+def test_options_change_the_results(
     pictures: Path, network: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     source, result = pictures / "a.png", tmp_path / "new" / "same.png"
@@ -63,17 +63,14 @@ def test_options_reach_the_pictures(
     assert summary_of(capsys.readouterr().out) == (1, 0, 0)
 
 
-def settings_seen(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
-    """What enhancers are told from here on; they give pictures back as they are."""
+def record_settings(monkeypatch: pytest.MonkeyPatch) -> list[EnhanceSettings | None]:
+    """Make enhancers return images unchanged, and return the settings that they are called with."""
     seen = []
 
     def many(
-        self: Enhancer,
-        images: Iterable[np.ndarray],
-        settings: EnhanceSettings | None = None,
-        **given: object,
+        self: Enhancer, images: Iterable[np.ndarray], settings: EnhanceSettings | None = None
     ) -> Iterator:
-        seen.append((settings or self.network.settings).changed(**given).to_dict())
+        seen.append(settings)
         yield from images
 
     monkeypatch.setattr(Enhancer, "many", many)
@@ -81,13 +78,13 @@ def settings_seen(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
 
 
 @pytest.mark.parametrize("piped", [False, True])
-def test_flags_go_before_what_the_network_carries(
+def test_flags_replace_the_settings_of_the_network(
     piped: bool, pictures: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = EnhanceSettings(exposure=0.7, gamma=0.9, strength=1.5, protect_highlights=1, denoise=1)
     model = tmp_path / "net.safetensors"
     serialization.save_network(replace(serialization.load_network(network), settings=ours), model)
-    seen = settings_seen(monkeypatch)
+    seen = record_settings(monkeypatch)
     given = {
         (): ours,
         ("--exposure", 0.5): replace(ours, exposure=0.5),
@@ -102,13 +99,13 @@ def test_flags_go_before_what_the_network_carries(
         if piped:
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(inputs.read_bytes())))
         assert enhance("-" if piped else inputs, "-o", output, "-m", model, *options) == 0
-    assert seen == [settings.to_dict() for settings in given.values()]
+    assert seen == list(given.values())
 
 
 def test_flags_turn_everything_off(pictures: Path, network: Path, tmp_path: Path) -> None:
     plain, ours = serialization.load_network(network), tmp_path / "net.safetensors"
     assert plain.settings == EnhanceSettings()
-    # Curves that brighten, so that there is something to turn off.
+    # The curves brighten, so that the flags have something to turn off.
     params = {**plain.params, "conv7": {**plain.params["conv7"], "bias": np.full(6, -0.5, "f4")}}
     serialization.save_network(replace(plain, params=params), tmp_path / "plain.safetensors")
     serialization.save_network(
@@ -191,7 +188,7 @@ def test_wrong_usage_of_enhance(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(
+def test_a_dry_run_prints_the_plan_and_does_nothing(
     pictures: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -212,7 +209,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     assert capsys.readouterr().out.endswith("3 to do, 0 exist\n")
 
 
-def test_all_shards_together_make_every_picture_once(
+def test_all_shards_together_write_each_photograph_once(
     pictures: Path, network: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for i in range(6):
@@ -248,15 +245,17 @@ def test_the_report_agrees_with_the_files(pictures: Path, network: Path, tmp_pat
     assert rows_of(report)[:2] == [("a.png", "done"), ("broken.png", "failed")]
 
 
-def only_the_first(self: Enhancer, images: Iterable[np.ndarray], **_: float) -> Iterator:
-    """Stands for `Enhancer.many`; Ctrl-C is pressed at the second picture."""
+def only_the_first(
+    self: Enhancer, images: Iterable[np.ndarray], settings: EnhanceSettings | None = None
+) -> Iterator:
+    """Replace `Enhancer.many`, and interrupt the run at the second photograph."""
     for i, image in enumerate(images):
         if i:
             raise KeyboardInterrupt
         yield image
 
 
-def test_an_interrupted_run_says_what_is_left(
+def test_an_interrupted_run_reports_what_was_not_started(
     pictures: Path,
     network: Path,
     capsys: pytest.CaptureFixture[str],
@@ -272,13 +271,13 @@ def test_an_interrupted_run_says_what_is_left(
     printed = capsys.readouterr()
     done = len(list((tmp_path / "out").rglob("*.png")))
     assert done <= 1
-    assert printed.out.startswith(f"{done} done, 0 skipped, 0 failed, {8 - done} left in ")
+    assert printed.out.startswith(f"{done} done, 0 skipped, 0 failed, {8 - done} not started in ")
     assert printed.err == "zerodce: interrupted\n"
     statuses = [status for _, status in rows_of(report)]
-    assert statuses == ["done"] * done + ["left"] * (8 - done)
+    assert statuses == ["done"] * done + ["not_started"] * (8 - done)
 
 
-def test_an_interruption_between_two_pictures_is_reported_as_well(
+def test_an_interrupt_between_two_photographs_is_reported_as_well(
     pictures: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for i in range(6):
@@ -287,7 +286,7 @@ def test_an_interruption_between_two_pictures_is_reported_as_well(
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(following, "say", interrupt)
+    monkeypatch.setattr(progress, "say", interrupt)
     report = tmp_path / "report.json"
     arguments = (pictures, "-o", tmp_path / "out", "-m", network, "--report", report)
     assert enhance(*arguments) == 130
@@ -297,16 +296,22 @@ def test_an_interruption_between_two_pictures_is_reported_as_well(
         assert Path(row["target"]).exists() == (row["status"] == "done")
 
 
-def test_limits_reach_the_work(
+def test_options_reach_the_runner_and_the_executor(
     pictures: Path, network: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = {}
 
-    def enhance_all(*_: object, **options: object) -> Iterator:
+    class Recorder(photos.PhotoExecutor):
+        def __init__(self, *arguments: object, **options: object) -> None:
+            super().__init__(*arguments, **options)
+            seen.update(options)
+
+    def run(*_: object, **options: object) -> Iterator:
         seen.update(options)
         return iter(())
 
-    monkeypatch.setattr(photos, "enhance_all", enhance_all)
+    monkeypatch.setattr(photos, "PhotoExecutor", Recorder)
+    monkeypatch.setattr(runner, "run", run)
     options = ("--jobs", 1, "--max-pixels", 7, "--fail-fast", "--strip", "--overwrite")
     assert enhance(pictures, "-o", tmp_path, "-m", network, "--suffix", "x", *options) == 0
     assert seen == {
@@ -318,7 +323,7 @@ def test_limits_reach_the_work(
     }
 
 
-def test_limits_show_in_the_files(
+def test_limits_change_the_results(
     pictures: Path, network: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     exif = Image.Exif()
@@ -339,7 +344,7 @@ def test_limits_show_in_the_files(
     assert re.match(r"\d done, 0 skipped, [12] failed", capsys.readouterr().out)
 
 
-def test_a_folder_that_may_not_be_written_in(
+def test_a_folder_without_write_permission(
     open_folder: Path,
     as_nobody: Callable,
     pictures: Path,
@@ -347,11 +352,11 @@ def test_a_folder_that_may_not_be_written_in(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Enhancer, "many", lambda _, images, **__: iter(images))
+    monkeypatch.setattr(Enhancer, "many", lambda _, images, settings: iter(images))
     shutil.copytree(pictures, open_folder / "in")
     shutil.copy(network, open_folder / "net.safetensors")
     arguments = (open_folder / "in", "-m", open_folder / "net.safetensors")
-    # As root, once, to import what there is to import.
+    # The first run, as root, imports all modules.
     assert enhance(*arguments, "-o", open_folder / "out") == 0
     capsys.readouterr()
     (open_folder / "out").chmod(0o555)
@@ -367,7 +372,7 @@ def test_a_folder_that_may_not_be_written_in(
 
 
 @pytest.mark.parametrize("model", ["nonesuch", "{folder}", "{folder}@3", "{folder}/text.pth"])
-def test_networks_that_are_none(
+def test_invalid_networks(
     model: str, pictures: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "text.pth").write_text("no network")
@@ -391,7 +396,7 @@ def as_bytes(kind: str, **options: object) -> bytes:
 def through_pipe(
     network: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> Callable[..., tuple[int, bytes, str]]:
-    """Enhance with something on standard input: exit status, standard output and error."""
+    """Run enhance with standard input; return exit status, standard output and error."""
 
     def through(given: bytes, *arguments: object) -> tuple[int, bytes, str]:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
@@ -411,7 +416,7 @@ def test_pipes_keep_the_format(kind: str, through_pipe: Callable) -> None:
         image.load()
 
 
-def test_pipes_take_the_options(through_pipe: Callable) -> None:
+def test_options_apply_to_pipes(through_pipe: Callable) -> None:
     exif = Image.Exif()
     exif[0x010E] = "taken at home"
     source = as_bytes("JPEG", exif=exif)
@@ -440,7 +445,7 @@ def test_from_pipe_to_file_and_from_file_to_pipe(through_pipe: Callable, tmp_pat
     )
 
 
-def test_notes_do_not_mix_with_the_picture(through_pipe: Callable) -> None:
+def test_notes_go_to_standard_error(through_pipe: Callable) -> None:
     frames = {"save_all": True, "append_images": [Image.new("RGB", (40, 30))]}
     status, printed, errors = through_pipe(as_bytes("TIFF", **frames), "-", "-o", "-")
     assert status == 0
@@ -450,13 +455,13 @@ def test_notes_do_not_mix_with_the_picture(through_pipe: Callable) -> None:
 
 
 @pytest.mark.parametrize("given", [b"", b"no picture", as_bytes("PNG")[:100]])
-def test_a_broken_picture_on_standard_input(given: bytes, through_pipe: Callable) -> None:
+def test_a_broken_photograph_on_standard_input(given: bytes, through_pipe: Callable) -> None:
     status, printed, errors = through_pipe(given, "-", "-o", "-")
     assert (status, printed) == (1, b"")
     assert re.fullmatch(r"zerodce: standard input: .+\n", errors)
 
 
-def test_a_pipe_replaces_nothing_unasked(through_pipe: Callable, tmp_path: Path) -> None:
+def test_a_pipe_replaces_a_file_only_with_overwrite(through_pipe: Callable, tmp_path: Path) -> None:
     target = tmp_path / "a.jpg"
     target.write_bytes(b"precious")
     status, printed, errors = through_pipe(as_bytes("JPEG"), "-", "-o", target)
@@ -467,30 +472,30 @@ def test_a_pipe_replaces_nothing_unasked(through_pipe: Callable, tmp_path: Path)
     assert opened(target).size == (40, 30)
 
 
-def test_a_pipe_without_end_is_not_read_to_it(
+def test_an_endless_pipe_is_not_read_to_the_end(
     through_pipe: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(photo, "largest_file", lambda _: 1000)
     status, printed, errors = through_pipe(as_bytes("BMP"), "-", "-o", "-")
     assert (status, printed) == (1, b"")
     assert errors == (
-        "zerodce: standard input: more than 1,000 bytes are too large for a picture\n"
+        "zerodce: standard input: more than 1,000 bytes are too large for a photograph\n"
     )
 
 
-def test_what_a_pipe_cannot_do(through_pipe: Callable, tmp_path: Path) -> None:
+def test_options_that_pipes_refuse(through_pipe: Callable, tmp_path: Path) -> None:
     for options in (("--shard", "1/2"), ("--suffix", "x"), ("--dry-run",)):
         status, printed, errors = through_pipe(as_bytes("PNG"), "-", "-o", "-", *options)
         assert (status, printed) == (2, b"")
         assert "are for files, not for -" in errors
     status, _, errors = through_pipe(as_bytes("GIF"), "-", "-o", tmp_path / "a.gif")
     assert status == 2
-    assert "name a picture" in errors
+    assert "name a photograph" in errors
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("channels", [(), (2,), (3,), (4,)])
-def test_no_strength_and_no_gamma_give_every_depth_back(
+def test_strength_zero_and_gamma_one_keep_each_pixel_at_each_depth(
     dtype: str, channels: tuple[int, ...], network: Path, tmp_path: Path
 ) -> None:
     samples = np.random.default_rng(0).random((41, 37, *channels), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""``zerodce enhance`` as people run it: pipes, signals, kills, full disks, published results."""
+"""``zerodce enhance`` in processes: pipes, signals, kills, full disks, published results."""
 
 import io
 import os
@@ -18,13 +18,15 @@ from PIL import Image
 from helpers.command import opened, summary_of
 from zerodce_jax.models import serialization
 
+pytestmark = pytest.mark.slow
+
 
 class Command:
     """``zerodce enhance`` with a tiny network, in processes of its own."""
 
     def __init__(self, network: Path, environment: dict[str, str]) -> None:
         self.command = [sys.executable, "-m", "zerodce_jax", "enhance", "-m", str(network)]
-        # As from a shell: what is printed to a pipe is buffered.
+        # Output to a pipe is buffered, as it is from a shell.
         self.environment = environment | {"PYTHONUNBUFFERED": ""}
 
     def start(self, *arguments: object, **streams: object) -> subprocess.Popen:
@@ -35,7 +37,7 @@ class Command:
     def __call__(
         self, *arguments: object, given: bytes = b"", **streams: object
     ) -> tuple[int, bytes, str]:
-        """Run to the end: exit status, standard output, standard error."""
+        """Run to the end; return exit status, standard output, standard error."""
         with self.start(*arguments, **streams) as process:
             printed, errors = process.communicate(given, timeout=300)
         return process.returncode, printed, errors.decode()
@@ -46,7 +48,7 @@ def enhance(network: Path, environment: dict[str, str]) -> Command:
     return Command(network, environment)
 
 
-def many_pictures(folder: Path, count: int, side: int = 60) -> Path:
+def make_photographs(folder: Path, count: int, side: int = 60) -> Path:
     folder.mkdir()
     rng = np.random.default_rng(0)
     for i in range(count):
@@ -57,7 +59,7 @@ def many_pictures(folder: Path, count: int, side: int = 60) -> Path:
 
 
 def files_in(folder: Path) -> dict[str, bytes]:
-    """All files, those with temporary names as well."""
+    """Return the contents of all files, also of those with temporary names."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
@@ -77,13 +79,12 @@ def test_from_pipe_to_pipe(enhance: Command) -> None:
         image.load()
 
 
-def test_a_broken_picture_on_standard_input(enhance: Command) -> None:
+def test_a_broken_photograph_on_standard_input(enhance: Command) -> None:
     status, printed, errors = enhance("-", "-o", "-", given=as_bytes("JPEG")[:100])
     assert (status, printed) == (1, b"")
     assert re.fullmatch(r"zerodce: standard input: .+\n", errors)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("source", "closed"), [("-", "<&-"), ("{here}/a.jpg", ">&-")])
 def test_standard_streams_that_are_closed(
     source: str, closed: str, enhance: Command, tmp_path: Path
@@ -106,12 +107,10 @@ def test_standard_streams_that_are_closed(
     [
         ("-o", "-"),
         ("-o", "{out}", "--dry-run"),
-        pytest.param(("-o", "{out}"), marks=pytest.mark.slow),
+        ("-o", "{out}"),
     ],
 )
-def test_a_reader_that_has_gone(
-    arguments: tuple[str, ...], enhance: Command, tmp_path: Path
-) -> None:
+def test_a_closed_output_pipe(arguments: tuple[str, ...], enhance: Command, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(as_bytes("JPEG"))
     arguments = tuple(argument.format(out=tmp_path / "out") for argument in arguments)
     with enhance.start(tmp_path / "a.jpg", *arguments) as process:
@@ -123,7 +122,7 @@ def test_a_reader_that_has_gone(
     assert (tmp_path / "out").exists() == (arguments[-1] == str(tmp_path / "out"))
 
 
-def test_a_dry_run_is_over_before_jax_is_there(python: Callable, tmp_path: Path) -> None:
+def test_a_dry_run_does_not_import_jax(python: Callable, tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     result = python(
         "-c",
@@ -144,7 +143,7 @@ def test_a_dry_run_is_over_before_jax_is_there(python: Callable, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
-def test_strange_names_take_one_line_each(enhance: Command, tmp_path: Path) -> None:
+def test_unusual_names_take_one_line_each(enhance: Command, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     names = [b"a\nb.png", b"\x1b[31m.png", b"\xff.png", b"\xe2\x80\xae.png"]
     for name in names:
@@ -161,12 +160,11 @@ def test_strange_names_take_one_line_each(enhance: Command, tmp_path: Path) -> N
     assert list(files_in(tmp_path / "out")) == ["good.jpg"]
 
 
-@pytest.mark.slow
-def test_a_disk_that_is_full_and_one_that_may_only_be_read(
+def test_a_full_disk_and_a_read_only_disk(
     enhance: Command, tmp_path: Path, small_disk: Path
 ) -> None:
-    # About 110 kB each.
-    source = many_pictures(tmp_path / "in", 8, side=190)
+    # A file has about 110 kB.
+    source = make_photographs(tmp_path / "in", 8, side=190)
     assert enhance(source, "-o", tmp_path / "out")[0] == 0
     expected = files_in(tmp_path / "out")
 
@@ -193,21 +191,20 @@ def test_a_disk_that_is_full_and_one_that_may_only_be_read(
 
 
 def results_in(out: Path) -> list[Path]:
-    """Those that have their own names."""
+    """Return the results, without temporary files."""
     return list(out.glob("?/*.png"))
 
 
 def wait_for_results(process: subprocess.Popen, out: Path, count: int) -> None:
-    """Return once so many results are there, or the run has ended."""
+    """Return once there are `count` results, or the run has ended."""
     while process.poll() is None and len(results_in(out)) < count:
         time.sleep(0.005)
 
 
-@pytest.mark.slow
-def test_ctrl_c_finishes_what_is_begun_and_says_what_is_left(
+def test_ctrl_c_finishes_begun_files_and_reports_the_others(
     enhance: Command, tmp_path: Path
 ) -> None:
-    source, out = many_pictures(tmp_path / "in", 240), tmp_path / "out"
+    source, out = make_photographs(tmp_path / "in", 240), tmp_path / "out"
     report = ("--report", tmp_path / "report.json")
     with enhance.start(source, "-o", out, *report) as process:
         wait_for_results(process, out, 5)
@@ -216,33 +213,32 @@ def test_ctrl_c_finishes_what_is_begun_and_says_what_is_left(
     assert (process.returncode, errors) == (130, b"zerodce: interrupted\n")
     first = files_in(out)
     assert not [name for name in first if ".zerodce-" in name]
-    done, left = map(int, re.findall(rb"(\d+) (?:done|left)", printed))
+    done, not_started = map(int, re.findall(rb"(\d+) (?:done|not started)", printed))
     assert done == len(first) >= 5
-    assert done + left == 240
-    assert (tmp_path / "report.json").read_text().count('"left"') == left
+    assert done + not_started == 240
+    assert (tmp_path / "report.json").read_text().count('"not_started"') == not_started
 
     status, printed, errors = enhance(source, "-o", out)
     assert (status, errors) == (0, "")
-    assert summary_of(printed.decode()) == (left, done, 0)
+    assert summary_of(printed.decode()) == (not_started, done, 0)
     assert enhance(source, "-o", tmp_path / "undisturbed")[0] == 0
     assert files_in(out) == files_in(tmp_path / "undisturbed")
     assert files_in(out).items() >= first.items()
 
 
-@pytest.mark.slow
-def test_eight_kills_change_nothing(enhance: Command, tmp_path: Path) -> None:
-    source, out = many_pictures(tmp_path / "in", 200, side=100), tmp_path / "out"
+def test_eight_kills_do_not_change_the_results(enhance: Command, tmp_path: Path) -> None:
+    source, out = make_photographs(tmp_path / "in", 200, side=100), tmp_path / "out"
     assert enhance(source, "-o", tmp_path / "undisturbed")[0] == 0
     chance = random.Random(0)
     for _ in range(8):
         with enhance.start(source, "-o", out) as process:
-            # From before the first result of this start to well into it.
+            # The kill comes before the first new result, or some results later.
             wait_for_results(process, out, len(results_in(out)) + chance.randint(0, 15))
             time.sleep(chance.random() * 0.05)
             process.kill()
             process.communicate()
         assert process.returncode == -signal.SIGKILL
-        # Whatever has its own name is whole.
+        # Each result is complete.
         for path in results_in(out):
             expected = tmp_path / "undisturbed" / path.relative_to(out)
             assert path.read_bytes() == expected.read_bytes()
@@ -252,7 +248,6 @@ def test_eight_kills_change_nothing(enhance: Command, tmp_path: Path) -> None:
     assert not list(out.rglob(".zerodce-*"))
 
 
-@pytest.mark.slow
 def test_published_results(reference: Path, tmp_path: Path, python: Callable) -> None:
     weights = reference / "weights" / "zero_dce_improved_pretrain.pth"
     assert python("-m", "zerodce_jax", "convert", weights, tmp_path / "net").returncode == 0
@@ -269,7 +264,6 @@ def test_published_results(reference: Path, tmp_path: Path, python: Callable) ->
         assert difference.mean() <= 0.5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "preset"),
     [
@@ -293,7 +287,7 @@ def test_published_networks_convert_and_brighten(
     assert after > 1.2 * before
 
 
-# A process counts what its parent held when it began: this one holds nothing.
+# The memory of a child process includes its parent's at the start, so a small parent starts it.
 MEASURE = """
 import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:]).returncode
@@ -303,14 +297,13 @@ sys.exit(status)
 
 
 def peak_memory(command: list[object], environment: dict[str, str], cwd: Path) -> int:
-    """Run a process to its good and silent end; its largest resident memory, in bytes."""
+    """Run a process without errors and return its largest resident memory, in bytes."""
     arguments = [sys.executable, "-c", MEASURE, *map(str, command)]
     done = subprocess.run(arguments, env=environment, cwd=cwd, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     return int(done.stdout.split()[-1]) * (1 if sys.platform == "darwin" else 1024)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
     ("name", "scale", "size", "limit"),

@@ -32,6 +32,8 @@ def scalar_inputs(gamma: float = 1.0, strength: float = 1.0) -> dict[str, np.nda
         "gamma": np.array(gamma, np.float32),
         "strength": np.array(strength, np.float32),
         "gray": np.array(False),
+        "highlight_protection": np.array(0, np.float32),
+        "denoise": np.array(0, np.float32),
     }
 
 
@@ -73,13 +75,11 @@ def test_models_have_the_opset_and_pass_the_checker() -> None:
 
 
 @pytest.mark.parametrize("steps", EVERY_STEP, ids=str)
-def test_models_have_only_the_inputs_of_their_steps(steps: Steps) -> None:
+def test_models_have_every_adjustment_as_input_and_a_box_with_filters(steps: Steps) -> None:
     network = serialization.load_network(GOLDENS / "reduced_random.pth")
     names = {entry.name for entry in onnx_graph.enhance(network, "uint8", steps).graph.input}
-    optional = {"protection"} if steps.protect_highlights else set()
-    optional |= {"denoise"} if steps.denoise else set()
-    optional |= {"inner"} if steps.filters else set()
-    assert names == {"pixels", "crop", "gamma", "strength", "gray"} | optional
+    box = {"inner"} if steps.filters else set()
+    assert names == {"pixels", "crop", "gamma", *Adjustments._fields} | box
 
 
 def test_every_combination_of_steps_equals_the_reference() -> None:
@@ -87,7 +87,7 @@ def test_every_combination_of_steps_equals_the_reference() -> None:
     image = np.random.default_rng(0).random((30, 41, 3), dtype=np.float32)
     whole = {"crop": np.array([0, 0, 30, 41]), **scalar_inputs(1.15, 1.5)}
     all_options = {
-        "protection": np.array(0.8 * whole_image.highlight_presence(image), np.float32),
+        "highlight_protection": np.array(0.8 * whole_image.highlight_presence(image), np.float32),
         "denoise": np.array(0.9, np.float32),
         "inner": np.array([0, 0, 30, 41]),
     }
@@ -103,7 +103,7 @@ def test_every_combination_of_steps_equals_the_reference() -> None:
             protect_highlights=0.8 * steps.protect_highlights,
             denoise=0.9 * steps.denoise,
         )
-        result = run(model, pixels=image, **whole, **options)
+        result = run(model, pixels=image, **(whole | options))
         np.testing.assert_allclose(result, expected, rtol=0, atol=5e-5)
         if steps.filters:
             # With enough surroundings, the inner part of a crop equals that of the whole image.
@@ -131,6 +131,7 @@ def test_pixels_of_a_tile_outside_the_image_are_0() -> None:
     assert (tile[12:] == 0).all()
 
 
+@pytest.mark.slow
 def test_the_enhance_command_does_not_import_jax(
     root: Path, tmp_path: Path, python: Callable
 ) -> None:

@@ -1,4 +1,4 @@
-"""A real browser, Debian's Chromium, and a server of files on loopback for it."""
+"""A real browser, Debian's Chromium, and a file server on loopback for it."""
 
 import functools
 import http.server
@@ -13,7 +13,7 @@ import pytest
 from selenium import webdriver
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-# There it must be: .ci/run installs it.
+# In CI a missing browser is an error: .ci/run installs it.
 IN_CI = os.environ.get("CI") == "true"
 NEEDED = pytest.mark.skipif(
     (BROWSER is None or DRIVER is None) and not IN_CI, reason="apt-get install chromium-driver"
@@ -22,13 +22,13 @@ NEEDED = pytest.mark.skipif(
 
 @contextmanager
 def chromium() -> Iterator[webdriver.Chrome]:
-    """A headless browser."""
+    """Run a headless browser."""
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER or "chromium"
-    # The sandbox wants another user than root, and containers have a small /dev/shm.
+    # The sandbox does not run as root, and /dev/shm is small in containers.
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
         options.add_argument(argument)
-    # It asks the makers' servers for news, else.
+    # Otherwise Chromium contacts its maker's servers.
     options.add_argument("--disable-background-networking")
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER or "chromedriver"))
     try:
@@ -44,7 +44,7 @@ class _Silent(http.server.SimpleHTTPRequestHandler):
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The address of a folder's files."""
+    """Serve the files of a folder, and yield the address."""
     handler = functools.partial(_Silent, directory=folder)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)

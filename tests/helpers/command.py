@@ -1,4 +1,4 @@
-"""Run the command line in this process, and read what it made and printed."""
+"""Run the command line in this process, and read its files and its output."""
 
 import json
 import re
@@ -20,19 +20,19 @@ def enhance(*arguments: object) -> int:
 
 
 def opened(path: Path) -> Image.Image:
-    """A picture whose file is closed."""
+    """Return an image whose file is closed."""
     with Image.open(path) as image:
         image.load()
         return image
 
 
 def summary_of(output: str) -> tuple[int, ...]:
-    """Done, skipped and failed, from the last line that was printed."""
+    """Return the numbers of done, skipped and failed files from the last line of the output."""
     found = re.match(_SUMMARY, output.splitlines()[-1])
     assert found, output
     return tuple(map(int, found.groups()))
 
 
 def rows_of(report: Path) -> list[tuple[str, str]]:
-    """Names and statuses from a report."""
+    """Return the names and statuses in a report."""
     return [(Path(row["source"]).name, row["status"]) for row in json.loads(report.read_text())]

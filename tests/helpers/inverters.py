@@ -1,12 +1,15 @@
-"""Enhancers without a network, for tests of what goes on around them, and pictures for them."""
+"""Enhancers without a network, photographs for them, and runs of photographs."""
 
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
 
+from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.enhancer import Enhancer
-from zerodce_jax.jobs.photos import Result
+from zerodce_jax.jobs.photos import PhotoExecutor
 from zerodce_jax.jobs.plan import Item, plan
+from zerodce_jax.jobs.runner import Result, run
 from zerodce_jax.media import photo
 from zerodce_jax.media.photo import Photo
 
@@ -14,25 +17,26 @@ PIXELS = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
 
 
 class Inverter(Enhancer):
-    """Turns pictures into their negatives, without a network."""
+    """Inverts images."""
 
     def __init__(self) -> None:
-        self.called_with: list[dict] = []
+        self.called_with: list[EnhanceSettings | None] = []
 
-    def many(self, images, **settings):
+    def many(self, images, settings=None, **overrides):
+        assert not overrides
         for image in images:
             self.called_with.append(settings)
             yield 255 - image
 
 
-class StrikingInverter(Inverter):
-    """Lets some pictures through and then raises."""
+class FailingInverter(Inverter):
+    """Inverts some images and then raises an error."""
 
     def __init__(self, error: BaseException, *, after: int) -> None:
         super().__init__()
         self.error, self.after = error, after
 
-    def many(self, images, **settings):
+    def many(self, images, settings=None, **overrides):
         for i, image in enumerate(images):
             if i == self.after:
                 raise self.error
@@ -40,20 +44,34 @@ class StrikingInverter(Inverter):
 
 
 class BatchedInverter(Inverter):
-    """Gives nothing back before it has several pictures, as a batch of tiles may hold."""
+    """Returns nothing until it has several images, like an engine that fills a batch of tiles."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
 
-    def many(self, images, **settings):
-        waiting = []
+    def many(self, images, settings=None, **overrides):
+        batch = []
         for image in images:
-            waiting.append(image)
-            if len(waiting) == self.size:
-                yield from (255 - each for each in waiting)
-                waiting = []
-        yield from (255 - each for each in waiting)
+            batch.append(image)
+            if len(batch) == self.size:
+                yield from (255 - waiting for waiting in batch)
+                batch = []
+        yield from (255 - waiting for waiting in batch)
+
+
+def run_photos(
+    items: list[Item],
+    enhancer: Enhancer,
+    settings: EnhanceSettings | None = None,
+    *,
+    overwrite: bool = False,
+    fail_fast: bool = False,
+    **options: object,
+) -> Generator[Result, None, None]:
+    """Run photographs through a `PhotoExecutor`."""
+    executor = PhotoExecutor(enhancer, settings, **options)
+    return run(items, executor, overwrite=overwrite, fail_fast=fail_fast)
 
 
 def touch(*paths: Path) -> None:
@@ -62,8 +80,8 @@ def touch(*paths: Path) -> None:
         path.write_bytes(b"x")
 
 
-def pictures(base: Path, count: int, *, broken: tuple[int, ...] = ()) -> list[Item]:
-    """Items for so many pictures, some of which are none."""
+def make_items(base: Path, count: int, *, broken: tuple[int, ...] = ()) -> list[Item]:
+    """Write photographs, some of them broken, and return their items."""
     for i in range(count):
         if i in broken:
             touch(base / f"in/{i:02}.png")
@@ -76,5 +94,6 @@ def statuses(results: list[Result]) -> list[str]:
     return [result.status for result in results]
 
 
-def assert_whole(result: Result, i: int) -> None:
+def assert_inverted(result: Result, i: int) -> None:
+    """Check that the result of the i-th item of `make_items` is complete."""
     np.testing.assert_array_equal(photo.read(result.item.target).pixels, 255 - (PIXELS + i))

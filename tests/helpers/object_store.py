@@ -1,4 +1,4 @@
-"""An object store on loopback that speaks S3, and keeps every version of what is written."""
+"""An S3 server on loopback that keeps each version of an object."""
 
 import logging
 import os
@@ -20,14 +20,14 @@ ACCESS = {
 
 @dataclass
 class Store:
-    """One bucket, by the name of ``pictures``."""
+    """A bucket with the name ``pictures``."""
 
     address: str
     client: Any
 
     @property
     def variables(self) -> dict[str, str]:
-        """What programs are told of it."""
+        """Environment variables that give a program access."""
         return ACCESS | {"AWS_ENDPOINT_URL": self.address}
 
     def put(self, key: str, content: bytes) -> None:
@@ -40,15 +40,15 @@ class Store:
         self.client.delete_object(Bucket="pictures", Key=key)
 
     def versions(self, below: str) -> Counter[str]:
-        """How often each object was written."""
+        """Return how often each object was written."""
         pages = self.client.get_paginator("list_object_versions")
         found = pages.paginate(Bucket="pictures", Prefix=below)
-        return Counter(each["Key"] for page in found for each in page.get("Versions", []))
+        return Counter(version["Key"] for page in found for version in page.get("Versions", []))
 
 
 @contextmanager
 def running() -> Iterator[Store]:
-    """A store with an empty bucket."""
+    """Run a server with an empty bucket."""
     boto3 = pytest.importorskip("boto3")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = pytest.importorskip("moto.server").ThreadedMotoServer(
@@ -60,16 +60,16 @@ def running() -> Iterator[Store]:
     os.environ.update(ACCESS)
     try:
         client = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
-        # All servers of one process share what is stored.
+        # All servers of a process share their objects.
         client.create_bucket(Bucket="pictures")
         client.put_bucket_versioning(
             Bucket="pictures", VersioningConfiguration={"Status": "Enabled"}
         )
         yield Store(f"http://{host}:{port}", client)
         for page in client.get_paginator("list_object_versions").paginate(Bucket="pictures"):
-            for each in page.get("Versions", []) + page.get("DeleteMarkers", []):
+            for version in page.get("Versions", []) + page.get("DeleteMarkers", []):
                 client.delete_object(
-                    Bucket="pictures", Key=each["Key"], VersionId=each["VersionId"]
+                    Bucket="pictures", Key=version["Key"], VersionId=version["VersionId"]
                 )
         client.delete_bucket(Bucket="pictures")
     finally:

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerodce_jax.errors import UsageError
-from zerodce_jax.jobs.plan import Item, is_done, plan, share
+from zerodce_jax.jobs.plan import Item, plan, share
+from zerodce_jax.jobs.storage import LocalFiles
 
 ESCAPE = "\x1b[31m"
-BROKEN = os.fsdecode(b"\xff.png")
+NOT_UNICODE = os.fsdecode(b"\xff.png")
 
 
 def touch(*paths: Path) -> None:
@@ -95,7 +96,7 @@ def test_suffix_and_format(tmp_path: Path) -> None:
     assert names() == ["a.jpeg", "b.TIFF", "c.min.png"]
     assert names(suffix="_bright") == ["a_bright.jpeg", "b_bright.TIFF", "c.min_bright.png"]
     assert names(format="png") == ["a.png", "b.png", "c.min.png"]
-    # A suffix that stands for the format already stays.
+    # An extension of the wanted format stays.
     assert names(format="jpeg") == ["a.jpeg", "b.jpg", "c.min.jpg"]
     assert names(format="tiff", suffix="-x") == ["a-x.tif", "b-x.TIFF", "c.min-x.tif"]
 
@@ -109,14 +110,14 @@ def test_clashes_name_both_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("output", [".", "sub/..", "link"])
-def test_sources_are_never_replaced(output: str, tmp_path: Path) -> None:
+def test_sources_are_never_overwritten(output: str, tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
     (tmp_path / "sub").mkdir()
     (tmp_path / "link").symlink_to(tmp_path)
     for source in (tmp_path / "a.jpg", tmp_path):
-        with pytest.raises(UsageError, match=r"a\.jpg: would take the place of its own source"):
+        with pytest.raises(UsageError, match=r"a\.jpg: the result would replace its own source"):
             plan([source], tmp_path / output)
-    with pytest.raises(UsageError, match="would take the place of its own source"):
+    with pytest.raises(UsageError, match="would replace its own source"):
         plan([tmp_path / "a.jpg"], tmp_path / output / "a.jpg")
     (item,) = plan([tmp_path / "a.jpg"], tmp_path / output, suffix="_new")
     assert item.target.name == "a_new.jpg"
@@ -126,13 +127,13 @@ def test_nothing_found(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     touch(tmp_path / "texts" / "a.txt")
     for name in ("empty", "texts", "*.jpg"):
-        with pytest.raises(UsageError, match="no pictures or videos in"):
+        with pytest.raises(UsageError, match="no photographs or videos in"):
             plan([tmp_path / name], tmp_path / "out")
-    with pytest.raises(UsageError, match="no pictures"):
+    with pytest.raises(UsageError, match="no photographs"):
         plan([], tmp_path / "out")
 
 
-def test_results_inside_the_searched_folder_are_left_out(tmp_path: Path) -> None:
+def test_results_below_the_searched_folder_are_left_out(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "out/a.jpg", tmp_path / "out/sub/b.jpg")
     touch(tmp_path / ".zerodce-abc/half.jpg", tmp_path / "sub/out/c.jpg")
     items = plan([tmp_path], tmp_path / "out")
@@ -153,7 +154,7 @@ def test_hidden_files_and_folders_are_left_out(tmp_path: Path) -> None:
     assert sources(plan(named, tmp_path / "out")) == [".b.jpg", "c.jpg"]
 
 
-def test_links_to_files_are_taken_and_links_to_folders_are_not(tmp_path: Path) -> None:
+def test_links_to_files_are_followed_and_links_to_folders_are_not(tmp_path: Path) -> None:
     touch(tmp_path / "elsewhere/b.jpg", tmp_path / "in/a.jpg")
     (tmp_path / "in/file.jpg").symlink_to(tmp_path / "elsewhere/b.jpg")
     (tmp_path / "in/folder").symlink_to(tmp_path / "elsewhere")
@@ -165,7 +166,7 @@ def test_links_to_files_are_taken_and_links_to_folders_are_not(tmp_path: Path) -
     assert sources(plan([tmp_path / "in/folder"], tmp_path / "out")) == ["b.jpg"]
 
 
-def test_a_link_that_goes_in_circles_is_tried(tmp_path: Path) -> None:
+def test_a_circular_link_becomes_an_item(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.jpg").symlink_to("a.jpg")
     for name in ("in", "in/a.jpg"):
@@ -203,13 +204,13 @@ def test_a_working_folder_that_cannot_be_searched(
     open_folder.chmod(0)
     with as_nobody():
         (item,) = plan(["."], Path("/out"))
-        assert not is_done(item)
+        assert LocalFiles().modification_time(item.target) is None
     assert item.source == Path()
 
 
-def test_names_of_every_kind(tmp_path: Path) -> None:
+def test_unusual_file_names(tmp_path: Path) -> None:
     names = ["-o.png", "a\nb.png", "a\tb.png", f"{ESCAPE}.png", "x" * 251 + ".png", "é 雪.png"]
-    names += [BROKEN, " .png", "a..png", "%s.png", "*.png"]
+    names += [NOT_UNICODE, " .png", "a..png", "%s.png", "*.png"]
     touch(*(tmp_path / "in" / name for name in names))
     for inputs in ([tmp_path / "in"], [tmp_path / "in" / name for name in names]):
         items = plan(inputs, tmp_path / "out")
@@ -226,7 +227,7 @@ def test_results_beside_their_sources_are_not_enhanced_again(tmp_path: Path) -> 
     ]
     touch(*(item.target for item in first))
     assert plan([tmp_path], tmp_path, suffix="_new") == first
-    assert all(map(is_done, first))
+    assert None not in [LocalFiles().modification_time(item.target) for item in first]
 
 
 def test_videos_stay_in_their_container_or_become_matroska(tmp_path: Path) -> None:
@@ -241,18 +242,18 @@ def test_videos_stay_in_their_container_or_become_matroska(tmp_path: Path) -> No
 
 
 def test_one_video_to_one_file(tmp_path: Path) -> None:
-    film, picture = tmp_path / "film.avi", tmp_path / "a.png"
-    touch(film, picture)
+    film, photograph = tmp_path / "film.avi", tmp_path / "a.png"
+    touch(film, photograph)
     assert plan([film], tmp_path / "lit.mp4") == [Item(film, tmp_path / "lit.mp4")]
     for source, target, message in (
         (film, "lit.jpg", "a video becomes one of"),
         (film, "lit.avi", "a video becomes one of"),
-        (picture, "lit.mp4", "a picture does not become a video"),
+        (photograph, "lit.mp4", "a photograph does not become a video"),
     ):
         with pytest.raises(UsageError, match=f"{target}: {message}"):
             plan([source], tmp_path / target)
-    # Of two, each gets its place in a folder of that name.
-    items = plan([film, picture], tmp_path / "out.mp4")
+    # With two inputs the output is a folder.
+    items = plan([film, photograph], tmp_path / "out.mp4")
     assert [item.target.name for item in items] == ["film.mkv", "a.png"]
 
 
@@ -282,35 +283,33 @@ def shares_of(items: list[Item], count: int, output: str = "out") -> list[list[I
 def test_shares_are_disjoint_complete_and_in_order(names: list[str], count: int) -> None:
     items = items_of(names)
     shares = shares_of(items, count)
-    assert sorted(str(item) for some in shares for item in some) == sorted(map(str, items))
-    for some in shares:
-        assert some == [item for item in items if item in some]
+    assert sorted(str(item) for part in shares for item in part) == sorted(map(str, items))
+    for part in shares:
+        assert part == [item for item in items if item in part]
 
 
 @given(names=st.lists(file_names, unique=True), more=st.lists(file_names), count=st.integers(1, 5))
-def test_shares_depend_on_nothing_but_the_name(
-    names: list[str], more: list[str], count: int
-) -> None:
+def test_shares_depend_on_the_name_alone(names: list[str], more: list[str], count: int) -> None:
     alone = shares_of(items_of(names), count)
     among_others = shares_of(items_of(more + names), count)
-    for some, others in zip(alone, among_others, strict=True):
-        assert set(some) <= set(others)
+    for part, larger in zip(alone, among_others, strict=True):
+        assert set(part) <= set(larger)
     elsewhere = shares_of(items_of(names, "/else/where"), count, "/else/where")
     assert list(map(sources, elsewhere)) == list(map(sources, alone))
 
 
-def test_shares_stay_the_same_from_version_to_version() -> None:
-    names = [f"sub/{i}.png" for i in range(10)] + [BROKEN]
+def test_shares_stay_the_same_in_each_version() -> None:
+    names = [f"sub/{i}.png" for i in range(10)] + [NOT_UNICODE]
     shares = shares_of(items_of(names), 3)
-    assert [[item.target.stem for item in some] for some in shares] == [
+    assert [[item.target.stem for item in part] for part in shares] == [
         ["0", "3", "7", "8", "\udcff"],
         ["2", "4"],
         ["1", "5", "6", "9"],
     ]
 
 
-def test_shares_are_of_about_one_size() -> None:
-    sizes = [len(some) for some in shares_of(items_of([f"{i}.png" for i in range(4000)]), 4)]
+def test_shares_have_about_the_same_size() -> None:
+    sizes = [len(part) for part in shares_of(items_of([f"{i}.png" for i in range(4000)]), 4)]
     assert min(sizes) > 900
 
 
@@ -333,11 +332,11 @@ def test_shares_are_of_about_one_size() -> None:
         "²/4",
     ],
 )
-def test_shares_that_make_no_sense(shard: str) -> None:
+def test_invalid_shares_are_refused(shard: str) -> None:
     with pytest.raises(UsageError, match="--shard must be I/N"):
         share(items_of(["a.png"]), Path("out"), shard)
 
 
-def test_a_share_of_more_than_anyone_can_count() -> None:
+def test_a_share_of_too_many_is_refused() -> None:
     with pytest.raises(UsageError, match="--shard must be I/N"):
         share(items_of(["a.png"]), Path("out"), "1/" + 5000 * "9")

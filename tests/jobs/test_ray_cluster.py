@@ -1,4 +1,4 @@
-"""``zerodce cluster``: what there is to do, what is reported, and real runs on Ray with kills."""
+"""``zerodce cluster``: the worklist, the actors, and runs on Ray with killed processes."""
 
 import importlib.util
 import os
@@ -27,120 +27,98 @@ from helpers import object_store, photo_files
 from helpers.command import run, summary_of
 from helpers.inverters import PIXELS, touch
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.errors import UsageError
 from zerodce_jax.jobs import ray_cluster
-from zerodce_jax.jobs.photos import Result
 from zerodce_jax.jobs.plan import Item
-from zerodce_jax.jobs.ray_cluster import Options
-from zerodce_jax.jobs.storage import Local
-from zerodce_jax.jobs.worklist import Work, plan_work, report
+from zerodce_jax.jobs.ray_cluster import Options, RayExecutor
+from zerodce_jax.jobs.storage import Folder, LocalFiles
+from zerodce_jax.jobs.worklist import Worklist, plan_work
 from zerodce_jax.media import photo
 from zerodce_jax.media.photo import Photo
 from zerodce_jax.models import serialization
 
 
-def work_of(tmp_path: Path, **options: object) -> Work:
-    return plan_work(Local(tmp_path / "in"), Local(tmp_path / "out"), **options)
+def local(path: Path) -> Folder:
+    return Folder(LocalFiles(), path)
 
 
-def test_what_there_is_to_do(tmp_path: Path) -> None:
+def worklist(tmp_path: Path, **options: object) -> Worklist:
+    return plan_work(local(tmp_path / "in"), local(tmp_path / "out"), **options)
+
+
+def test_the_worklist_has_names_and_modification_times(tmp_path: Path) -> None:
     touch(*(tmp_path / "in" / name for name in ("a.gif", "b.png", "sub/c.jpg", "d.mp4", "e.txt")))
     touch(tmp_path / "out/sub/c.jpg", tmp_path / "out/other.png")
-    work = work_of(tmp_path)
-    assert work.names == [b"a.gif", b"b.png"]
-    assert work.targets == [b"a.png", b"b.png"]
-    assert work.stamps == [None, None]
-    assert work.skipped == [(b"sub/c.jpg", b"sub/c.jpg")]
+    work = worklist(tmp_path)
+    modified = (tmp_path / "out/sub/c.jpg").stat().st_mtime_ns
+    assert work.names == [b"a.gif", b"b.png", b"sub/c.jpg"]
+    assert work.targets == [b"a.png", b"b.png", b"sub/c.jpg"]
+    assert work.modified == [None, None, modified]
     assert (work.videos, len(work)) == (1, 3)
-    again = work_of(tmp_path, overwrite=True)
-    assert again.names == [b"a.gif", b"b.png", b"sub/c.jpg"]
-    assert again.stamps[:2] == [None, None]
-    assert again.stamps[2] == (tmp_path / "out/sub/c.jpg").stat().st_mtime_ns
-    assert work_of(tmp_path, format="webp").targets == [b"a.webp", b"b.webp", b"sub/c.webp"]
+    assert work[0] == Item(tmp_path / "in/a.gif", tmp_path / "out/a.png")
+    assert work[2].modified == modified
+    assert worklist(tmp_path, format="webp").targets == [b"a.webp", b"b.webp", b"sub/c.webp"]
 
 
-def test_names_that_clash_and_folders_that_are_one(tmp_path: Path) -> None:
+def test_names_that_clash_and_folders_that_are_the_same(tmp_path: Path) -> None:
     touch(tmp_path / "in/a.jpg", tmp_path / "in/a.png", tmp_path / "empty/a.txt")
-    assert len(work_of(tmp_path)) == 2
-    with pytest.raises(UsageError, match=r"out/a\.png: two pictures would be written there"):
-        work_of(tmp_path, format="png")
+    assert len(worklist(tmp_path)) == 2
+    with pytest.raises(UsageError, match=r"out/a\.png: two photographs would be written there"):
+        worklist(tmp_path, format="png")
     with pytest.raises(UsageError, match="results need a folder of their own"):
-        plan_work(Local(tmp_path / "in"), Local(tmp_path / "in"))
-    with pytest.raises(UsageError, match="no pictures in"):
-        plan_work(Local(tmp_path / "empty"), Local(tmp_path / "out"))
+        plan_work(local(tmp_path / "in"), local(tmp_path / "in"))
+    with pytest.raises(UsageError, match="no photographs in"):
+        plan_work(local(tmp_path / "empty"), local(tmp_path / "out"))
 
 
-def rows(work: Work) -> pa.Table:
-    return next(ray_cluster._batches(work, range(len(work.names)), 100))
+def test_names_are_kept_as_bytes_and_problems_come_last(tmp_path: Path) -> None:
+    names = [b"\xff.png", "雪.png".encode(), b"a\nb.png"]
+    touch(*(Path(os.fsdecode(bytes(tmp_path / "in") + b"/" + name)) for name in names))
+    work = worklist(tmp_path)
+    assert sorted(work.names) == sorted(names)
+    work.problems.append(Item(tmp_path, tmp_path, "locked"))
+    assert len(work) == 4
+    assert [os.fsencode(work[i].source.name) for i in range(3)] == work.names
+    assert work[3].problem == "locked"
 
 
-def test_an_actor_leaves_alone_what_a_lost_attempt_has_made(
+def test_the_executor_skips_results_that_the_planning_found(network: Path, tmp_path: Path) -> None:
+    touch(tmp_path / "in/a.png", tmp_path / "in/b.png", tmp_path / "out/a.png")
+    work = worklist(tmp_path)
+    executor = RayExecutor(work, serialization.load_network(network))
+    # A later result does not count, since no storage is asked again.
+    touch(tmp_path / "out/b.png")
+    assert [executor.exists(work[number]) for number in range(2)] == [True, False]
+
+
+def table_of(work: Worklist) -> pa.Table:
+    return next(ray_cluster._tables(work, range(len(work.names)), 100))
+
+
+def test_an_actor_keeps_the_results_of_a_lost_attempt(
     network: Path, tmp_path: Path, no_compilation_cache: None
 ) -> None:
     for name in ("a.png", "b.png", "c.png"):
         photo.write(tmp_path / "in" / name, Photo(PIXELS))
     photo.write(tmp_path / "out/c.png", Photo(PIXELS))
-    work = work_of(tmp_path, overwrite=True)
-    # Since it was planned, one was written that was not there.
+    work = worklist(tmp_path)
+    # One result was written after the planning.
     photo.write(tmp_path / "out/a.png", Photo(PIXELS[:1]))
     before = (tmp_path / "out/a.png").stat().st_mtime_ns
     actor = ray_cluster._Actor(
-        work, serialization.load_network(network), Options(EnhanceSettings(), engine="xla")
+        work, serialization.load_network(network), EnhanceSettings(), Options(engine="xla")
     )
-    told = sorted(actor(rows(work)).to_pylist(), key=lambda row: row["row"])
-    assert [row["status"] for row in told] == ["done"] * 3
-    assert [(row["width"], row["height"]) for row in told] == [(2, 1), (2, 2), (2, 2)]
+    rows = sorted(actor(table_of(work)).to_pylist(), key=lambda row: row["number"])
+    assert [row["status"] for row in rows] == ["done"] * 3
+    assert [(row["width"], row["height"]) for row in rows] == [(2, 1), (2, 2), (2, 2)]
     assert (tmp_path / "out/a.png").stat().st_mtime_ns == before
     assert (tmp_path / "out/c.png").read_bytes() == (tmp_path / "out/b.png").read_bytes()
-    again = actor(rows(work)).to_pylist()
+    again = actor(table_of(work)).to_pylist()
     assert [row["seconds"] for row in again] == [0.0] * 3
 
 
-def test_the_report_has_a_row_for_each_file_whatever_its_name(tmp_path: Path) -> None:
-    names = [b"\xff.png", "雪.png".encode(), b"a\nb.png"]
-    touch(*(Path(os.fsdecode(bytes(tmp_path / "in") + b"/" + name)) for name in names))
-    work = work_of(tmp_path)
-    assert sorted(work.names) == sorted(names)
-    path = tmp_path / "new/report.parquet"
-    with report(Local(path), path, work) as add:
-        for name in sorted(names):
-            add(Result(work.item(name, name), "failed", message="no image"))
-        for i in range(5000):
-            item = Item(tmp_path / f"in/{i}.png", tmp_path / f"out/{i}.png")
-            add(Result(item, "done", 0.5, 30, 20))
-    table = pq.read_table(path)
-    assert table.num_rows == 5003
-    first = [Path(name).name for name in table["source"].to_pylist()[:3]]
-    assert first == ["a\nb.png", "雪.png", "\\xff.png"]
-    last = table.slice(5002).to_pylist()[0]
-    assert last == {
-        "source": f"{tmp_path}/in/4999.png",
-        "target": f"{tmp_path}/out/4999.png",
-        "status": "done",
-        "message": "",
-        "seconds": 0.5,
-        "width": 30,
-        "height": 20,
-    }
-    assert [each.name for each in path.parent.iterdir()] == ["report.parquet"]
-
-
-def test_what_is_known_is_reported_whatever_ends_the_work(tmp_path: Path) -> None:
-    touch(tmp_path / "in/a.png")
-    work, path = work_of(tmp_path), tmp_path / "report.parquet"
-
-    def fail() -> None:
-        with report(Local(tmp_path), path, work) as add:
-            add(Result(work.item(b"a.png", b"a.png"), "done"))
-            raise InputError("Ray gives up")
-
-    with pytest.raises(InputError, match="Ray gives up"):
-        fail()
-    assert pq.read_table(path)["status"].to_pylist() == ["done"]
-
-
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--actors", "0"], "--max-pixels, --batch and --actors must be whole numbers >= 1"),
         (["--batch", "0"], "--max-pixels, --batch and --actors must be whole numbers >= 1"),
@@ -150,15 +128,15 @@ def test_what_is_known_is_reported_whatever_ends_the_work(tmp_path: Path) -> Non
     ],
 )
 def test_wrong_usage(
-    arguments: list[str], said: str, pictures: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("cluster", pictures, pictures / "out", *arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert message in line
     assert not (pictures / "out").exists()
 
 
-def test_ray_is_named_where_it_is_missing(
+def test_a_missing_package_is_named(
     pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = importlib.util.find_spec
@@ -168,7 +146,7 @@ def test_ray_is_named_where_it_is_missing(
     assert error == "zerodce: a cluster needs a package: pip install 'zerodce-jax[ray]'\n"
 
 
-def test_where_nothing_is_to_do_nothing_is_done(
+def test_without_work_ray_does_not_start(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     touch(tmp_path / "out/a.png", tmp_path / "out/sub/gray.png", pictures / "film.mp4")
@@ -183,11 +161,11 @@ def test_where_nothing_is_to_do_nothing_is_done(
     assert pq.read_table(report)["status"].to_pylist() == ["skipped"] * 2
 
 
-# From here on: Ray itself, in processes of its own.
+# The other tests run Ray, in processes of its own.
 
 
 class Ray:
-    """``zerodce cluster`` with a tiny network, on a Ray that nobody else can join."""
+    """``zerodce cluster`` with a tiny network, on a Ray cluster that no other process can join."""
 
     def __init__(self, network: Path, environment: dict[str, str]) -> None:
         self.mark = secrets.token_hex(20)
@@ -210,7 +188,7 @@ class Ray:
         )
 
     def workers(self) -> list[int]:
-        """Process numbers of the actors."""
+        """Return the process numbers of the actors."""
         found = []
         for place in Path("/proc").iterdir():
             try:
@@ -235,8 +213,8 @@ def store() -> Iterator[object_store.Store]:
         yield running
 
 
-def many_pictures(folder: Path, count: int) -> Path:
-    """Small pictures of every format, with metadata, some of 16 bits, and one that is none."""
+def make_photographs(folder: Path, count: int) -> Path:
+    """Write small photographs of each format, with metadata, some of 16 bits, and a broken one."""
     rng = np.random.default_rng(0)
     for i in range(count):
         suffix = (*photo_files.METADATA_SUFFIXES, "gif", "bmp")[i % 8]
@@ -257,15 +235,15 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def locally(python: Callable, ray: Ray, source: Path, target: Path) -> dict[str, bytes]:
-    """What ``enhance`` makes."""
+def enhance_locally(python: Callable, ray: Ray, source: Path, target: Path) -> dict[str, bytes]:
+    """Return the files that ``enhance`` writes."""
     result = python("enhance.py", source, "-o", target, *ray.options)
     assert result.returncode == 1
     return files_in(target)
 
 
-def wait_for(process: subprocess.Popen, count: Callable[[], int], least: int) -> None:
-    while process.poll() is None and count() < least:
+def wait_for(process: subprocess.Popen, count: Callable[[], int], minimum: int) -> None:
+    while process.poll() is None and count() < minimum:
         time.sleep(0.02)
 
 
@@ -274,10 +252,10 @@ def wait_for(process: subprocess.Popen, count: Callable[[], int], least: int) ->
 def test_from_and_to_an_object_store_while_a_worker_is_killed(
     ray: Ray, store: object_store.Store, python: Callable, tmp_path: Path
 ) -> None:
-    source = many_pictures(tmp_path / "in", 296)
+    source = make_photographs(tmp_path / "in", 296)
     for name, content in files_in(source).items():
         store.put(f"in/{name}", content)
-    expected = locally(python, ray, source, tmp_path / "out")
+    expected = enhance_locally(python, ray, source, tmp_path / "out")
     assert len(expected) == 300
     command = ("s3://pictures/in", "s3://pictures/out", "--actors", 2, "--batch", 8)
     with ray.start(*command, **store.variables) as process:
@@ -292,17 +270,17 @@ def test_from_and_to_an_object_store_while_a_worker_is_killed(
     others = [line for line in errors.splitlines() if line != broken]
     assert len(others) == len(errors.splitlines()) - 1
     assert all(line.startswith("zerodce: note: ") for line in others), errors
-    # Each was written once, and nothing else was.
+    # Each result was written once, and no other object was.
     versions = store.versions("out/")
     assert versions == Counter([f"out/{name}" for name in expected] + ["out/report.parquet"])
     for name, content in expected.items():
         assert store.get(f"out/{name}") == content, name
     report = pq.read_table(pa.BufferReader(store.get("out/report.parquet"))).to_pylist()
-    told = {row["source"]: row for row in report}
-    assert len(report) == len(told) == 301
+    by_source = {row["source"]: row for row in report}
+    assert len(report) == len(by_source) == 301
     assert Counter(row["status"] for row in report) == {"done": 300, "failed": 1}
-    assert told["s3://pictures/in/broken.png"]["message"] in broken
-    assert told["s3://pictures/in/deep/3.tif"] | {"seconds": 0} == {
+    assert by_source["s3://pictures/in/broken.png"]["message"] in broken
+    assert by_source["s3://pictures/in/deep/3.tif"] | {"seconds": 0} == {
         "source": "s3://pictures/in/deep/3.tif",
         "target": "s3://pictures/out/deep/3.tif",
         "status": "done",
@@ -319,18 +297,18 @@ def test_from_and_to_an_object_store_while_a_worker_is_killed(
     assert store.versions("out/") == versions
 
 
-# Ends one of the actors for good, once there are results.
+# Kills one of the actors for good once there are 40 results.
 KILLING = """
-import gc, pathlib, sys, threading, time
+import gc, os, sys, threading, time
 from zerodce_jax.cli import main
 
 def kill():
-    while sum(1 for _ in pathlib.Path(sys.argv[1]).rglob("*.*")) < 40:
+    while sum(len(names) for *_, names in os.walk(sys.argv[1])) < 40:
         time.sleep(0.02)
     import ray
     from ray.actor import ActorHandle
-    actors = [each for each in gc.get_objects() if type(each) is ActorHandle]
-    ray.kill([each for each in actors if "MapWorker" in repr(each)][0], no_restart=True)
+    actors = [value for value in gc.get_objects() if type(value) is ActorHandle]
+    ray.kill([actor for actor in actors if "MapWorker" in repr(actor)][0], no_restart=True)
     print("killed", file=sys.stderr)
 
 threading.Thread(target=kill, daemon=True).start()
@@ -343,8 +321,8 @@ sys.exit(main(sys.argv[2:]))
 def test_from_folder_to_folder_while_an_actor_is_killed_for_good(
     ray: Ray, python: Callable, tmp_path: Path
 ) -> None:
-    source = many_pictures(tmp_path / "in", 196)
-    expected = locally(python, ray, source, tmp_path / "expected")
+    source = make_photographs(tmp_path / "in", 196)
+    expected = enhance_locally(python, ray, source, tmp_path / "expected")
     out, report = tmp_path / "out", tmp_path / "report.parquet"
     command = (source, out, "--actors", 2, "--batch", 8, "--report", report)
     with ray.start(*command, begin=("-c", KILLING, str(out))) as process:
@@ -357,11 +335,11 @@ def test_from_folder_to_folder_while_an_actor_is_killed_for_good(
     assert statuses == {"done": 200, "failed": 1}
 
 
-# Stands for a picture that makes a decoder crash.
+# Replaces the decoder by one that crashes on a certain photograph.
 DEADLY = """
 import os, signal, sys
 if "default_worker.py" in " ".join(sys.orig_argv):
-    from zerodce_jax import photo
+    from zerodce_jax.media import photo
     decode = photo.decode
     def deadly(data, **options):
         if b"deadly" in data:
@@ -373,7 +351,7 @@ if "default_worker.py" in " ".join(sys.orig_argv):
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_a_picture_that_takes_its_worker_along_takes_no_other(ray: Ray, tmp_path: Path) -> None:
+def test_a_photograph_that_crashes_its_worker_fails_no_other(ray: Ray, tmp_path: Path) -> None:
     for i in range(12):
         photo.write(tmp_path / f"in/{i:02}.png", Photo(PIXELS))
     deadly = tmp_path / "in/05.png"
@@ -386,11 +364,11 @@ def test_a_picture_that_takes_its_worker_along_takes_no_other(ray: Ray, tmp_path
         printed, errors = process.communicate(timeout=400)
     assert process.returncode == 1, errors
     assert summary_of(printed) == (11, 0, 1)
-    told = [line for line in errors.splitlines() if "note: " not in line]
-    assert told == [f"zerodce: {deadly}: {ray_cluster._GAVE_UP}"]
+    failures = [line for line in errors.splitlines() if "note: " not in line]
+    assert failures == [f"zerodce: {deadly}: {ray_cluster._GAVE_UP}"]
 
 
-# Until a cluster has two machines.
+# Waits until a cluster has two machines.
 WAITING = """
 import sys, time
 import ray
@@ -407,9 +385,9 @@ while sum(node["Alive"] for node in ray.nodes()) < 2:
 
 
 @contextmanager
-def machine(ray: Ray, *how: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A machine of a cluster: all of it ends when it ends."""
-    command = [Path(sys.executable).parent / "ray", "start", *how, "--num-cpus=1", "--block"]
+def machine(ray: Ray, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a machine of a cluster; all its processes end with it."""
+    command = [Path(sys.executable).parent / "ray", "start", *options, "--num-cpus=1", "--block"]
     started = subprocess.Popen(
         command,
         env=ray.environment,
@@ -428,8 +406,8 @@ def machine(ray: Ray, *how: str) -> Iterator[subprocess.Popen[bytes]]:
 @pytest.mark.slow
 @pytest.mark.ray
 def test_a_machine_of_a_cluster_is_lost(ray: Ray, python: Callable, tmp_path: Path) -> None:
-    source, out = many_pictures(tmp_path / "in", 156), tmp_path / "out"
-    expected = locally(python, ray, source, tmp_path / "expected")
+    source, out = make_photographs(tmp_path / "in", 156), tmp_path / "out"
+    expected = enhance_locally(python, ray, source, tmp_path / "expected")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -439,7 +417,8 @@ def test_a_machine_of_a_cluster_is_lost(ray: Ray, python: Callable, tmp_path: Pa
         command = (source, out, "--actors", 2, "--batch", 4, "--report", report)
         assert python("-c", WAITING, address, **ray.environment).returncode == 0
         with ray.start(*command, "--address", address) as process:
-            wait_for(process, lambda: len(files_in(out)) if out.exists() else 0, 40)
+            # Temporary files may disappear while they are counted, which os.walk allows.
+            wait_for(process, lambda: sum(len(names) for *_, names in os.walk(out)), 40)
             os.killpg(second.pid, signal.SIGKILL)
             printed, errors = process.communicate(timeout=300)
         assert first.poll() is None

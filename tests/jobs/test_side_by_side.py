@@ -1,4 +1,4 @@
-"""photos.py: reading, enhancing and writing side by side, within bounds, and interrupted."""
+"""photos.py: parallel reading, enhancing and writing, its limits, and interrupts."""
 
 import threading
 import time
@@ -11,18 +11,19 @@ import pytest
 
 from helpers.inverters import (
     BatchedInverter,
+    FailingInverter,
     Inverter,
-    StrikingInverter,
-    assert_whole,
-    pictures,
+    assert_inverted,
+    make_items,
+    run_photos,
     statuses,
 )
 from helpers.whole_image import random_network
 from zerodce_jax.config import EnhanceSettings, NetworkConfig
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.jobs import photos
-from zerodce_jax.jobs.photos import Result, enhance_all
 from zerodce_jax.jobs.plan import Item, plan
+from zerodce_jax.jobs.runner import Result
 from zerodce_jax.media import photo
 from zerodce_jax.media.photo import Photo
 
@@ -30,15 +31,15 @@ SETTINGS = EnhanceSettings()
 pytestmark = [pytest.mark.usefixtures("nothing_stays"), pytest.mark.timeout(60)]
 
 
-def pictures_of(base: Path, sizes: list[tuple[int, int]]) -> list[Item]:
+def items_of_sizes(base: Path, sizes: list[tuple[int, int]]) -> list[Item]:
     for i, size in enumerate(sizes):
         photo.write(base / f"in/{i:02}.png", Photo(np.full((*size, 3), i, np.uint8)))
     return plan([base / "in"], base / "out")
 
 
 @pytest.fixture
-def moments(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
-    """Pixels of each picture in hand, whenever another one has been read; writing takes a while."""
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The pixels of each photograph in memory, recorded after each read; writes are slowed down."""
     read, write, lock = photo.read, photo.write, threading.Lock()
     held: dict[str, int] = {}
     seen: list[list[int]] = []
@@ -62,7 +63,7 @@ def moments(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     return seen
 
 
-def sizes_at_random(count: int, *, largest: int) -> list[tuple[int, int]]:
+def random_sizes(count: int, *, largest: int) -> list[tuple[int, int]]:
     rng = np.random.default_rng(largest)
     return [(int(side), 10) for side in rng.integers(1, largest // 10 + 1, count)]
 
@@ -72,47 +73,47 @@ def sizes_at_random(count: int, *, largest: int) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(
     "sizes",
     [
-        pytest.param(sizes_at_random(20, largest=400), id="small"),
-        pytest.param(sizes_at_random(20, largest=1000), id="up to the bound"),
-        pytest.param(sizes_at_random(20, largest=2500), id="beyond the bound"),
-        pytest.param([(300, 10)] * 5, id="all beyond the bound"),
-        pytest.param([(100, 10)] * 5, id="all at the bound"),
+        pytest.param(random_sizes(20, largest=400), id="small"),
+        pytest.param(random_sizes(20, largest=1000), id="up to the limit"),
+        pytest.param(random_sizes(20, largest=2500), id="above the limit"),
+        pytest.param([(300, 10)] * 5, id="all above the limit"),
+        pytest.param([(100, 10)] * 5, id="all at the limit"),
     ],
 )
-def test_no_more_is_in_hand_than_the_bound_or_one_picture(
+def test_pixels_in_memory_stay_below_the_limit_or_are_of_one_photograph(
     sizes: list[tuple[int, int]],
     jobs: int,
     batch: int,
     tmp_path: Path,
-    moments: list[list[int]],
+    in_memory: list[list[int]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    items = pictures_of(tmp_path, sizes)
-    monkeypatch.setattr(photos, "PIXELS_IN_HAND", 1000)
-    moments.clear()
-    results = list(enhance_all(items, BatchedInverter(batch), SETTINGS, jobs=jobs))
-    assert [(each.item, each.status) for each in results] == [(item, "done") for item in items]
-    assert len(moments) == len(items)
-    assert all(sum(moment) <= 1000 or len(moment) == 1 for moment in moments)
+    items = items_of_sizes(tmp_path, sizes)
+    monkeypatch.setattr(photos, "PIXELS_IN_MEMORY", 1000)
+    in_memory.clear()
+    results = list(run_photos(items, BatchedInverter(batch), SETTINGS, jobs=jobs))
+    assert [(result.item, result.status) for result in results] == [
+        (item, "done") for item in items
+    ]
+    assert len(in_memory) == len(items)
+    assert all(sum(pixels) <= 1000 or len(pixels) == 1 for pixels in in_memory)
     if max(sizes) < (50, 10) and jobs > 1:
-        assert max(map(len, moments)) > 1
+        assert max(map(len, in_memory)) > 1
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
-def test_no_more_pictures_are_in_hand_than_the_jobs_allow(
-    jobs: int, tmp_path: Path, moments: list[list[int]]
+def test_the_number_of_photographs_in_memory_is_limited_by_jobs(
+    jobs: int, tmp_path: Path, in_memory: list[list[int]]
 ) -> None:
-    items = pictures_of(tmp_path, [(1, 1)] * 30)
-    moments.clear()
-    assert statuses(list(enhance_all(items, Inverter(), SETTINGS, jobs=jobs))) == ["done"] * 30
+    items = items_of_sizes(tmp_path, [(1, 1)] * 30)
+    in_memory.clear()
+    assert statuses(list(run_photos(items, Inverter(), SETTINGS, jobs=jobs))) == ["done"] * 30
     # Read ahead, being enhanced, and written behind.
-    assert max(map(len, moments)) <= jobs + 1 + (jobs + 1)
+    assert max(map(len, in_memory)) <= jobs + 1 + (jobs + 1)
 
 
-def test_pictures_that_are_written_are_forgotten(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    items = pictures_of(tmp_path, [(2, 3)] * 20)
+def test_written_photographs_are_freed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = items_of_sizes(tmp_path, [(2, 3)] * 20)
     read, alive = photo.read, set()
 
     def watched(path: Path, **options: int) -> Photo:
@@ -122,99 +123,103 @@ def test_pictures_that_are_written_are_forgotten(
         return opened
 
     monkeypatch.setattr(photo, "read", watched)
-    for i, result in enumerate(enhance_all(items, Inverter(), SETTINGS, jobs=1)):
+    for i, result in enumerate(run_photos(items, Inverter(), SETTINGS, jobs=1)):
         assert result.status == "done"
-        # All but the one that the enhancer may still hold.
+        # The enhancer may still hold the last one.
         assert not alive & {item.source for item in items[:i]}
         assert len(alive) <= 4
     assert not alive
 
 
 @pytest.mark.parametrize("jobs", [1, 4])
-def test_pictures_are_read_and_written_while_another_is_enhanced(
+def test_photographs_are_read_and_written_while_another_is_enhanced(
     jobs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = pictures(tmp_path, 6)
+    items = make_items(tmp_path, 6)
     read, write = photo.read, photo.write
     was_read = {item.source: threading.Event() for item in items}
     was_written = {item.target: threading.Event() for item in items}
 
-    def telling_read(path: Path, **options: int) -> Photo:
+    def watched_read(path: Path, **options: int) -> Photo:
         opened = read(path, **options)
         was_read[path].set()
         return opened
 
-    def telling_write(path: Path, opened: Photo) -> tuple[str, ...]:
+    def watched_write(path: Path, opened: Photo) -> tuple[str, ...]:
         losses = write(path, opened)
         was_written[path].set()
         return losses
 
     class Waiting(Inverter):
-        def many(self, images, **settings):
+        def many(self, images, settings=None, **overrides):
             for i, image in enumerate(images):
                 if i + 1 < len(items):
-                    assert was_read[items[i + 1].source].wait(5), "the next one is not read"
+                    assert was_read[items[i + 1].source].wait(5), "the next photograph is not read"
                 if i > 0:
-                    assert was_written[items[i - 1].target].wait(5), "the last one is not written"
+                    assert was_written[items[i - 1].target].wait(5), (
+                        "the last photograph is not written"
+                    )
                 yield 255 - image
 
-    monkeypatch.setattr(photo, "read", telling_read)
-    monkeypatch.setattr(photo, "write", telling_write)
-    results = list(enhance_all(items, Waiting(), SETTINGS, jobs=jobs))
+    monkeypatch.setattr(photo, "read", watched_read)
+    monkeypatch.setattr(photo, "write", watched_write)
+    results = list(run_photos(items, Waiting(), SETTINGS, jobs=jobs))
     assert statuses(results) == ["done"] * 6
 
 
 def until_interrupted(results: Iterator[Result]) -> list[Result]:
     seen = []
     with pytest.raises(KeyboardInterrupt):
-        seen.extend(results)  # which keeps what came before the exception
+        seen.extend(results)  # keeps the results before the exception
     return seen
 
 
-def assert_done_up_to_somewhere(results: list[Result], items: list[Item]) -> None:
+def assert_first_items_are_done(results: list[Result], items: list[Item]) -> None:
     assert [result.item for result in results] == items
     done = statuses(results).count("done")
-    assert statuses(results) == ["done"] * done + ["left"] * (len(items) - done)
+    assert statuses(results) == ["done"] * done + ["not_started"] * (len(items) - done)
     for i, result in enumerate(results):
         assert result.item.target.exists() == (result.status == "done")
         if result.status == "done":
-            assert_whole(result, i)
+            assert_inverted(result, i)
 
 
 @pytest.mark.parametrize("jobs", [1, 2, 8])
-def test_an_interruption_gives_what_is_complete_and_then_goes_on(jobs: int, tmp_path: Path) -> None:
-    items = pictures(tmp_path, 12)
-    striking = StrikingInverter(KeyboardInterrupt(), after=9)
-    results = until_interrupted(enhance_all(items, striking, SETTINGS, jobs=jobs))
-    assert_done_up_to_somewhere(results, items)
+def test_an_interrupt_yields_complete_results_and_the_next_run_continues(
+    jobs: int, tmp_path: Path
+) -> None:
+    items = make_items(tmp_path, 12)
+    failing = FailingInverter(KeyboardInterrupt(), after=9)
+    results = until_interrupted(run_photos(items, failing, SETTINGS, jobs=jobs))
+    assert_first_items_are_done(results, items)
     assert 9 - jobs <= statuses(results).count("done") <= 9
-    again = list(enhance_all(items, Inverter(), SETTINGS, jobs=jobs))
+    again = list(run_photos(items, Inverter(), SETTINGS, jobs=jobs))
     done = statuses(results).count("done")
     assert statuses(again) == ["skipped"] * done + ["done"] * (12 - done)
 
 
-def test_an_interruption_between_two_results(tmp_path: Path) -> None:
-    items = pictures(tmp_path, 12)
-    running = enhance_all(items, Inverter(), SETTINGS, jobs=1)
+def test_an_interrupt_between_two_results(tmp_path: Path) -> None:
+    items = make_items(tmp_path, 12)
+    running = run_photos(items, Inverter(), SETTINGS, jobs=1)
     first = next(running)
     second = running.throw(KeyboardInterrupt)
     results = [first, second, *until_interrupted(running)]
-    assert_done_up_to_somewhere(results, items)
-    assert results[-1].status == "left"
+    assert_first_items_are_done(results, items)
+    assert results[-1].status == "not_started"
 
 
-def test_an_interruption_before_anything_is_done(tmp_path: Path) -> None:
-    items = pictures(tmp_path, 3)
-    striking = StrikingInverter(KeyboardInterrupt(), after=0)
-    results = until_interrupted(enhance_all(items, striking, SETTINGS))
-    assert results == [Result(item, "left") for item in items]
+def test_an_interrupt_before_the_first_result(tmp_path: Path) -> None:
+    items = make_items(tmp_path, 3)
+    failing = FailingInverter(KeyboardInterrupt(), after=0)
+    results = until_interrupted(run_photos(items, failing, SETTINGS))
+    assert results == [Result(item, "not_started") for item in items]
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_being_written_when_interrupted_is_finished(
+def test_an_interrupt_finishes_the_file_that_is_being_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = pictures(tmp_path, 3)
+    items = make_items(tmp_path, 3)
     write, writing = photo.write, threading.Event()
 
     def slow_write(path: Path, opened: Photo) -> tuple[str, ...]:
@@ -223,67 +228,67 @@ def test_what_is_being_written_when_interrupted_is_finished(
         return write(path, opened)
 
     class Interrupted(Inverter):
-        def many(self, images, **settings):
+        def many(self, images, settings=None, **overrides):
             yield 255 - next(iter(images))
             assert writing.wait(10)
             raise KeyboardInterrupt
 
     monkeypatch.setattr(photo, "write", slow_write)
-    results = until_interrupted(enhance_all(items, Interrupted(), SETTINGS))
-    assert statuses(results) == ["done", "left", "left"]
-    assert_whole(results[0], 0)
+    results = until_interrupted(run_photos(items, Interrupted(), SETTINGS))
+    assert statuses(results) == ["done", "not_started", "not_started"]
+    assert_inverted(results[0], 0)
 
 
-def test_failures_so_far_are_told_when_interrupted(tmp_path: Path) -> None:
-    items = pictures(tmp_path, 4, broken=(0, 2))
-    striking = StrikingInverter(KeyboardInterrupt(), after=1)
-    results = until_interrupted(enhance_all(items, striking, SETTINGS, jobs=1))
+def test_an_interrupt_reports_earlier_failures(tmp_path: Path) -> None:
+    items = make_items(tmp_path, 4, broken=(0, 2))
+    failing = FailingInverter(KeyboardInterrupt(), after=1)
+    results = until_interrupted(run_photos(items, failing, SETTINGS, jobs=1))
     assert statuses(results) in (
-        ["failed", "done", "failed", "left"],
-        ["failed", "left", "failed", "left"],
+        ["failed", "done", "failed", "not_started"],
+        ["failed", "not_started", "failed", "not_started"],
     )
 
 
-def test_closing_early_leaves_nothing_half_done(tmp_path: Path) -> None:
-    items = pictures(tmp_path, 12)
-    running = enhance_all(items, Inverter(), SETTINGS, jobs=4)
+def test_closing_the_generator_leaves_complete_files_only(tmp_path: Path) -> None:
+    items = make_items(tmp_path, 12)
+    running = run_photos(items, Inverter(), SETTINGS, jobs=4)
     assert next(running).status == "done"
     running.close()
     written = sorted((tmp_path / "out").iterdir())
     assert written == [item.target for item in items[: len(written)]]
     for i in range(len(written)):
-        assert_whole(Result(items[i], "done"), i)
+        assert_inverted(Result(items[i], "done"), i)
 
 
 @pytest.mark.parametrize("stage", ["read", "write"])
-def test_an_unexpected_error_of_a_thread_is_raised(
+def test_an_unexpected_error_in_a_thread_is_raised(
     stage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = pictures(tmp_path, 12)
+    items = make_items(tmp_path, 12)
 
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(photo, stage, fail)
     with pytest.raises(RuntimeError, match="a bug"):
-        list(enhance_all(items, Inverter(), SETTINGS))
+        list(run_photos(items, Inverter(), SETTINGS))
 
 
-def test_an_unexpected_error_of_the_enhancer_is_raised(tmp_path: Path) -> None:
-    items = pictures(tmp_path, 12)
-    striking = StrikingInverter(RuntimeError("a bug"), after=5)
+def test_an_unexpected_error_in_the_enhancer_is_raised(tmp_path: Path) -> None:
+    items = make_items(tmp_path, 12)
+    failing = FailingInverter(RuntimeError("a bug"), after=5)
     seen = []
     with pytest.raises(RuntimeError, match="a bug"):
-        seen.extend(enhance_all(items, striking, SETTINGS, jobs=3))
+        seen.extend(run_photos(items, failing, SETTINGS, jobs=3))
     for i, result in enumerate(seen):
-        assert_whole(result, i)
+        assert_inverted(result, i)
     written = sorted((tmp_path / "out").iterdir())
     assert written == [item.target for item in items[: len(written)]]
     assert len(seen) <= len(written) <= 5
 
 
 @pytest.mark.slow
-def test_pictures_that_share_batches_become_what_they_become_alone(tmp_path: Path) -> None:
+def test_photographs_that_share_batches_get_the_same_results_as_alone(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     sizes = [(5, 7), (20, 9), (3, 3), (40, 33), (1, 1), (16, 16), (2, 50), (9, 9)]
     for i, size in enumerate(sizes):
@@ -294,11 +299,11 @@ def test_pictures_that_share_batches_become_what_they_become_alone(tmp_path: Pat
     network = random_network(NetworkConfig(features=2, iterations=2))
     together = plan([tmp_path / "in"], tmp_path / "together")
     batched, single = (Enhancer(network, tile=16, batch=batch) for batch in (4, 1))
-    results = list(enhance_all(together, batched, SETTINGS, jobs=3))
+    results = list(run_photos(together, batched, SETTINGS, jobs=3))
     assert statuses(results) == ["done"] * len(sizes)
     for item in together:
         (alone,) = plan([item.source], tmp_path / "alone")
-        (result,) = enhance_all([alone], batched, SETTINGS, jobs=1)
+        (result,) = run_photos([alone], batched, SETTINGS, jobs=1)
         assert result.status == "done"
         assert alone.target.read_bytes() == item.target.read_bytes()
         expected = single(photo.read(item.source).pixels)

@@ -1,4 +1,4 @@
-"""storage.py: folders of pictures here, on S3 over HTTP, and in what fsspec knows."""
+"""storage.py: photographs on disk, on S3 over HTTP, and in a file system of fsspec."""
 
 import io
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ import pytest
 from helpers import object_store, photo_files
 from helpers.inverters import PIXELS, touch
 from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.jobs.storage import Folder, Local, Remote, folder_at
+from zerodce_jax.jobs.remote_files import RemoteFiles
+from zerodce_jax.jobs.storage import Files, Folder, LocalFiles, folder_at
 from zerodce_jax.media import photo
 from zerodce_jax.media.photo import Photo
 
@@ -41,45 +42,50 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Folder]:
 
 
 def put(folder: Folder, name: str, content: bytes = b"x") -> Path:
-    folder.put(folder.root / name, io.BytesIO(content))
+    folder.files.put(folder.root / name, io.BytesIO(content))
     return folder.root / name
 
 
-def below(folder: Folder, name: str) -> Folder:
-    if isinstance(folder, Local):
-        return Local(folder.root / name)
-    return Remote(folder.filesystem, folder.root / name, folder.head)
+def find(folder: Path, files: Files, leave_out: Path | None = None) -> set[str]:
+    return {str(item.target) for item in files.find(folder, leave_out)}
 
 
-def test_pictures_and_videos_are_found_by_the_rules_of_plan(folder: Folder) -> None:
+def names_in(folder: Folder) -> set[str]:
+    return set(folder.files.modification_times(folder.root))
+
+
+def test_photographs_and_videos_are_found_by_the_rules_of_plan(folder: Folder) -> None:
+    files, root = folder.files, folder.root
     for name in [*NAMES, *OTHERS, "out/g.png"]:
         put(folder, name)
-    found = list(folder.find(below(folder, "out")))
+    found = list(files.find(root, root / "out"))
     assert sorted(str(item.target) for item in found) == sorted(NAMES)
-    assert {item.source for item in found} == {folder.root / name for name in NAMES}
+    assert {item.source for item in found} == {root / name for name in NAMES}
     # A folder that lies elsewhere, or above, hides nothing.
-    everything = {str(item.target) for item in folder.find(Local(Path("/nonesuch")))}
-    assert everything == {*NAMES, "out/g.png"}
-    assert {str(i.target) for i in below(folder, "out").find(folder)} == {"g.png"}
+    assert find(root, files) == {*NAMES, "out/g.png"}
+    assert find(root, files, Path("/nonesuch")) == {*NAMES, "out/g.png"}
+    assert find(root / "out", files, root) == {"g.png"}
 
 
-def test_stamps_tell_what_is_there_and_what_was_written_anew(folder: Folder) -> None:
-    assert folder.stamps() == {}
+def test_modification_times(folder: Folder) -> None:
+    files, root = folder.files, folder.root
+    assert files.modification_times(root) == {}
     path = put(folder, "sub/a.png")
     put(folder, "report.parquet")
-    assert set(folder.stamps()) == {"sub/a.png", "report.parquet"}
-    assert folder.stamps()["sub/a.png"] == folder.stamp(path) is not None
-    assert folder.stamp(folder.root / "b.png") is None
-    assert folder.stamp(folder.root / "sub") is None or isinstance(folder, Local)
+    times = files.modification_times(root)
+    assert set(times) == {"sub/a.png", "report.parquet"}
+    assert times["sub/a.png"] == files.modification_time(path) is not None
+    assert files.modification_time(root / "b.png") is None
+    assert files.modification_time(root / "sub") is None or files == LocalFiles()
 
 
 def test_a_folder_that_does_not_exist(folder: Folder) -> None:
-    with pytest.raises(InputError, match=r"nonesuch: there is no such folder$"):
-        list(below(folder, "nonesuch").find(folder))
+    with pytest.raises(InputError, match=r"nonesuch: the folder does not exist$"):
+        find(folder.root / "nonesuch", folder.files)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "avif", "heic", "bmp", "gif"])
-def test_pictures_are_read_and_written_as_on_disk(
+def test_photographs_are_read_and_written_as_on_disk(
     suffix: str, folder: Folder, tmp_path: Path
 ) -> None:
     content = photo_files.file_with_metadata(suffix)
@@ -94,17 +100,17 @@ def test_pictures_are_read_and_written_as_on_disk(
     assert losses == photo.write(tmp_path / "local" / result, opened)
     written = content_of(folder, result)
     assert written == (tmp_path / "local" / result).read_bytes()
-    assert not [name for name in folder.stamps() if ".zerodce-" in name]
+    assert not [name for name in names_in(folder) if ".zerodce-" in name]
 
 
 def content_of(folder: Folder, name: Path) -> bytes:
-    if isinstance(folder, Local):
+    if not isinstance(folder.files, RemoteFiles):
         return (folder.root / name).read_bytes()
-    with folder.filesystem.open_input_file(str(folder.root / name)) as file:
+    with folder.files.filesystem.open_input_file(str(folder.root / name)) as file:
         return file.read()
 
 
-def test_sizes_of_large_files_whose_header_lies_behind_the_pixels(folder: Folder) -> None:
+def test_sizes_of_large_files_whose_header_follows_the_pixels(folder: Folder) -> None:
     rng = np.random.default_rng(0)
     noise = Photo(rng.integers(0, 255, (300, 400, 3), dtype=np.uint8))
     for suffix in ("tif", "png", "webp", "avif"):
@@ -113,26 +119,26 @@ def test_sizes_of_large_files_whose_header_lies_behind_the_pixels(folder: Folder
         assert folder.files.size(path, max_pixels=photo.MAX_PIXELS) == (400, 300)
 
 
-def test_what_cannot_be_read_or_written_is_told_with_its_address(folder: Folder) -> None:
-    files, address = folder.files, folder.files.name(folder.root)
+def test_errors_name_the_address_of_the_file(folder: Folder) -> None:
+    files, address = folder.files, folder.name
     broken = put(folder, "broken.png", b"no picture" * 30_000)
-    for act in (files.size, files.read):
+    for method in (files.size, files.read):
         with pytest.raises((InputError, OSError), match=r"missing\.png"):
-            act(folder.root / "missing.png", max_pixels=100)
+            method(folder.root / "missing.png", max_pixels=100)
         with pytest.raises(InputError, match=f"^{address}/broken.png: not an image of a known"):
-            act(broken, max_pixels=100)
+            method(broken, max_pixels=100)
     with pytest.raises(InputError, match=f"^{address}/wide.webp: "):
         files.write(folder.root / "wide.webp", Photo(np.zeros((1, 16_384, 3), np.uint8)))
     with pytest.raises(InputError, match=f"^{address}/a.xyz: no image format"):
         files.write(folder.root / "a.xyz", Photo(PIXELS))
-    assert set(folder.stamps()) == {"broken.png"}
-    if isinstance(folder, Remote):
+    assert names_in(folder) == {"broken.png"}
+    if isinstance(files, RemoteFiles):
         assert address.startswith(("s3://pictures/", "memory://base/below"))
 
 
 def test_addresses(tmp_path: Path, store: object_store.Store) -> None:
-    assert folder_at("some/where") == Local(Path("some/where"))
-    assert folder_at(f"file://{tmp_path}") == Local(tmp_path)
+    assert folder_at("some/where") == Folder(LocalFiles(), Path("some/where"))
+    assert folder_at(f"file://{tmp_path}") == Folder(LocalFiles(), tmp_path)
     secret = folder_at(f"s3://me:secret@pictures/a?endpoint_override={store.address}")
     assert secret.files.name(secret.root / "b.png") == "s3://pictures/a/b.png"
     for address in ("nonesuch://a/b", "s3://pictures/a?nonesuch=1", "s3://"):
@@ -144,11 +150,11 @@ def test_addresses(tmp_path: Path, store: object_store.Store) -> None:
 def test_a_bucket_that_does_not_exist(store: object_store.Store) -> None:
     missing = folder_at(f"s3://no-such-bucket/in?endpoint_override={store.address}")
     with pytest.raises(InputError, match=r"^s3://no-such-bucket/in: .+") as caught:
-        list(missing.find(missing))
+        find(missing.root, missing.files)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_results_need_a_folder(tmp_path: Path) -> None:
+def test_the_folder_for_results_is_a_file(tmp_path: Path) -> None:
     touch(tmp_path / "file")
     with pytest.raises(InputError, match="is a file"):
-        Local(tmp_path / "file").stamps()
+        LocalFiles().modification_times(tmp_path / "file")

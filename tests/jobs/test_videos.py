@@ -1,4 +1,4 @@
-"""videos.py: videos through the command line and through pipes, and whatever strikes them."""
+"""videos.py: videos through the command line and through pipes, interrupts and kills."""
 
 import builtins
 import io
@@ -19,9 +19,10 @@ from helpers.video_files import UNEVEN, describe, frame, pixels_of, still, write
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError
-from zerodce_jax.jobs.photos import Result
 from zerodce_jax.jobs.plan import plan
-from zerodce_jax.jobs.videos import enhance_all, enhance_raw
+from zerodce_jax.jobs.runner import Result
+from zerodce_jax.jobs.runner import run as run_items
+from zerodce_jax.jobs.videos import RawFormat, VideoExecutor, enhance_raw
 
 pytest.importorskip("av")
 pytestmark = [pytest.mark.usefixtures("no_compilation_cache"), pytest.mark.timeout(60)]
@@ -37,13 +38,12 @@ def film(tmp_path: Path) -> Path:
     return write(tmp_path / "in/film.mp4", frames(), times=UNEVEN, rotation=90)
 
 
-def enhanced(*paths: Path, out: Path, **how: object) -> list[Result]:
-    enhancer = Enhancer.load("fast")
-    items = plan(list(paths), out)
-    return list(enhance_all(items, enhancer, EnhanceSettings(exposure="auto"), **how))
+def enhance_videos(*paths: Path, out: Path, **options: object) -> list[Result]:
+    executor = VideoExecutor(Enhancer.load("fast"), EnhanceSettings(exposure="auto"), **options)
+    return list(run_items(plan(list(paths), out), executor))
 
 
-def test_every_frame_is_enhanced_and_the_rest_stays(
+def test_every_frame_is_enhanced_and_the_other_streams_stay(
     film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -59,12 +59,12 @@ def test_every_frame_is_enhanced_and_the_rest_stays(
     before, after = pixels_of(film), pixels_of(out / "film.mp4")
     assert len(after) == len(before) == len(UNEVEN)
     assert np.mean(after) > 2 * np.mean(before)
-    # What the network makes of them, but for the codec.
+    # The frames are those of the network, up to the loss of the codec.
     fast = Enhancer.load("fast")
-    times = [float(each) for each in describe(film)["times"]]
+    times = [float(time) for time in describe(film)["times"]]
     wanted = list(fast.clip(zip(times, before, strict=True)))
-    for one, other in zip(wanted, after, strict=True):
-        assert np.abs(one.astype(float) - other).mean() < 4
+    for expected, found in zip(wanted, after, strict=True):
+        assert np.abs(expected.astype(float) - found).mean() < 4
     (row,) = json.loads(report.read_text())
     assert (row["status"], row["frames"], row["width"], row["height"]) == ("done", 12, 160, 90)
 
@@ -90,12 +90,12 @@ def test_photographs_and_videos_in_one_folder(
         *(("a.png", "done"), ("gray.png", "done")),
         *(("broken.mkv", "failed"), ("film.mp4", "done")),
     ]
-    assert sorted(each.name for each in (tmp_path / "out").rglob("*.*")) == [
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.*")) == [
         *("a.png", "film.mp4", "gray.png"),
     ]
 
 
-def test_fail_fast_leaves_videos_after_a_broken_picture(
+def test_fail_fast_starts_no_video_after_a_broken_photograph(
     film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (film.parent / "broken.png").write_text("no picture")
@@ -103,8 +103,8 @@ def test_fail_fast_leaves_videos_after_a_broken_picture(
     assert (
         run("enhance", film.parent, "-o", tmp_path / "out", "--fail-fast", "--report", report) == 1
     )
-    assert rows_of(report) == [("broken.png", "failed"), ("film.mp4", "left")]
-    assert "0 done, 0 skipped, 1 failed, 1 left" in capsys.readouterr().out
+    assert rows_of(report) == [("broken.png", "failed"), ("film.mp4", "not_started")]
+    assert "0 done, 0 skipped, 1 failed, 1 not started" in capsys.readouterr().out
 
 
 def test_flags_for_codec_quality_and_pixels(film: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_flags_for_codec_quality_and_pixels(film: Path, tmp_path: Path) -> None:
     assert (after["codec"], after["format"], after["rotation"]) == ("hevc", "yuv420p10le", 90)
 
 
-def test_wrong_flags_are_refused_before_anything_is_done(
+def test_invalid_flags_are_refused_before_the_run(
     film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for arguments, message in (
@@ -128,11 +128,11 @@ def test_wrong_flags_are_refused_before_anything_is_done(
     assert not (tmp_path / "out").exists()
 
 
-def test_frames_follow_one_another(tmp_path: Path) -> None:
+def test_on_frame_is_called_after_each_frame(tmp_path: Path) -> None:
     write(tmp_path / "in/a.mp4", frames(5), audio=None)
     write(tmp_path / "in/b.mp4", frames(3), audio=None)
     seen: list[tuple[str, int, int | None]] = []
-    results = enhanced(
+    results = enhance_videos(
         tmp_path / "in",
         out=tmp_path / "out",
         on_frame=lambda item, done, total: seen.append((item.source.name, done, total)),
@@ -141,16 +141,16 @@ def test_frames_follow_one_another(tmp_path: Path) -> None:
     assert seen == [("a.mp4", n, 5) for n in range(1, 6)] + [("b.mp4", n, 3) for n in range(1, 4)]
 
 
-def test_a_file_that_cannot_be_read_on_is_named_once(tmp_path: Path) -> None:
+def test_an_error_within_a_file_names_it_once(tmp_path: Path) -> None:
     small = write(tmp_path / "a.ts", frames(9))
     large = write(tmp_path / "b.ts", frames(9, height=120))
     both = tmp_path / "both.ts"
     both.write_bytes(small.read_bytes() + large.read_bytes())
-    (result,) = enhanced(both, out=tmp_path / "out")
+    (result,) = enhance_videos(both, out=tmp_path / "out")
     assert result.message == f"{both}: frames of different sizes are not supported"
 
 
-def test_without_the_package_it_is_named(
+def test_a_missing_package_is_named(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = builtins.__import__
@@ -161,12 +161,12 @@ def test_without_the_package_it_is_named(
         return real(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    (result,) = enhanced(film, out=tmp_path / "out")
+    (result,) = enhance_videos(film, out=tmp_path / "out")
     monkeypatch.undo()
     assert result.message == "videos need a package: pip install 'zerodce-jax[video]'"
 
 
-def test_an_interruption_leaves_no_file(
+def test_an_interrupt_leaves_no_file(
     film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(film.parent / "later.mp4", frames(3))
@@ -182,59 +182,49 @@ def test_an_interruption_leaves_no_file(
     report = tmp_path / "report.json"
     assert run("enhance", film.parent, "-o", tmp_path / "out", "--report", report) == 130
     assert list((tmp_path / "out").iterdir()) == []
-    assert rows_of(report) == [("film.mp4", "left"), ("later.mp4", "left")]
+    assert rows_of(report) == [("film.mp4", "not_started"), ("later.mp4", "not_started")]
     summary = capsys.readouterr().out
-    assert "0 done, 0 skipped, 0 failed, 2 left" in summary
+    assert "0 done, 0 skipped, 0 failed, 2 not started" in summary
     assert ", 0 frames)" in summary
+
+
+def raw_format(dtype: str = "u1") -> RawFormat:
+    return RawFormat(160, 90, 30.0, np.dtype(dtype))
 
 
 def test_raw_frames() -> None:
     given = frames(4)
     target = bytearray()
     enhancer = Enhancer.load("fast")
-    settings = enhancer.network.settings
-    form = {"width": 160, "height": 90, "rate": 30.0}
 
     class Pipe(io.BytesIO):
-        """Gives less than it is asked for, as pipes do."""
+        """Returns fewer bytes than it is asked for, as pipes do."""
 
         def read(self, size: int | None = -1, /) -> bytes:
             return super().read(min(size or 0, 10_000))
 
-    data = b"".join(each.tobytes() for each in given)
-    enhance_raw(Pipe(data).read, target.extend, enhancer, settings, deep=False, **form)
-    wanted = list(enhancer.clip((n / 30, each) for n, each in enumerate(given)))
-    assert bytes(target) == b"".join(each.tobytes() for each in wanted)
+    data = b"".join(pixels.tobytes() for pixels in given)
+    enhance_raw(Pipe(data).read, target.extend, raw_format(), enhancer)
+    wanted = list(enhancer.clip((n / 30, pixels) for n, pixels in enumerate(given)))
+    assert bytes(target) == b"".join(pixels.tobytes() for pixels in wanted)
 
-    deep = [each.astype(np.uint16) * 257 for each in given]
     target = bytearray()
-    data = b"".join(each.astype("<u2").tobytes() for each in deep)
-    enhance_raw(Pipe(data).read, target.extend, enhancer, settings, deep=True, **form)
+    data = b"".join((pixels.astype("<u2") * 257).tobytes() for pixels in given)
+    enhance_raw(Pipe(data).read, target.extend, raw_format("<u2"), enhancer)
     found = np.frombuffer(bytes(target), "<u2").reshape(4, 90, 160, 3)
-    for one, other in zip(wanted, found, strict=True):
-        assert np.abs(one - other / 257).max() <= 1
+    for expected, pixels in zip(wanted, found, strict=True):
+        assert np.abs(expected - pixels / 257).max() <= 1
 
 
 def test_raw_frames_that_are_cut_off() -> None:
-    given = frames(3)
     target = bytearray()
-    enhancer = Enhancer.load("fast")
-    data = b"".join(each.tobytes() for each in given)[:-1]
+    data = b"".join(pixels.tobytes() for pixels in frames(3))[:-1]
     with pytest.raises(InputError, match=r"ends within frame 3 \(43,199 of 43,200 bytes\)"):
-        enhance_raw(
-            io.BytesIO(data).read,
-            target.extend,
-            enhancer,
-            enhancer.network.settings,
-            width=160,
-            height=90,
-            rate=30,
-            deep=False,
-        )
+        enhance_raw(io.BytesIO(data).read, target.extend, raw_format(), Enhancer.load("fast"))
     assert len(bytes(target)) == 2 * 43_200
 
 
-# In processes.
+# The other tests start processes.
 
 
 def start(environment: dict[str, str], *arguments: object, **streams: object) -> subprocess.Popen:
@@ -243,8 +233,9 @@ def start(environment: dict[str, str], *arguments: object, **streams: object) ->
     return subprocess.Popen(command, env=environment, **pipes | streams)
 
 
+@pytest.mark.slow
 def test_raw_frames_through_pipes(environment: dict[str, str], tmp_path: Path) -> None:
-    given = b"".join(each.tobytes() for each in frames(6))
+    given = b"".join(pixels.tobytes() for pixels in frames(6))
     with start(environment, "-", "-o", "-", "--raw", "160x90@29.97") as process:
         printed, errors = process.communicate(given, timeout=120)
     assert (process.returncode, errors) == (0, b"")
@@ -258,26 +249,26 @@ def test_raw_frames_through_pipes(environment: dict[str, str], tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strike", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_whatever_strikes_no_broken_file_stays(
-    strike: signal.Signals, environment: dict[str, str], tmp_path: Path
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_no_broken_file(
+    signum: signal.Signals, environment: dict[str, str], tmp_path: Path
 ) -> None:
     source = write(tmp_path / "film.mp4", frames(150, height=180, width=320))
     out = tmp_path / "out"
     out.mkdir()
-    (out / "film.mp4").write_text("the one before")
+    (out / "film.mp4").write_text("old")
     with start(environment, source, "-o", out, "--overwrite", "--codec", "av1") as process:
         deadline = time.monotonic() + 60
         while not any(part.stat().st_size for part in out.glob(".zerodce-*/film.mp4")):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        process.send_signal(strike)
+        process.send_signal(signum)
         process.communicate(timeout=60)
     assert process.returncode not in {0, 1}
-    assert (out / "film.mp4").read_text() == "the one before"
+    assert (out / "film.mp4").read_text() == "old"
     assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == ["film.mp4"]
-    # The next run sweeps up, and does it.
+    # The next run removes the temporary file and writes the result.
     with start(environment, source, "-o", out, "--overwrite", "--codec", "h264") as process:
         _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, b"")
@@ -295,9 +286,9 @@ def test_encoders_are_silent(environment: dict[str, str], film: Path, tmp_path: 
         assert len(printed.splitlines()) == 1
 
 
-def test_a_full_disk_leaves_nothing(film: Path, small_disk: Path) -> None:
+def test_a_full_disk_leaves_no_file(film: Path, small_disk: Path) -> None:
     big = write(film.parent / "big.mkv", frames(40, height=360, width=640), codec="ffv1")
-    (result,) = enhanced(big, out=small_disk / "out")
+    (result,) = enhance_videos(big, out=small_disk / "out")
     assert result.status == "failed"
     assert "No space left on device" in result.message
     assert "big.mkv" in result.message
@@ -323,5 +314,5 @@ def test_memory_does_not_grow_with_the_length(environment: dict[str, str], tmp_p
             check=True,
         )
         peaks.append(int(found.stdout.split()[-1]) / 1024)
-    # 200 more frames of 0.7 MB.
+    # The longer film has 200 more frames of 0.7 MB.
     assert peaks[1] - peaks[0] < 40

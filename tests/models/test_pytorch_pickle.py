@@ -334,6 +334,7 @@ def test_false_sizes_allocate_no_memory(make: Callable[[], bytes], tmp_path: Pat
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_deep_nesting_does_not_crash_the_process(tmp_path: Path, python: Callable) -> None:
     # Hashing a dict key of a million nested tuples recurses in C without a limit.
     deep = b"})" + b"\x85" * 1_000_000 + b"K\x00s"

@@ -1,6 +1,7 @@
 """Tests of enhancement.py: the sequence of steps for single images and batches, NumPy and JAX."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +14,10 @@ from zerodce_jax.config import NetworkConfig, Steps
 from zerodce_jax.ops.enhancement import Adjustments, apply_gamma, average_gray, enhance, reach
 
 BOTH = pytest.mark.parametrize("xp", [np, jnp], ids=["numpy", "jax"])
+# Without jit, JAX compiles each operation of an enhancement.
+NUMPY_AND_SLOW_JAX = pytest.mark.parametrize(
+    "xp", [np, pytest.param(jnp, marks=pytest.mark.slow)], ids=["numpy", "jax"]
+)
 EVERY_STEPS = [Steps(protect, denoise) for protect in (False, True) for denoise in (False, True)]
 ITERATIONS = 8
 
@@ -49,12 +54,21 @@ def test_reach_is_6_pixels_for_each_filter(steps: Steps) -> None:
     assert reach(steps) == 6 * steps.protect_highlights + 6 * steps.denoise
 
 
-@BOTH
+@NUMPY_AND_SLOW_JAX
 @pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
 def test_strength_0_and_gamma_1_keep_every_bit(steps: Steps, xp: Any) -> None:
     images, maps = (xp.asarray(array) for array in random_batch())
     adjustments = Adjustments(None, 0.0, 1.0, 1.0)
     result = enhance(images, maps, adjustments, 1.0, steps=steps, iterations=ITERATIONS)
+    np.testing.assert_array_equal(result, images)
+
+
+@pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
+def test_strength_0_and_gamma_1_keep_every_bit_under_jit(steps: Steps) -> None:
+    images, maps = random_batch()
+    zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
+    jitted = jax.jit(partial(enhance, steps=steps, iterations=ITERATIONS))
+    result = jitted(images, maps, Adjustments(None, zeros, ones, ones), jnp.float32(1))
     np.testing.assert_array_equal(result, images)
 
 
@@ -134,7 +148,7 @@ def test_gray_average_keeps_three_equal_channels_exactly_under_jit() -> None:
     np.testing.assert_array_equal(jax.jit(average_gray)(images, gray), images)
 
 
-@BOTH
+@NUMPY_AND_SLOW_JAX
 @pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
 def test_only_gray_images_become_the_mean_of_their_channels(steps: Steps, xp: Any) -> None:
     images, maps = (xp.asarray(array) for array in random_batch())
@@ -157,10 +171,7 @@ def test_jitted_jax_equals_numpy_for_different_adjustments_in_a_batch(
     options = {"steps": steps, "iterations": ITERATIONS}
     adjustments = adjustments_per_image(with_gray=with_gray)
 
-    @jax.jit
-    def jitted(images: jax.Array, maps: jax.Array, adjustments: Adjustments, gamma: Any) -> Any:
-        return enhance(images, maps, adjustments, gamma, **options)
-
+    jitted = jax.jit(partial(enhance, **options))
     jax_adjustments = adjustments_per_image(jnp, with_gray=with_gray)
     for gamma in (1.0, 1.2):
         result = jitted(images, maps, jax_adjustments, jnp.float32(gamma))

@@ -91,6 +91,7 @@ def test_flat_images_reach_the_level(
     assert brightness_after(flat, flat_maps, settings) == pytest.approx(level, abs=1e-4)
 
 
+@hypothesis_settings(max_examples=40)
 @given(seed=seeds, brightness=st.floats(0.05, 0.395), maps=st.sampled_from([3, 24]))
 def test_random_images_reach_the_level(seed: int, brightness: float, maps: int) -> None:
     image = random_image(seed, brightness=brightness)
@@ -122,6 +123,7 @@ def test_darker_images_get_no_less_strength_and_never_exceed_the_level(
     assert brightness_after(darker, maps) <= brightness_after(image, maps) + 1e-4
 
 
+@hypothesis_settings(max_examples=40)
 @given(brightness=st.floats(0, 0.39), map_value=st.floats(-1, 0))
 def test_strength_is_at_most_4(brightness: float, map_value: float) -> None:
     flat = np.full((3, 4, 3), brightness, np.float32)

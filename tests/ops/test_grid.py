@@ -25,6 +25,7 @@ def random_image(height: int, width: int, dtype: str = "uint8") -> np.ndarray:
     return (pixels * (255 if dtype == "uint8" else 65535)).astype(dtype)
 
 
+@settings(max_examples=40)
 @given(height=sides, width=sides, scale=st.integers(1, 12))
 def test_block_means_count_only_pixels_of_the_image(height: int, width: int, scale: int) -> None:
     image = random_image(height, width)

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from helpers.whole_image import random_network
 from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import serialization
-from zerodce_jax.models.dcenet import init_params
 from zerodce_jax.training import fit
 from zerodce_jax.training.losses import weighted_losses
 from zerodce_jax.training.step import make_losses
@@ -22,6 +22,7 @@ from zerodce_jax.training.step import make_losses
 EXAMPLE = Path("examples") / "custom_loss.py"
 TINY = TrainConfig(steps=2, batch_size=2, image_size=16, log_every=1)
 NETWORK = NetworkConfig(features=2, iterations=2)
+PARAMS = random_network(NETWORK).params
 
 
 def brightness(
@@ -43,7 +44,8 @@ def read_log(workdir: Path) -> list[dict[str, float]]:
 def test_a_loss_function_and_an_architecture_are_trained_logged_and_recorded(
     photographs: Path, tmp_path: Path
 ) -> None:
-    fit(TINY, data=photographs, workdir=tmp_path, network=NETWORK, losses=brightness)
+    init = random_network(NETWORK)
+    fit(TINY, data=photographs, workdir=tmp_path, network=NETWORK, init=init, losses=brightness)
     names = {"step", "brightness", "total", "grad_norm", "lr", "images_per_second"}
     log = read_log(tmp_path)
     assert [set(entry) for entry in log] == [names, names]
@@ -62,7 +64,7 @@ def test_total_is_the_sum_of_the_losses_that_the_function_returns() -> None:
         return {"first": enhanced.mean() - images.mean(), "second": jnp.abs(maps).mean()}
 
     pixels = jnp.asarray(np.random.default_rng(0).integers(0, 90, (2, 16, 16, 3), dtype=np.uint8))
-    terms = make_losses(NETWORK, TINY, two_losses)(init_params(NETWORK, seed=0), pixels)
+    terms = jax.jit(make_losses(NETWORK, TINY, two_losses))(PARAMS, pixels)
     assert set(terms) == {"first", "second", "total"}
     assert float(terms["total"]) == pytest.approx(float(terms["first"] + terms["second"]))
 
@@ -77,12 +79,13 @@ def test_networks_with_brightness_levels_pass_their_grid_to_the_loss_function() 
         shapes.append(maps.shape)
         return {"brightness": enhanced.mean()}
 
-    make_losses(network, TINY, record_shape)(
-        init_params(network, seed=0), jnp.zeros((1, 32, 32, 3))
+    jax.jit(make_losses(network, TINY, record_shape))(
+        random_network(network).params, jnp.zeros((1, 32, 32, 3))
     )
     assert shapes == [(1, 4, 4, 6)]
 
 
+@pytest.mark.slow
 def test_a_run_is_not_resumed_with_another_loss_function(photographs: Path, tmp_path: Path) -> None:
     train = partial(fit, data=photographs, workdir=tmp_path, network=NETWORK)
     train(TINY, losses=brightness)
@@ -94,6 +97,7 @@ def test_a_run_is_not_resumed_with_another_loss_function(photographs: Path, tmp_
     assert train(longer, losses=brightness).step == 3
 
 
+@pytest.mark.slow
 def test_runs_that_record_no_loss_function_have_the_default_one(
     photographs: Path, tmp_path: Path
 ) -> None:
@@ -128,7 +132,7 @@ def test_unusable_loss_functions_are_refused(photographs: Path, tmp_path: Path) 
 def test_unusable_results_of_a_loss_function_are_refused(terms: dict, message: str) -> None:
     losses = make_losses(NETWORK, TINY, lambda *_: terms)
     with pytest.raises(UsageError, match=message):
-        losses(init_params(NETWORK, seed=0), jnp.zeros((1, 16, 16, 3)))
+        jax.eval_shape(losses, PARAMS, jnp.zeros((1, 16, 16, 3)))
 
 
 def test_init_and_network_must_agree(photographs: Path, tmp_path: Path, goldens: Path) -> None:
@@ -137,6 +141,7 @@ def test_init_and_network_must_agree(photographs: Path, tmp_path: Path, goldens:
         fit(TINY, data=photographs, workdir=tmp_path, init=init, network=NETWORK)
 
 
+@pytest.mark.slow
 def test_the_example_penalizes_lost_saturation_only(root: Path) -> None:
     losses = runpy.run_path(str(root / EXAMPLE))["losses_with_saturation"]
     gray = jnp.full((1, 16, 16, 3), 0.5)

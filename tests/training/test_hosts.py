@@ -294,6 +294,7 @@ def test_invalid_process_numbers_are_refused(processes: int, number: int) -> Non
         hosts.join("localhost:7000", processes, number)
 
 
+@pytest.mark.slow
 def test_detection_without_a_cluster_is_an_error(make: Make) -> None:
     alone = make("alone")
     alone.launch("--distributed", "auto")

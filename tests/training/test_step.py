@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from helpers.whole_image import random_network
 from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.models import serialization
 from zerodce_jax.models.dcenet import init_params
@@ -72,8 +73,8 @@ def test_two_devices_take_the_same_steps_as_one(
 
 def test_total_is_the_sum_of_the_losses() -> None:
     pixels = jnp.asarray(np.random.default_rng(0).integers(0, 90, (2, 16, 16, 3), dtype=np.uint8))
-    network = NetworkConfig(features=2)
-    terms = make_losses(network, TrainConfig())(init_params(network, seed=0), pixels)
+    network = random_network(NetworkConfig(features=2))
+    terms = jax.jit(make_losses(network.config, TrainConfig()))(network.params, pixels)
     assert set(terms) == {"spatial", "exposure", "color", "smoothness", "total"}
     total = float(terms.pop("total"))
     assert total == pytest.approx(sum(map(float, terms.values())), rel=1e-6)

@@ -1,7 +1,6 @@
-"""The command line: one small module a subcommand, which parses, calls, prints, and exits.
+"""The command line: one module for each subcommand, which parses, calls, prints, and exits.
 
-Exit status: 0 when all went well, 1 when some input could not be used, 2 for wrong usage, 130
-after Ctrl-C.
+Exit status: 0 for success, 1 if an input could not be used, 2 for wrong usage, 130 after Ctrl-C.
 """
 
 import os
@@ -37,12 +36,12 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
     Args:
-        args: Its name and arguments; None takes those of the process.
+        args: The name of the subcommand and its arguments; None takes those of the process.
 
     Returns:
         The exit status.
     """
-    # Pillow's warnings of damaged files; what comes of them is reported in a line of its own.
+    # Pillow warns of damaged files; this program reports them itself, in one line each.
     warnings.filterwarnings("ignore", module="PIL")
     try:
         status = tyro.extras.subcommand_cli_from_dict(
@@ -51,19 +50,17 @@ def main(args: Sequence[str] | None = None) -> int:
             description="Light up dark photographs with a tiny network.",
             args=args,
         )
-        # Here, where a reader that has gone can be told of.
+        # Flushing here turns a closed pipe into an error that is reported.
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
     except UsageError as error:
         return _fail(error, 2)
-    except InputError as error:
-        return _fail(error, 1)
     except BrokenPipeError as error:
-        # Python would try once more at the end.
+        # Python would flush again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return _fail(error, 1)
-    except OSError as error:
+    except (InputError, OSError) as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)

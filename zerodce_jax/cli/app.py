@@ -4,23 +4,25 @@ import os
 import signal
 import tempfile
 from pathlib import Path
-from typing import Literal
+
+from zerodce_jax.cli.options import Engine, prepare_engine
+from zerodce_jax.media.limits import MAX_PIXELS
 
 
 def app(
     *,
     host: str = "127.0.0.1",
     port: int = 7860,
-    engine: Literal["auto", "xla", "onnx"] = "auto",
-    max_pixels: int = 300_000_000,
+    engine: Engine = "auto",
+    max_pixels: int = MAX_PIXELS,
 ) -> int:
     """Open a page in the browser for dark photographs.
 
     Args:
-        host: Address to listen on; other machines reach 0.0.0.0.
+        host: Address to listen on; use 0.0.0.0 to let other machines reach the page.
         port: Port to listen on; 0 takes a free one.
-        engine: What computes, as for enhance.
-        max_pixels: Pixels of the largest picture that is decoded.
+        engine: Engine that computes, as for enhance.
+        max_pixels: Number of pixels of the largest photograph that is decoded.
     """
     from importlib.util import find_spec
 
@@ -29,18 +31,17 @@ def app(
 
     if find_spec("gradio") is None:
         raise UsageError("the page needs a package: pip install 'zerodce-jax[app]'")
-    # A service manager stops programs in this way: as good as Ctrl-C.
+    # Service managers stop programs by SIGTERM; treat it like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     temporary, prefix = Path(tempfile.gettempdir()), "zerodce-app-"
     sweep(temporary, prefix)
     with working_folder(temporary, prefix) as place:
-        # Read when the page is made; nothing is sent anywhere.
+        # Gradio reads these when it is imported. It sends nothing anywhere.
         os.environ |= {"GRADIO_TEMP_DIR": str(place), "GRADIO_ANALYTICS_ENABLED": "False"}
 
         from zerodce_jax import webapp
-        from zerodce_jax.cli.enhancing import make_ready
 
-        page = webapp.build(place, engine=make_ready(engine), max_pixels=max_pixels)
+        page = webapp.build(place, engine=prepare_engine(engine), max_pixels=max_pixels)
         print(webapp.launch(page, host, port), flush=True)
         try:
             page.block_thread()

@@ -2,11 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from zerodce_jax.cli.enhancing import Settings, make_ready
+from zerodce_jax.cli.options import Engine, SettingFlags, prepare_engine
 
 
 def evaluate(
@@ -15,8 +15,8 @@ def evaluate(
     *,
     pairs: Annotated[tuple[Path, Path] | None, arg(metavar="LOW HIGH")] = None,
     images: Annotated[Path | None, arg(metavar="DIR")] = None,
-    settings: OmitArgPrefixes[Settings] = Settings(),  # noqa: B008 (frozen)
-    engine: Literal["auto", "xla", "onnx"] = "auto",
+    settings: OmitArgPrefixes[SettingFlags] = SettingFlags(),  # noqa: B008 (frozen)
+    engine: Engine = "auto",
     perceptual: Annotated[tuple[str, ...], arg(metavar="NAME...")] = (),
     json: Annotated[Path | None, arg(metavar="FILE")] = None,
     csv: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -39,7 +39,6 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from zerodce_jax.config import SettingOverrides
     from zerodce_jax.errors import UsageError
     from zerodce_jax.evaluation import report
     from zerodce_jax.evaluation.evaluate import Evaluation
@@ -75,9 +74,9 @@ def evaluate(
 
     from zerodce_jax.enhancer import Enhancer
 
-    engine = make_ready(engine)
+    engine = prepare_engine(engine)
     enhancers = {name: Enhancer(network, engine=engine) for name, network in loaded.items()}
-    overrides = SettingOverrides(**settings.given())
+    overrides = settings.overrides()
     evaluations: list[Evaluation] = []
     results = evaluate_networks(
         enhancers, photographs, references, overrides=overrides, perceptual=metrics

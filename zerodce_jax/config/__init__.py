@@ -2,6 +2,7 @@
 
 from zerodce_jax.config.enhancement import (
     AUTO_EXPOSURE,
+    SMOOTHING_SECONDS,
     Denoise,
     EnhanceSettings,
     Exposure,
@@ -14,6 +15,7 @@ from zerodce_jax.config.training import WELL_EXPOSED, LossConfig, TrainConfig
 __all__ = [
     "AUTO_EXPOSURE",
     "PRESETS",
+    "SMOOTHING_SECONDS",
     "WELL_EXPOSED",
     "Denoise",
     "Dtype",

@@ -11,6 +11,8 @@ Exposure = Literal["auto", "off"] | float
 Denoise = Literal["auto"] | float
 AUTO_EXPOSURE = 0.4
 """Exposure level of ``auto``."""
+SMOOTHING_SECONDS = 0.5
+"""Default time constant of the exposure smoothing of videos, in seconds."""
 
 
 class SettingOverrides(TypedDict, total=False):

@@ -105,7 +105,7 @@ class Batches:
             return np.zeros((self._engine.batch, *shape), dtype)
 
         tiles, valid = zeros(window, window, 3, dtype=dtype), zeros(4, dtype=np.int32)
-        adjustments = Adjustments(zeros(dtype=bool), zeros(), zeros(), zeros())
+        adjustments = Adjustments(zeros(dtype=bool), *(zeros() for _ in Adjustments._fields[1:]))
         if maps is None:
             return Batch(tiles, valid, adjustments)
         # Neighbouring pixels lie at most 1/scale samples of the reduced image apart; the patch

@@ -7,6 +7,7 @@ channels-first, as ONNX's convolutions want them.
 
 import itertools
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -145,8 +146,7 @@ class Value:
         self.graph, self.name, self.shape, self.dtype = graph, name, shape, np.dtype(dtype)
 
     def __array_namespace__(self) -> Any:
-        """Return the functions of arrays that `ops` uses, for values."""
-        return _Namespace
+        return _NAMESPACE
 
     def apply(self, operator: str, *others: Any, dtype: Any = None, **attributes: Any) -> "Value":
         """Add an elementwise node; numbers among the operands become constants."""
@@ -201,7 +201,7 @@ class Value:
 
     def max(self, axis: int, *, keepdims: bool) -> "Value":
         """Return the maximum over the channels (``axis=-1, keepdims=True``)."""
-        first, *rest = _Namespace.split(self, self.shape[-1], axis=axis)
+        first, *rest = _split(self, self.shape[-1], axis=axis)
         return first.apply("Max", *rest)
 
     def astype(self, dtype: Any) -> "Value":
@@ -225,50 +225,30 @@ class Value:
         return Value(graph, name, shape, self.dtype)
 
 
-class _Namespace:
-    """The functions of the array API that `ops` uses."""
+def _split(x: Value, count: int, axis: int) -> list[Value]:
+    names = x.graph.nodes("Split", x.name, count=count, axis=_AXES[axis])
+    shape = (*x.shape[:-1], x.shape[-1] // count)
+    return [Value(x.graph, name, shape, x.dtype) for name in names]
 
-    @staticmethod
-    def clip(x: Value, low: float, high: float) -> Value:
-        return x.apply("Clip", low, high)
 
-    @staticmethod
-    def maximum(x: Value, other: Any) -> Value:
-        return x.apply("Max", other)
+def _concatenate(parts: Sequence[Value], axis: int) -> Value:
+    first = parts[0]
+    name = first.graph.node("Concat", *(x.name for x in parts), axis=_AXES[axis])
+    return Value(first.graph, name, (*first.shape[:-1], sum(x.shape[-1] for x in parts)))
 
-    @staticmethod
-    def minimum(x: Value, other: Any) -> Value:
-        return x.apply("Min", other)
 
-    @staticmethod
-    def exp(x: Value) -> Value:
-        return x.apply("Exp")
-
-    @staticmethod
-    def log(x: Value) -> Value:
-        return x.apply("Log")
-
-    @staticmethod
-    def square(x: Value) -> Value:
-        return x * x
-
-    @staticmethod
-    def where(condition: Value, if_true: Any, if_false: Any) -> Value:
-        result = condition.apply("Where", if_true, if_false)
-        result.dtype = np.dtype(np.float32)
-        return result
-
-    @staticmethod
-    def split(x: Value, count: int, axis: int) -> list[Value]:
-        names = x.graph.nodes("Split", x.name, count=count, axis=_AXES[axis])
-        shape = (*x.shape[:-1], x.shape[-1] // count)
-        return [Value(x.graph, name, shape, x.dtype) for name in names]
-
-    @staticmethod
-    def concatenate(parts: Sequence[Value], axis: int) -> Value:
-        first = parts[0]
-        name = first.graph.node("Concat", *(x.name for x in parts), axis=_AXES[axis])
-        return Value(first.graph, name, (*first.shape[:-1], sum(x.shape[-1] for x in parts)))
+_NAMESPACE = SimpleNamespace(
+    clip=lambda x, low, high: x.apply("Clip", low, high),
+    concatenate=_concatenate,
+    exp=lambda x: x.apply("Exp"),
+    log=lambda x: x.apply("Log"),
+    maximum=lambda x, other: x.apply("Max", other),
+    minimum=lambda x, other: x.apply("Min", other),
+    split=_split,
+    square=lambda x: x * x,
+    where=lambda condition, x, other: condition.apply("Where", x, other, dtype=np.float32),
+)
+"""The functions of the array API that `ops` uses."""
 
 
 def _value(graph: Graph, x: Any) -> Value:
@@ -332,7 +312,7 @@ def _apply_curves_with_gain(
     curves.check_maps(maps, iterations)
     maps_of_iterations = [maps] * iterations
     if maps.shape[-1] > 3:
-        maps_of_iterations = _Namespace.split(maps, iterations, axis=-1)
+        maps_of_iterations = _split(maps, iterations, axis=-1)
     rest = {a.name: 1 - a for a in maps_of_iterations}
     gain: Any = 1
     for a in maps_of_iterations:

@@ -95,14 +95,15 @@ def _finish(
 ) -> onnx.ModelProto:
     """Complete a model with `enhancement.enhance`.
 
-    Its inputs are ``strength``, ``gray`` (bool), ``gamma``, and, by steps, ``protection``,
-    ``denoise``, and the box ``inner`` of the pixels that no filter spoiled.
+    Its inputs are one number for each field of `Adjustments`, ``gamma``, and, if there are filters,
+    the box ``inner`` of the pixels for which they see enough surroundings.
     """
-    adjustments = Adjustments(graph.per_tile("gray", "bool"), graph.per_tile("strength"))
-    if steps.protect_highlights:
-        adjustments = adjustments._replace(highlight_protection=graph.per_tile("protection"))
-    if steps.denoise:
-        adjustments = adjustments._replace(denoise=graph.per_tile("denoise"))
+    adjustments = Adjustments(
+        *(
+            graph.per_tile(name, "bool" if name == "gray" else "float32")
+            for name in Adjustments._fields
+        )
+    )
     enhanced = enhancement.enhance(
         image,
         maps,

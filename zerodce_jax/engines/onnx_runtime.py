@@ -19,7 +19,6 @@ from zerodce_jax.engines.base import Batch
 from zerodce_jax.engines.tiling import cores, tile_side
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops import enhancement
-from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.grid import upsample_weights
 
 # First row, first column, and one past the last of both.
@@ -56,7 +55,8 @@ class OnnxEngine:
         """Enhance a tile; see `Engine.enhance`."""
         steps, window = settings.steps, batch.tiles.shape[1]
         outer = self._box(batch.valid, self.tile + 2 * enhancement.reach(steps), window)
-        inputs = _scalars(batch.adjustments, settings)
+        inputs = {name: np.asarray(x)[0] for name, x in batch.adjustments._asdict().items()}
+        inputs["gamma"] = np.float32(settings.gamma)
         if batch.maps is None:
             build, seen = onnx_graph.enhance, self._box(batch.valid, window, window)
             inputs["crop"] = _within(outer, seen)
@@ -137,21 +137,7 @@ def _within(box: Box, other: Box) -> np.ndarray:
     return np.array([box[0] - top, box[1] - left, box[2] - top, box[3] - left], np.int64)
 
 
-def _scalars(adjustments: Adjustments, settings: EnhanceSettings) -> dict[str, np.ndarray]:
-    """Return the inputs of a model that are single numbers, for a batch of one tile."""
-    scalars = {
-        "gamma": np.array(settings.gamma, np.float32),
-        "strength": np.asarray(adjustments.strength)[0],
-        "gray": np.asarray(adjustments.gray)[0],
-    }
-    if settings.steps.protect_highlights:
-        scalars["protection"] = np.asarray(adjustments.highlight_protection)[0]
-    if settings.steps.denoise:
-        scalars["denoise"] = np.asarray(adjustments.denoise)[0]
-    return {name: np.asarray(value) for name, value in scalars.items()}
-
-
-def _run(session: Session, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    (result,) = session.run(None, inputs)
+def _run(session: Session, inputs: dict[str, Any]) -> np.ndarray:
+    (result,) = session.run(None, {name: np.asarray(array) for name, array in inputs.items()})
     assert isinstance(result, np.ndarray)
     return result

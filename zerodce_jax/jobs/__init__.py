@@ -1,1 +1,1 @@
-"""Many files, on one machine or many."""
+"""Enhance many files, on one machine or on many."""

@@ -1,323 +1,218 @@
-"""Many photographs: read, enhance and write them side by side, say what became of each."""
+"""Enhance many photographs: read the next ones and write the last ones while one is enhanced."""
 
-import json
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
 
-from zerodce_jax.atomic import replacing
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.errors import InputError, UsageError, one_line
-from zerodce_jax.jobs.plan import Item, is_done
-from zerodce_jax.jobs.storage import Files
-from zerodce_jax.media import photo
+from zerodce_jax.jobs.plan import Item
+from zerodce_jax.jobs.runner import Executor, Result
+from zerodce_jax.jobs.storage import Files, LocalFiles
+from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.photo import Photo
 
 if TYPE_CHECKING:
     from zerodce_jax.enhancer import Enhancer
 
-PIXELS_IN_HAND = 100_000_000
-"""Pixels of all pictures that are being read, enhanced and written at one time; one picture that
-is larger is worked on alone."""
+PIXELS_IN_MEMORY = 100_000_000
+"""Limit on the pixels of all photographs that are being read, enhanced and written. A photograph
+that is larger is processed alone."""
 
 
-@dataclass(frozen=True)
-class Result:
-    """What became of an item."""
+class PhotoExecutor(Executor):
+    """Enhances photographs with threads that read and write beside the network.
 
-    item: Item
-    status: Literal["done", "skipped", "failed", "left"]
-    """Left is what an interruption or `fail_fast` kept from being done."""
-    seconds: float = 0.0
-    """From the beginning of its reading; other pictures are worked on meanwhile."""
-    width: int = 0
-    height: int = 0
-    """Of the picture that was written, in pixels."""
-    message: str = ""
-    """One line on why it failed, or on what the result lacks."""
-    frames: int = 1
-    """Of a video, how many were written."""
-
-
-def enhance_all(
-    items: Sequence[Item],
-    enhancer: "Enhancer",
-    settings: EnhanceSettings,
-    *,
-    jobs: int = 2,
-    overwrite: bool = False,
-    fail_fast: bool = False,
-    strip: bool = False,
-    max_pixels: int = photo.MAX_PIXELS,
-    source: Files = photo,
-    target: Files = photo,
-) -> Generator[Result, None, None]:
-    """Enhance files; one that fails does not keep the others from it.
-
-    While one picture is enhanced, the next ones are read and the last ones are written. At most
-    `PIXELS_IN_HAND` are in memory at one time, or one picture. What killed runs left behind
-    where results go is swept away first.
+    At most `PIXELS_IN_MEMORY` pixels are in memory at a time, or one photograph. Results come in
+    the order of the items, each once its file is written.
 
     Args:
-        items: What `plan` made.
         enhancer: The network.
-        settings: How to apply its curves.
-        jobs: Threads that read and write; as many pictures are read ahead and written behind.
-        overwrite: Whether to make results anew that exist already, instead of skipping them.
-        fail_fast: Whether to leave everything else once an item failed.
+        settings: How to enhance; None takes the network's own settings.
+        jobs: Number of threads, and of photographs that are read ahead and written behind.
         strip: Whether to leave out EXIF, XMP, texts and resolution.
-        max_pixels: Pixels of the largest picture that is decoded.
-        source: Where pictures are read.
-        target: Where results are written; `overwrite` is needed where that is elsewhere.
-
-    Returns:
-        An iterator over the results, in the order of the items, each once its file is written.
-        Where a KeyboardInterrupt strikes it, the results that are complete are still given, and
-        the rest as left, before it is raised.
+        max_pixels: Number of pixels of the largest photograph that is decoded.
+        source: The storage of the photographs.
+        target: The storage for the results.
 
     Raises:
         UsageError: `jobs` is below 1.
     """
-    if jobs < 1:
-        raise UsageError(f"--jobs must be a whole number >= 1, not {jobs}")
-    return _enhance_all(
-        items,
-        enhancer,
-        settings,
-        _Limits(jobs, overwrite=overwrite, strip=strip, max_pixels=max_pixels),
-        source,
-        target,
-        fail_fast=fail_fast,
-    )
 
+    def __init__(
+        self,
+        enhancer: "Enhancer",
+        settings: EnhanceSettings | None = None,
+        *,
+        jobs: int = 2,
+        strip: bool = False,
+        max_pixels: int = MAX_PIXELS,
+        source: Files = LocalFiles(),  # noqa: B008 (frozen)
+        target: Files = LocalFiles(),  # noqa: B008 (frozen)
+    ) -> None:
+        if jobs < 1:
+            raise UsageError(f"--jobs must be a whole number >= 1, not {jobs}")
+        self.enhancer, self.settings = enhancer, settings
+        self.jobs, self.strip, self.max_pixels = jobs, strip, max_pixels
+        self.source, self.target = source, target
+        # Photographs whose reading began and whose results are not reported, in order.
+        self._begun: deque[_Task] = deque()
 
-def write_report(path: Path, results: Iterable[Result]) -> None:
-    """Write what became of each file as JSON.
-
-    Args:
-        path: The file; replaced where it exists.
-        results: In any order.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    rows = [
-        {
-            "source": str(result.item.source),
-            "target": str(result.item.target),
-            "status": result.status,
-            "seconds": round(result.seconds, 3),
-            "width": result.width,
-            "height": result.height,
-            "frames": result.frames,
-            "message": result.message,
-        }
-        for result in results
-    ]
-    with replacing(path) as temporary:
-        # Escapes keep names that are no Unicode readable for Python, and valid JSON.
-        temporary.write_text(json.dumps(rows, indent=1) + "\n")
-
-
-@dataclass(frozen=True)
-class _Limits:
-    jobs: int
-    overwrite: bool
-    strip: bool
-    max_pixels: int
-
-
-def _enhance_all(
-    items: Sequence[Item],
-    enhancer: "Enhancer",
-    settings: EnhanceSettings,
-    limits: _Limits,
-    source: Files,
-    target: Files,
-    *,
-    fail_fast: bool,
-) -> Generator[Result, None, None]:
-    for folder in {item.target.parent for item in items}:
-        target.sweep(folder)
-    interrupted = False
-    with ThreadPoolExecutor(limits.jobs) as pool:
-        line = _Line(items, enhancer, settings, limits, pool, source, target)
+    def run(self, items: Iterable[tuple[int, Item]]) -> Generator[tuple[int, Result], None, None]:
+        """Yield the number and the result of each item, in order; see `Executor.run`."""
+        self._begun = deque()
+        pool = ThreadPoolExecutor(self.jobs)
         try:
-            for result in line.results():
-                yield result
-                if fail_fast and result.status == "failed":
-                    break
-        except KeyboardInterrupt:
-            interrupted = True
+            yield from _Pipeline(self, iter(items), pool, self._begun).results()
         finally:
-            # What is being written is finished, what is only read is dropped.
+            # Finishes what is being written, and drops what waits to be read or written.
             pool.shutdown(cancel_futures=True)
-        yield from line.rest()
-    if interrupted:
-        raise KeyboardInterrupt
+
+    def completed(self) -> Iterable[tuple[int, Result]]:
+        """Return finished results that `run` may not have yielded; see `Executor`."""
+        return [(task.number, task.result) for task in self._begun if task.result is not None]
 
 
 @dataclass
-class _Job:
-    """An item on its way."""
+class _Task:
+    """A photograph on its way through the pipeline."""
 
+    number: int
     item: Item
     start: float
     pixels: int = 0
     reading: "Future[Photo] | None" = None
     opened: Photo | None = None
     writing: "Future[None] | None" = None
-    written: Result | None = None
-    """What became of it, as the thread that wrote it knows."""
     result: Result | None = None
-    """What became of it, in its turn."""
+    """The outcome. The thread that writes sets it, so that no interrupt can lose it."""
 
-    def failed(self, error: InputError | OSError) -> Result:
+    def fail(self, error: InputError | OSError) -> None:
         seconds = time.perf_counter() - self.start
-        return Result(self.item, "failed", seconds, message=one_line(error))
+        self.result = Result(self.item, "failed", seconds, message=one_line(error))
 
     def write(self, opened: Photo, source: Files, target: Files) -> None:
         try:
             losses = target.write(self.item.target, opened)
         except (InputError, OSError) as error:
-            self.written = self.failed(error)
+            self.fail(error)
             return
         height, width = opened.pixels.shape[:2]
         notes = "; ".join([*opened.notes, *losses])
         message = one_line(f"{source.name(self.item.source)}: {notes}") if notes else ""
         seconds = time.perf_counter() - self.start
-        self.written = Result(self.item, "done", seconds, width, height, message)
+        self.result = Result(self.item, "done", seconds, width, height, message)
 
 
-class _Line:
-    """The three stages, reading, enhancing and writing, with everything in order between them."""
+class _Pipeline:
+    """The three stages of a run: reading, enhancing, writing. Tasks keep their order throughout."""
 
     def __init__(
         self,
-        items: Sequence[Item],
-        enhancer: "Enhancer",
-        settings: EnhanceSettings,
-        limits: _Limits,
+        options: PhotoExecutor,
+        items: Iterator[tuple[int, Item]],
         pool: ThreadPoolExecutor,
-        source: Files,
-        target: Files,
+        begun: deque[_Task],
     ) -> None:
-        self._items = deque(items)
-        self._enhancer, self._settings = enhancer, settings
-        self._limits, self._pool = limits, pool
-        self._source, self._target = source, target
-        # Jobs that were begun and not reported; of these, the ones in the first two stages.
-        self._begun: deque[_Job] = deque()
-        self._reading: deque[_Job] = deque()
-        self._enhancing: deque[_Job] = deque()
-        self._held: _Job | None = None
-        self._in_hand = 0
+        self._options, self._items, self._pool = options, items, pool
+        # All tasks that are not reported, and those in the first two stages.
+        self._begun = begun
+        self._reading: deque[_Task] = deque()
+        self._enhancing: deque[_Task] = deque()
+        # The next task, if it must wait until there is memory for it.
+        self._held: _Task | None = None
+        self._pixels_in_memory = 0
 
-    def results(self) -> Iterator[Result]:
+    def results(self) -> Iterator[tuple[int, Result]]:
+        options = self._options
         while True:
-            for pixels in self._enhancer.many(self._pictures(), **self._settings.to_dict()):
-                job = self._enhancing.popleft()
-                assert job.opened is not None
-                opened, job.opened = replace(job.opened, pixels=pixels), None
-                job.writing = self._pool.submit(job.write, opened, self._source, self._target)
+            for pixels in options.enhancer.many(self._images(), options.settings):
+                task = self._enhancing.popleft()
+                assert task.opened is not None
+                opened, task.opened = replace(task.opened, pixels=pixels), None
+                task.writing = self._pool.submit(task.write, opened, options.source, options.target)
                 del opened, pixels
-                yield from self._finished(still_writing=self._limits.jobs)
+                yield from self._finished(still_writing=options.jobs)
             yield from self._finished(still_writing=0)
-            # There may be more, where reading on had to wait until pictures were written.
-            if not self._items and self._held is None:
+            # A held task had to wait until the others were written; without one, all are done.
+            if self._held is None:
                 return
 
-    def rest(self) -> Iterator[Result]:
-        """Once the pool is shut down: what is complete all the same, and what is left."""
-        for job in self._begun:
-            yield job.result or job.written or Result(job.item, "left")
-        for item in self._items:
-            yield Result(item, "left")
-
-    def _pictures(self) -> Iterator[Shaped[np.ndarray, "h w *rgb"]]:
-        """Read, in order, as long as there is room for more."""
+    def _images(self) -> Iterator[Shaped[np.ndarray, "h w *rgb"]]:
+        """Yield the pixels of photographs in order, until none is left or the next is held."""
         while True:
-            self._begin()
+            self._read_ahead()
             if not self._reading:
                 return
-            job = self._reading.popleft()
-            assert job.reading is not None
+            task = self._reading.popleft()
+            assert task.reading is not None
             try:
-                opened = job.reading.result()
+                opened = task.reading.result()
             except (InputError, OSError) as error:
-                self._finish(job, job.failed(error))
+                task.fail(error)
                 continue
             finally:
-                job.reading = None
-            job.opened = opened.stripped() if self._limits.strip else opened
-            self._enhancing.append(job)
-            # To be read while this one is enhanced.
-            self._begin()
+                task.reading = None
+            task.opened = opened.stripped() if self._options.strip else opened
+            self._enhancing.append(task)
+            # The next photograph is read while this one is enhanced.
+            self._read_ahead()
             yield opened.pixels
 
-    def _begin(self) -> None:
-        while len(self._reading) < self._limits.jobs:
-            job = self._held or self._next()
-            if job is None:
+    def _read_ahead(self) -> None:
+        while len(self._reading) < self._options.jobs:
+            task = self._held or self._next()
+            if task is None:
                 return
-            if self._in_hand and self._in_hand + job.pixels > PIXELS_IN_HAND:
-                self._held = job
+            total = self._pixels_in_memory + task.pixels
+            if self._pixels_in_memory and total > PIXELS_IN_MEMORY:
+                self._held = task
                 return
             self._held = None
-            self._in_hand += job.pixels
-            job.reading = self._pool.submit(
-                self._source.read, job.item.source, max_pixels=self._limits.max_pixels
+            self._pixels_in_memory = total
+            task.reading = self._pool.submit(
+                self._options.source.read, task.item.source, max_pixels=self._options.max_pixels
             )
-            self._reading.append(job)
+            self._reading.append(task)
 
-    def _next(self) -> _Job | None:
-        """The next job that has a picture to read; those without are finished on the way."""
-        while self._items:
-            item = self._items.popleft()
-            job = _Job(item, time.perf_counter())
-            self._begun.append(job)
-            if item.problem:
-                job.result = Result(item, "failed", message=item.problem)
-            elif is_done(item) and not self._limits.overwrite:
-                job.result = Result(item, "skipped")
+    def _next(self) -> _Task | None:
+        """Return the next task whose photograph can be opened; those that cannot have failed."""
+        for number, item in self._items:
+            task = _Task(number, item, time.perf_counter())
+            self._begun.append(task)
+            try:
+                width, height = self._options.source.size(
+                    item.source, max_pixels=self._options.max_pixels
+                )
+            except (InputError, OSError) as error:
+                task.fail(error)
             else:
-                try:
-                    width, height = self._source.size(
-                        item.source, max_pixels=self._limits.max_pixels
-                    )
-                except (InputError, OSError) as error:
-                    job.result = job.failed(error)
-                else:
-                    job.pixels = width * height
-                    return job
+                task.pixels = width * height
+                return task
         return None
 
-    def _finished(self, *, still_writing: int) -> Iterator[Result]:
-        """Yield results in order, waiting while more than so many are being written."""
+    def _finished(self, *, still_writing: int) -> Iterator[tuple[int, Result]]:
+        """Yield results in order, and wait while more than `still_writing` are being written."""
         while self._begun:
-            job = self._begun[0]
-            if job.result is None:
-                if job.writing is None:
+            task = self._begun[0]
+            if task.result is None:
+                if task.writing is None:
                     return
                 writing = sum(
-                    not (each.writing is None or each.writing.done()) for each in self._begun
+                    not (other.writing is None or other.writing.done()) for other in self._begun
                 )
-                if not job.writing.done() and writing <= still_writing:
+                if not task.writing.done() and writing <= still_writing:
                     return
-                job.writing.result()
-                assert job.written is not None
-                self._finish(job, job.written)
-            assert job.result is not None
+                # Waits, and raises an unexpected error of the thread.
+                task.writing.result()
+                assert task.result is not None
+            yield task.number, task.result
+            # Only now is the result reported; until then `completed` must find it.
             self._begun.popleft()
-            yield job.result
-
-    def _finish(self, job: _Job, result: Result) -> None:
-        job.result = result
-        self._in_hand -= job.pixels
+            self._pixels_in_memory -= task.pixels

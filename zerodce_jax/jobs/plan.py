@@ -1,4 +1,4 @@
-"""Which file goes where: inputs found, results named, shares of the work."""
+"""Decide which file goes where: find the inputs, name the results, divide the work into shares."""
 
 import glob
 import hashlib
@@ -22,16 +22,21 @@ _VIDEOS_READ = (
 
 @dataclass(frozen=True)
 class Item:
-    """A picture or a video to be made from another."""
+    """One photograph or video to enhance."""
 
     source: Path
+    """The file to read."""
     target: Path
+    """The file to write."""
     problem: str = ""
-    """Why it cannot even be tried: a folder that cannot be searched."""
+    """Why the item cannot be tried, such as a folder that cannot be searched; empty otherwise."""
+    modified: int | None = None
+    """Modification time of the result that the planning of a cluster's work found, in nanoseconds;
+    None if there was no result."""
 
     @property
     def is_video(self) -> bool:
-        """Whether the name of the source is that of a video."""
+        """Whether the source is a video, by its name."""
         return is_video(self.source)
 
 
@@ -42,28 +47,28 @@ def plan(
     suffix: str = "",
     format: Literal["keep"] | formats.Format = "keep",  # noqa: A002
 ) -> list[Item]:
-    """Decide which picture and which video goes where.
+    """Decide which photograph and which video goes where.
 
     Args:
-        inputs: Files, folders (searched through, their structure kept; symbolic links to folders
-            and hidden names are left out) and glob patterns.
+        inputs: Files, folders and glob patterns. Folders are searched with the folders below them,
+            whose structure is kept; symbolic links to folders and hidden names are left out.
         output: The folder for the results, or, for one input file, the file to write.
-        suffix: Goes between the name of a result and its extension.
-        format: The format of pictures; ``keep`` leaves each as it is (but GIF becomes PNG).
-            Videos stay in their container where it is written, and become Matroska else.
+        suffix: Text between the name of a result and its extension.
+        format: The format of photographs; ``keep`` keeps the format of each (GIF becomes PNG).
+            Videos stay in their container if it can be written, and become Matroska otherwise.
 
     Returns:
-        Items in the order of the inputs, folders sorted. Pictures below `output`, and results
-        that lie beside their sources, are left out.
+        Items in the order of the inputs, with sorted folders. Files below `output`, and results
+        beside their sources, are left out.
 
     Raises:
-        UsageError: Nothing matches, or two results would have one name, or a result would take
-            the place of its source, or a video would become a picture.
+        UsageError: Nothing matches, two results would have the same name, a result would replace
+            its source, or a video would become a photograph.
     """
     inputs = [Path(name) for name in inputs]
-    found = [pair for given in inputs for pair in find(given, output)]
-    one = len(found) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112
-    if one and (formats.format_of(output) or is_video(output)):
+    found = [item for given in inputs for item in find(given, output)]
+    one_file = len(found) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112
+    if one_file and (formats.format_of(output) or is_video(output)):
         items = [Item(found[0].source, output)]
         _refuse_other_kind(items[0])
     else:
@@ -72,27 +77,29 @@ def plan(
         items = [
             replace(item, target=output / renamed(item.target, suffix, format)) for item in found
         ]
-        made = {os.path.realpath(item.target) for item in items}
-        items = [item for item in items if os.path.realpath(item.source) not in made or not suffix]
+        results = {os.path.realpath(item.target) for item in items}
+        items = [
+            item for item in items if not suffix or os.path.realpath(item.source) not in results
+        ]
     if not items:
-        raise UsageError(f"no pictures or videos in {', '.join(map(str, inputs))}")
+        raise UsageError(f"no photographs or videos in {', '.join(map(str, inputs))}")
     _refuse_clashes(items)
     return items
 
 
 def share(items: Iterable[Item], output: Path, shard: str) -> list[Item]:
-    """One of several shares of the work, for as many processes that know nothing of each other.
+    """Return one of several shares of the work, for processes that do not know each other.
 
-    The name of a result alone decides whose it is, so the shares are disjoint and complete, and
-    stay the same where files are added or done meanwhile.
+    The name of a result alone decides which share it belongs to. So the shares are disjoint and
+    complete, and stay the same when files are added or finished.
 
     Args:
-        items: All of them.
-        output: What their targets lie in.
+        items: All items.
+        output: The folder of their targets.
         shard: ``I/N``, the I-th of N shares, from ``1/N`` to ``N/N``.
 
     Raises:
-        UsageError: `shard` is nothing of that kind.
+        UsageError: `shard` does not have this form.
     """
     parts = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", shard)
     number, count = map(int, parts.groups()) if parts else (0, 0)
@@ -106,26 +113,24 @@ def share(items: Iterable[Item], output: Path, shard: str) -> list[Item]:
     return [item for item in items if owner(item) == number - 1]
 
 
-def is_done(item: Item) -> bool:
-    """Whether the result of an item exists already."""
-    return os.path.lexists(item.target)
-
-
 def find(given: Path, output: Path | None) -> Iterator[Item]:
-    """Yield what an input stands for, each with its path below the output.
+    """Yield the photographs and videos that an input names.
 
     Args:
         given: A file, a folder or a glob pattern.
-        output: A folder that is not searched, where it lies below `given`.
+        output: A folder that is not searched if it lies below `given`.
+
+    Yields:
+        Items whose target is the path relative to the folder for the results.
     """
-    if os.path.isdir(given):  # noqa: PTH112 (which says no where it may not look)
+    if os.path.isdir(given):  # noqa: PTH112 (Path.is_dir raises if it may not look)
         problems: list[OSError] = []
-        below_output = os.path.realpath(output) if output is not None else None
+        excluded = os.path.realpath(output) if output is not None else None
         for folder, folders, files in os.walk(given, onerror=problems.append):
             yield from _problems(problems)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             place = os.path.realpath(folder)
-            if place == below_output and place != os.path.realpath(given):
+            if place == excluded and place != os.path.realpath(given):
                 folders.clear()
                 continue
             for name in sorted(files):
@@ -136,10 +141,10 @@ def find(given: Path, output: Path | None) -> Iterator[Item]:
         yield from _problems(problems)
     elif not os.path.lexists(given) and glob.has_magic(str(given)):
         for name in sorted(glob.glob(str(given), recursive=True)):  # noqa: PTH207 (absolute too)
-            if os.path.isfile(name):  # noqa: PTH113 (which says no where it may not look)
+            if os.path.isfile(name):  # noqa: PTH113 (Path.is_file raises if it may not look)
                 yield Item(Path(name), Path(Path(name).name))
     else:
-        # A file; where it does not exist, reading it says so, and the others are done.
+        # If the file does not exist, reading it reports that, and the other items are done.
         yield Item(given, _name(given))
 
 
@@ -151,12 +156,12 @@ def _problems(problems: list[OSError]) -> Iterator[Item]:
 
 
 def _name(path: Path) -> Path:
-    # '.' and '..' have a name as well.
+    # The absolute path also gives '.' and '..' a name.
     return Path(os.path.basename(os.path.abspath(path)) or "_")  # noqa: PTH100, PTH119
 
 
 def renamed(relative: Path, suffix: str, kind: Literal["keep"] | formats.Format) -> Path:
-    """What the result of a picture or a video is called; see `plan`."""
+    """Return the name of the result of a photograph or a video; see `plan`."""
     if is_video(relative):
         ending = relative.suffix if relative.suffix.lower() in _VIDEOS_WRITTEN else ".mkv"
         return relative.with_name(f"{relative.stem}{suffix}{ending}")
@@ -167,7 +172,7 @@ def renamed(relative: Path, suffix: str, kind: Literal["keep"] | formats.Format)
 
 
 def is_video(path: Path) -> bool:
-    """Whether a name is that of a video."""
+    """Return whether a file is a video, by its name."""
     return path.suffix.lower() in _VIDEOS_READ
 
 
@@ -175,7 +180,7 @@ def _refuse_other_kind(item: Item) -> None:
     if item.is_video and item.target.suffix.lower() not in _VIDEOS_WRITTEN:
         raise UsageError(f"{item.target}: a video becomes one of {', '.join(_VIDEOS_WRITTEN)}")
     if formats.format_of(item.source) and is_video(item.target):
-        raise UsageError(f"{item.target}: a picture does not become a video")
+        raise UsageError(f"{item.target}: a photograph does not become a video")
 
 
 def _refuse_clashes(items: list[Item]) -> None:
@@ -187,4 +192,4 @@ def _refuse_clashes(items: list[Item]) -> None:
         if len(sources) > 1:
             raise UsageError(f"{target}: both {sources[0]} and {sources[1]} would be written there")
         if target == os.path.realpath(sources[0]):
-            raise UsageError(f"{target}: would take the place of its own source")
+            raise UsageError(f"{target}: the result would replace its own source")

@@ -1,8 +1,8 @@
-"""Many photographs on many machines: Ray deals batches of names to actors with a network each.
+"""Enhance photographs on many machines: Ray sends batches of names to actors with a network each.
 
-Scheduling, and doing again what a lost actor or machine had in hand, is Ray's. A batch that is done
-again leaves alone what its lost attempt had written: a result that is no longer what it was when
-the work was planned.
+Ray schedules the batches, and repeats a batch whose actor or machine was lost. A repeated batch
+keeps the results that the lost attempt wrote: those whose modification time is not the one that was
+found when the work was planned.
 """
 
 import io
@@ -12,7 +12,7 @@ import re
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,59 +20,242 @@ from typing import TYPE_CHECKING, Any
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engines.tiling import MAX_CORES, cores
 from zerodce_jax.enhancer import EngineName, Enhancer, choose_engine
-from zerodce_jax.errors import InputError, UsageError, one_line
-from zerodce_jax.jobs import photos
-from zerodce_jax.jobs.photos import Result
+from zerodce_jax.errors import InputError, UsageError, first_line, one_line
+from zerodce_jax.jobs import runner
+from zerodce_jax.jobs.photos import PhotoExecutor
 from zerodce_jax.jobs.plan import Item
-from zerodce_jax.jobs.worklist import Work
-from zerodce_jax.media import photo, pillow
+from zerodce_jax.jobs.runner import Executor, Result
+from zerodce_jax.jobs.worklist import Worklist
+from zerodce_jax.media import pillow
+from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.models.network import Network
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ATTEMPTS = 3
-"""Times that a batch is done again whose actor was lost."""
-_GAVE_UP = "each worker process that took it was lost (out of memory?); Ray's logs may tell"
+_RETRIES = 3
+"""Number of times that Ray repeats a batch whose actor was lost."""
+_GAVE_UP = "each worker process that took it was lost (out of memory?); see Ray's logs"
 
 
 @dataclass(frozen=True)
 class Options:
-    """How pictures are enhanced, on which actors."""
+    """How the actors work."""
 
-    settings: EnhanceSettings
     engine: EngineName = "auto"
+    """The engine that computes."""
     actors: int | None = None
-    """None is one for each machine (or 16 of its cores), or as many as the GPUs are enough for."""
+    """Number of actors; None starts one for each machine (or 16 of its cores), or as many as the
+    GPUs allow."""
     gpus: float = 0
-    """Of each actor."""
+    """Number of GPUs for each actor, which may be a fraction."""
     batch: int = 16
-    """Pictures that an actor takes at one time."""
+    """Number of photographs in a batch."""
     strip: bool = False
-    max_pixels: int = photo.MAX_PIXELS
+    """Whether to leave out EXIF, XMP, texts and resolution."""
+    max_pixels: int = MAX_PIXELS
+    """Number of pixels of the largest photograph that is decoded."""
+
+
+class RayExecutor(Executor):
+    """Enhances the photographs of a worklist on a Ray cluster. Results come in any order.
+
+    Photographs whose batch failed are tried again in batches of one, so that a photograph that
+    crashes its worker process cannot fail others.
+
+    Args:
+        work: The worklist; `run` takes items of this list only.
+        network: The network, which is sent to each actor.
+        settings: How to enhance; None takes the network's own settings.
+        options: How the actors work.
+        address: The Ray cluster: ``HOST:PORT``, ``auto`` for the cluster of this machine, or None
+            to start Ray on this machine alone.
+        on_message: Called with each message of Ray, in one line, such as the loss of a machine.
+    """
+
+    def __init__(
+        self,
+        work: Worklist,
+        network: Network,
+        settings: EnhanceSettings | None = None,
+        options: Options = Options(),
+        *,
+        address: str | None = None,
+        on_message: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        self._work, self._options = work, options
+        # An actor needs the folders, not the names.
+        folders = Worklist(work.source, work.target)
+        self._actor_arguments = (folders, network, settings, options)
+        self._address, self._on_message = address, on_message
+        self.target = work.target.files
+
+    def exists(self, item: Item) -> bool:
+        """Return whether the planning found a result; asking for each would take too long."""
+        return item.modified is not None
+
+    def run(self, items: Iterable[tuple[int, Item]]) -> Generator[tuple[int, Result], None, None]:
+        """Yield the number and the result of each item; see `Executor.run`.
+
+        Raises:
+            UsageError: No machine has as many GPUs as an actor needs.
+            InputError: The cluster does not answer, or Ray gives up.
+        """
+        missing = bytearray(len(self._work))
+        for number, _ in items:
+            missing[number] = True
+        if not any(missing):
+            return
+        with _session(self._address, self._on_message):
+            for batch in (self._options.batch, 1):
+                numbers = [number for number, is_missing in enumerate(missing) if is_missing]
+                for number, result in self._enhance(numbers, batch) if numbers else ():
+                    if missing[number]:
+                        missing[number] = False
+                        yield number, result
+        for number, is_missing in enumerate(missing):
+            if is_missing:
+                item = self._work[number]
+                message = f"{self._work.source.files.name(item.source)}: {_GAVE_UP}"
+                yield number, Result(item, "failed", message=message)
+
+    def _enhance(self, numbers: Sequence[int], batch: int) -> Iterator[tuple[int, Result]]:
+        """Enhance photographs in batches of one size; those of failed batches have no result."""
+        import ray
+        from ray.data import ActorPoolStrategy
+        from ray.exceptions import RayError
+
+        actors, cpus = _actors_and_cores(self._options)
+        dataset = ray.data.from_arrow(list(_tables(self._work, numbers, batch)))
+        with warnings.catch_warnings():
+            # The limit on retries has no other parameter yet.
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+            dataset = dataset.map_batches(
+                _Actor,
+                fn_constructor_args=self._actor_arguments,
+                batch_size=batch,
+                batch_format="pyarrow",
+                compute=ActorPoolStrategy(
+                    size=min(actors, -(-len(numbers) // batch)), max_tasks_in_flight_per_actor=2
+                ),
+                num_cpus=cpus,
+                num_gpus=self._options.gpus or None,
+                max_task_retries=_RETRIES,
+            )
+        try:
+            tables: Any = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
+            for table in tables:
+                for row in table.to_pylist():
+                    number = row.pop("number")
+                    yield number, Result(self._work[number], **row)
+        except (RayError, RuntimeError) as error:
+            raise InputError(f"Ray: {first_line(error)}") from error
+
+
+class _Actor:
+    """Holds one network, and enhances batches of photographs with it."""
+
+    def __init__(
+        self, work: Worklist, network: Network, settings: EnhanceSettings | None, options: Options
+    ) -> None:
+        pillow.silence_decoders()
+        if choose_engine(options.engine) == "xla":
+            from zerodce_jax.engines.xla import use_compilation_cache
+
+            use_compilation_cache()
+        self._work, self._max_pixels = work, options.max_pixels
+        self._executor = PhotoExecutor(
+            Enhancer(network, engine=options.engine),
+            settings,
+            jobs=max(2, cores()),
+            strip=options.strip,
+            max_pixels=options.max_pixels,
+            source=work.source.files,
+            target=work.target.files,
+        )
+
+    def __call__(self, batch: "pa.Table") -> "pa.Table":
+        import pyarrow as pa
+
+        results: dict[int, Result] = {}
+        remaining: dict[int, Item] = {}
+        for row in batch.to_pylist():
+            item = self._work.item(row["name"], row["target"], row["modified"])
+            written = self._written_before(item)
+            if written is None:
+                remaining[row["number"]] = item
+            else:
+                results[row["number"]] = written
+        new = runner.run(list(remaining.values()), self._executor, overwrite=True)
+        results.update(zip(remaining, new, strict=True))
+        columns = ("status", "seconds", "width", "height", "message")
+        return pa.table(
+            {"number": list(results)}
+            | {name: [getattr(result, name) for result in results.values()] for name in columns}
+        )
+
+    def _written_before(self, item: Item) -> Result | None:
+        """Return the result that a lost attempt already wrote, or None."""
+        files = self._work.target.files
+        try:
+            if files.modification_time(item.target) == item.modified:
+                return None
+            width, height = files.size(item.target, max_pixels=self._max_pixels)
+        except (InputError, OSError):
+            return None
+        return Result(item, "done", 0.0, width, height)
+
+
+def _tables(work: Worklist, numbers: Sequence[int], size: int) -> "Iterator[pa.Table]":
+    """Yield the names of photographs, `size` in each table."""
+    import pyarrow as pa
+
+    for start in range(0, len(numbers), size):
+        part = numbers[start : start + size]
+        yield pa.table(
+            {
+                "number": pa.array(part, pa.int64()),
+                "name": pa.array([work.names[i] for i in part], pa.binary()),
+                "target": pa.array([work.targets[i] for i in part], pa.binary()),
+                "modified": pa.array([work.modified[i] for i in part], pa.int64()),
+            }
+        )
+
+
+def _actors_and_cores(options: Options) -> tuple[int, float]:
+    """Return the number of actors, and the number of cores that each has to itself."""
+    import ray
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if options.gpus:
+        machines = [machine for machine in machines if machine.get("GPU", 0) >= options.gpus]
+        counts = [int(machine["GPU"] / options.gpus) for machine in machines]
+        if not counts:
+            raise UsageError(f"--gpus-per-actor {options.gpus:g}: no machine of Ray has as many")
+    else:
+        machines = [machine for machine in machines if machine.get("CPU", 0)]
+        counts = [-(-int(machine["CPU"]) // MAX_CORES) for machine in machines]
+    actors = options.actors or sum(counts) or 1
+    if not machines:
+        return actors, 1
+    # On equal machines all actors then fit, without more threads than cores.
+    actors_per_machine = -(-actors // len(machines))
+    cpus = min(machine.get("CPU", 0) for machine in machines) / actors_per_machine
+    return actors, min(MAX_CORES, int(cpus)) if cpus >= 1 else cpus
 
 
 @contextmanager
-def session(address: str | None, tell: Callable[[str], object]) -> Iterator[None]:
-    """Join a Ray cluster, or start Ray on this machine alone.
-
-    Args:
-        address: ``HOST:PORT``, ``auto`` for a cluster of which this machine is a part, or None.
-        tell: Takes what Ray says on standard output meanwhile, a line at a time: what was lost,
-            what cannot be had.
-
-    Raises:
-        InputError: No cluster answers there.
-    """
+def _session(address: str | None, on_message: Callable[[str], object]) -> Iterator[None]:
+    """Join a Ray cluster, or start Ray on this machine alone; see `RayExecutor`."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Of what is written in C++, which would tell of actors that start and end.
+    # Ray's C++ code would log each start and end of an actor.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # As ever: an actor without a GPU sees none.
+    # Keeps Ray's present default: an actor without a GPU sees none.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
     if address is not None and ":" in address and "://" not in address:
         host, _, port = address.rpartition(":")
         try:
-            # Ray itself tries for minutes.
+            # Ray itself would try for minutes.
             socket.create_connection((host, int(port)), timeout=10).close()
         except (OSError, ValueError, OverflowError) as error:
             raise InputError(f"{address}: no Ray cluster answers ({one_line(error)})") from error
@@ -80,234 +263,59 @@ def session(address: str | None, tell: Callable[[str], object]) -> Iterator[None
 
     quiet: dict[str, Any] = {"logging_level": logging.CRITICAL, "log_to_driver": False}
     try:
-        with _mute():
+        with _without_standard_error():
             if address is None:
-                # Not a cluster that happens to run here or to be named by RAY_ADDRESS.
+                # Not a cluster that happens to run here, or that RAY_ADDRESS names.
                 ray.init("local", include_dashboard=False, **quiet)
             else:
                 ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-        said = _first_line(error)
+        cause = first_line(error)
         if "InvalidAuthToken" in f"{error}{error.__cause__}":
-            said = "asks for a token (RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or its file)"
-        raise InputError(f"{address or 'Ray on this machine'}: {said}") from error
-    _quiet()
-    with redirect_stdout(_Told(tell)):
+            cause = "asks for a token (RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or its file)"
+        raise InputError(f"{address or 'Ray on this machine'}: {cause}") from error
+    _silence_progress()
+    with redirect_stdout(_Messages(on_message)):
         try:
             yield
         finally:
             ray.shutdown()
 
 
-def enhance_all(work: Work, network: Network, options: Options) -> Generator[Result, None, None]:
-    """Enhance pictures on a Ray cluster, within a `session`; one that fails stops no other.
-
-    Args:
-        work: What to do.
-        network: Sent to every actor.
-        options: How.
-
-    Yields:
-        The results as they come: problems and what is skipped first. Where a KeyboardInterrupt
-        strikes, the rest is given as left before it is raised.
-
-    Raises:
-        UsageError: An option is out of range.
-        InputError: Ray gives up.
-    """
-    left = bytearray(b"\1") * len(work.names)
-    interrupted = False
-    try:
-        for problem in work.problems:
-            yield Result(problem, "failed", message=problem.problem)
-        for names in work.skipped:
-            yield Result(work.item(*names), "skipped")
-        # What takes its worker process along takes no other picture along the second time.
-        for size in (options.batch, 1):
-            rows = [i for i, is_left in enumerate(left) if is_left]
-            for row, result in _enhanced(work, rows, network, options, size) if rows else ():
-                if left[row]:
-                    left[row] = 0
-                    yield result
-    except KeyboardInterrupt:
-        interrupted = True
-    for row, is_left in enumerate(left):
-        if is_left:
-            item = work.item(work.names[row], work.targets[row])
-            gave_up = f"{work.source.files.name(item.source)}: {_GAVE_UP}"
-            yield Result(item, "left") if interrupted else Result(item, "failed", message=gave_up)
-    if interrupted:
-        raise KeyboardInterrupt
-
-
-class _Actor:
-    """Holds one network, and enhances batches of pictures with it."""
-
-    def __init__(self, work: Work, network: Network, options: Options) -> None:
-        pillow.silence_decoders()
-        if choose_engine(options.engine) == "xla":
-            from zerodce_jax.engines.xla import use_compilation_cache
-
-            use_compilation_cache()
-        self._enhancer = Enhancer(network, engine=options.engine)
-        self._work, self._options = work, options
-
-    def __call__(self, batch: "pa.Table") -> "pa.Table":
-        import pyarrow as pa
-
-        rows, results = [], []
-        items: dict[Item, int] = {}
-        for row in batch.to_pylist():
-            item = self._work.item(row["name"], row["target"])
-            finished = self._finished(item, row["stamp"])
-            if finished is None:
-                items[item] = row["row"]
-            else:
-                rows.append(row["row"])
-                results.append(finished)
-        for result in photos.enhance_all(
-            list(items),
-            self._enhancer,
-            self._options.settings,
-            jobs=max(2, cores()),
-            overwrite=True,
-            strip=self._options.strip,
-            max_pixels=self._options.max_pixels,
-            source=self._work.source.files,
-            target=self._work.target.files,
-        ):
-            rows.append(items[result.item])
-            results.append(result)
-        return pa.table(
-            {
-                "row": rows,
-                "status": [result.status for result in results],
-                "seconds": [result.seconds for result in results],
-                "width": [result.width for result in results],
-                "height": [result.height for result in results],
-                "message": [result.message for result in results],
-            }
-        )
-
-    def _finished(self, item: Item, before: int | None) -> Result | None:
-        """What an earlier attempt has made of an item, which nobody heard of."""
-        try:
-            if self._work.target.stamp(item.target) == before:
-                return None
-            width, height = self._work.target.files.size(
-                item.target, max_pixels=self._options.max_pixels
-            )
-        except (InputError, OSError):
-            return None
-        return Result(item, "done", 0.0, width, height)
-
-
-def _enhanced(
-    work: Work, rows: Sequence[int], network: Network, options: Options, size: int
-) -> Iterator[tuple[int, Result]]:
-    """Enhance some of the pictures, so many in a batch; what comes to nothing is not given."""
-    import ray
-    from ray.data import ActorPoolStrategy
-    from ray.exceptions import RayError
-
-    actors, cpus = _shares(options)
-    shell = Work(work.source, work.target)
-    dataset = ray.data.from_arrow(list(_batches(work, rows, size)))
-    with warnings.catch_warnings():
-        # What limits the attempts has no parameter of its own yet.
-        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
-        dataset = dataset.map_batches(
-            _Actor,
-            fn_constructor_args=(shell, network, options),
-            batch_size=size,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(
-                size=min(actors, -(-len(rows) // size)), max_tasks_in_flight_per_actor=2
-            ),
-            num_cpus=cpus,
-            num_gpus=options.gpus or None,
-            max_task_retries=_ATTEMPTS,
-        )
-    try:
-        tables: Any = dataset.iter_batches(batch_size=None, batch_format="pyarrow")
-        for table in tables:
-            for row in table.to_pylist():
-                number = row.pop("row")
-                yield number, Result(work.item(work.names[number], work.targets[number]), **row)
-    except (RayError, RuntimeError) as error:
-        raise InputError(f"Ray: {_first_line(error)}") from error
-
-
-def _batches(work: Work, rows: Sequence[int], size: int) -> "Iterator[pa.Table]":
-    import pyarrow as pa
-
-    for start in range(0, len(rows), size):
-        some = rows[start : start + size]
-        yield pa.table(
-            {
-                "row": pa.array(some, pa.int64()),
-                "name": pa.array([work.names[i] for i in some], pa.binary()),
-                "target": pa.array([work.targets[i] for i in some], pa.binary()),
-                "stamp": pa.array([work.stamps[i] for i in some], pa.int64()),
-            }
-        )
-
-
-def _shares(options: Options) -> tuple[int, float]:
-    """How many actors there are to be, and how many cores each has to itself."""
-    import ray
-
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    if options.gpus:
-        machines = [each for each in machines if each.get("GPU", 0) >= options.gpus]
-        many = [int(each["GPU"] / options.gpus) for each in machines]
-        if not many:
-            raise UsageError(f"--gpus-per-actor {options.gpus:g}: no machine of Ray's has as many")
-    else:
-        machines = [each for each in machines if each.get("CPU", 0)]
-        many = [-(-int(each["CPU"]) // MAX_CORES) for each in machines]
-    actors = options.actors or sum(many) or 1
-    if not machines:
-        return actors, 1
-    # So that they fit on machines that are alike, without more threads than cores.
-    on_each = -(-actors // len(machines))
-    cpus = min(each.get("CPU", 0) for each in machines) / on_each
-    return actors, min(MAX_CORES, int(cpus)) if cpus >= 1 else cpus
-
-
-def _quiet() -> None:
-    """Keep Ray from writing of its progress amidst other lines; what is wrong is raised."""
+def _silence_progress() -> None:
+    """Keep Ray from printing its progress; its errors are raised."""
     from ray.data import DataContext
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # Pictures whose batch comes to nothing are told by their absence.
+    # A failed batch does not end the run; its photographs have no result.
     context.max_errored_blocks = -1
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):
             handler.setLevel(logging.CRITICAL)
 
 
-class _Told(io.TextIOBase):
-    """Takes what is printed, and tells the first sentence of each of Ray's messages."""
+class _Messages(io.TextIOBase):
+    """Standard output that passes on the first sentence of each of Ray's messages."""
 
-    def __init__(self, tell: Callable[[str], object]) -> None:
+    def __init__(self, on_message: Callable[[str], object]) -> None:
         super().__init__()
-        self._tell = tell
+        self._on_message = on_message
 
     def write(self, text: str, /) -> int:
         for line in text.splitlines():
-            # In colour, and who it comes from; what follows is that process's log.
+            # A message starts with the process that it comes from, in colour; the other lines are
+            # the log of that process.
             found = re.match(r"(?:\x1b\[\d*m)*\(\w+\)(?:\x1b\[\d*m)* (.+)", line)
             if found:
-                self._tell(f"Ray: {one_line(found[1].partition('. ')[0])}")
+                self._on_message(f"Ray: {one_line(found[1].partition('. ')[0])}")
         return len(text)
 
 
 @contextmanager
-def _mute() -> Iterator[None]:
-    """Drop what is written to standard error by its number: that a log level was set."""
+def _without_standard_error() -> Iterator[None]:
+    """Drop what C++ code writes to standard error, such as a note on the log level."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -317,7 +325,3 @@ def _mute() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-def _first_line(error: BaseException) -> str:
-    return one_line(next(iter(str(error).strip().splitlines()), type(error).__name__))

@@ -1,91 +1,84 @@
-"""Many videos, or raw frames through a pipe: decode, enhance, encode, say what became of each."""
+"""Enhance many videos, or raw frames from a pipe: decode, enhance, encode."""
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
 
-from zerodce_jax.atomic import replacing, sweep
-from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.atomic import replacing
+from zerodce_jax.config import SMOOTHING_SECONDS, EnhanceSettings
 from zerodce_jax.errors import InputError, one_line
-from zerodce_jax.jobs.photos import Result
-from zerodce_jax.jobs.plan import Item, is_done
-from zerodce_jax.media.photo import MAX_PIXELS
+from zerodce_jax.jobs.plan import Item
+from zerodce_jax.jobs.runner import Executor, Result
+from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.video import Encoding, Frame, Reader, Writer, prefix_video_errors
-from zerodce_jax.ops.temporal import DEFAULT_SECONDS
 
 if TYPE_CHECKING:
     from zerodce_jax.enhancer import Enhancer
 
 _AHEAD = 4
-"""Frames that are decoded before they are needed."""
+"""Number of frames that are decoded before they are needed."""
 
 T = TypeVar("T")
 OnFrame = Callable[[Item, int, int | None], None]
-"""Is told of an item, how many of its frames are done, and how many there are, if that is known."""
+"""Function that is called after each frame with the item, the number of its frames that are done,
+and the number of all its frames if the file states it."""
 
 
-def enhance_all(
-    items: Sequence[Item],
-    enhancer: "Enhancer",
-    settings: EnhanceSettings,
-    *,
-    smoothing: float = DEFAULT_SECONDS,
-    encoding: Encoding = Encoding(),  # noqa: B008 (frozen)
-    overwrite: bool = False,
-    fail_fast: bool = False,
-    strip: bool = False,
-    max_pixels: int = MAX_PIXELS,
-    on_frame: OnFrame = lambda item, done, total: None,
-) -> Generator[Result, None, None]:
-    """Enhance videos, one after another; one that fails does not keep the others from it.
-
-    A result appears once it is complete. What killed runs left behind where results go is swept
-    away first.
+class VideoExecutor(Executor):
+    """Enhances videos, one after another. A result appears once it is complete.
 
     Args:
-        items: What `plan` made.
         enhancer: The network.
-        settings: How to apply its curves.
-        smoothing: Seconds over which light follows the frames; 0 is frame by frame.
+        settings: How to enhance; None takes the network's own settings.
+        smoothing: Time constant of the exposure smoothing, in seconds; 0 enhances each frame
+            independently.
         encoding: How to encode.
-        overwrite: Whether to make results anew that exist already, instead of skipping them.
-        fail_fast: Whether to leave everything else once an item failed.
-        strip: Whether to leave out metadata, but for languages.
-        max_pixels: Pixels of the largest frame that is decoded.
-        on_frame: Is told of each frame that is done.
-
-    Yields:
-        The results, in the order of the items. Where a KeyboardInterrupt strikes, what is left is
-        given before it is raised.
+        strip: Whether to leave out metadata other than languages.
+        max_pixels: Number of pixels of the largest frame that is decoded.
+        on_frame: Called after each frame.
     """
-    for folder in {item.target.parent for item in items}:
-        sweep(folder)
 
-    def enhanced(item: Item) -> Result:
+    def __init__(
+        self,
+        enhancer: "Enhancer",
+        settings: EnhanceSettings | None = None,
+        *,
+        smoothing: float = SMOOTHING_SECONDS,
+        encoding: Encoding = Encoding(),  # noqa: B008 (frozen)
+        strip: bool = False,
+        max_pixels: int = MAX_PIXELS,
+        on_frame: OnFrame = lambda item, done, total: None,
+    ) -> None:
+        self._enhancer, self._settings, self._smoothing = enhancer, settings, smoothing
+        self._encoding, self._strip, self._max_pixels = encoding, strip, max_pixels
+        self._on_frame = on_frame
+
+    def run(self, items: Iterable[tuple[int, Item]]) -> Generator[tuple[int, Result], None, None]:
+        """Yield the number and the result of each item, in order; see `Executor.run`."""
+        for number, item in items:
+            yield number, self._enhance(item)
+
+    def _enhance(self, item: Item) -> Result:
         start = time.perf_counter()
-        if item.problem:
-            return Result(item, "failed", message=item.problem)
-        if is_done(item) and not overwrite:
-            return Result(item, "skipped")
         done = 0
         try:
-            with Reader(item.source, max_pixels=max_pixels) as reader:
+            with Reader(item.source, max_pixels=self._max_pixels) as reader:
                 item.target.parent.mkdir(parents=True, exist_ok=True)
                 with (
                     replacing(item.target) as temporary,
                     prefix_video_errors(item.target),
-                    Writer(temporary, reader, encoding, strip=strip) as writer,
+                    Writer(temporary, reader, self._encoding, strip=self._strip) as writer,
                 ):
-                    for frame, pixels in _frames(reader, enhancer, settings, smoothing):
+                    for frame, pixels in self._frames(reader):
                         writer.write(frame, pixels)
                         done += 1
-                        on_frame(item, done, reader.count)
+                        self._on_frame(item, done, reader.count)
         except (InputError, OSError) as error:
             seconds = time.perf_counter() - start
             return Result(item, "failed", seconds, message=one_line(error))
@@ -94,89 +87,79 @@ def enhance_all(
         seconds = time.perf_counter() - start
         return Result(item, "done", seconds, reader.width, reader.height, message, done)
 
-    waiting = deque(items)
-    interrupted = False
-    try:
-        while waiting:
-            result = enhanced(waiting[0])
-            waiting.popleft()
-            yield result
-            if fail_fast and result.status == "failed":
-                break
-    except KeyboardInterrupt:
-        interrupted = True
-    yield from (Result(item, "left") for item in waiting)
-    if interrupted:
-        raise KeyboardInterrupt
+    def _frames(self, reader: Reader) -> Iterator[tuple[Frame, Shaped[np.ndarray, "h w *rgb"]]]:
+        """Yield the frames of a video, without their pixels, and the enhanced pixels of each."""
+        begun: deque[Frame] = deque()
+
+        def images() -> Iterator[tuple[float, Shaped[np.ndarray, "h w *rgb"]]]:
+            for frame in _ahead(reader.frames()):
+                begun.append(replace(frame, pixels=frame.pixels[:0]))
+                yield frame.time, frame.pixels
+
+        clip = self._enhancer.clip(images(), self._settings, smoothing=self._smoothing)
+        for pixels in clip:
+            yield begun.popleft(), pixels
+
+
+@dataclass(frozen=True)
+class RawFormat:
+    """The form of raw frames: rows of pixels, each red, green, blue, without any header."""
+
+    width: int
+    """Width of a frame, in pixels."""
+    height: int
+    """Height of a frame, in pixels."""
+    rate: float
+    """Number of frames per second."""
+    dtype: np.dtype
+    """Type of a sample: ``uint8`` (``rgb24``) or little-endian ``uint16`` (``rgb48le``)."""
 
 
 def enhance_raw(
     read: Callable[[int], bytes],
     write: Callable[[bytes], object],
+    form: RawFormat,
     enhancer: "Enhancer",
-    settings: EnhanceSettings,
+    settings: EnhanceSettings | None = None,
     *,
-    smoothing: float = DEFAULT_SECONDS,
-    width: int,
-    height: int,
-    rate: float,
-    deep: bool,
+    smoothing: float = SMOOTHING_SECONDS,
 ) -> None:
-    """Enhance raw frames from a pipe into another one.
+    """Enhance raw frames from a pipe into another pipe.
 
     Args:
-        read: Reads so many bytes, or fewer, or none at the end, of frames one behind the other:
-            rows of pixels, each red, green, blue.
+        read: Returns the given number of bytes of the frames, or fewer, or none at the end.
         write: Takes the enhanced frames, one at a time, in the same form.
+        form: The form of the frames.
         enhancer: The network.
-        settings: How to apply its curves.
-        smoothing: Seconds over which light follows the frames; 0 is frame by frame.
-        width: In pixels.
-        height: In pixels.
-        rate: Frames a second.
-        deep: Whether samples have 16 bits, the low byte first (``rgb48le``), or 8 (``rgb24``).
+        settings: How to enhance; None takes the network's own settings.
+        smoothing: Time constant of the exposure smoothing, in seconds; 0 enhances each frame
+            independently.
 
     Raises:
-        InputError: The last frame is not whole; those before it are written.
+        InputError: The last frame is incomplete; the frames before it are written.
     """
-    dtype = np.dtype("<u2" if deep else np.uint8)
-    size = width * height * 3 * dtype.itemsize
-    count = left = 0
+    size = form.width * form.height * 3 * form.dtype.itemsize
+    count = incomplete = 0
 
     def frames() -> Iterator[tuple[float, Shaped[np.ndarray, "h w 3"]]]:
-        nonlocal count, left
-        while len(data := _whole(read, size)) == size:
-            yield count / rate, np.frombuffer(data, dtype).reshape(height, width, 3)
+        nonlocal count, incomplete
+        while len(data := _read_fully(read, size)) == size:
+            samples = np.frombuffer(data, form.dtype)
+            yield count / form.rate, samples.reshape(form.height, form.width, 3)
             count += 1
-        left = len(data)
+        incomplete = len(data)
 
-    for pixels in enhancer.clip(frames(), smoothing=smoothing, **settings.to_dict()):
-        write(np.ascontiguousarray(pixels, dtype).tobytes())
-    if left:
+    for pixels in enhancer.clip(frames(), settings, smoothing=smoothing):
+        write(np.ascontiguousarray(pixels, form.dtype).tobytes())
+    if incomplete:
         raise InputError(
-            f"standard input: ends within frame {count + 1} ({left:,} of {size:,} bytes); are its "
-            f"frames {width}x{height}?"
+            f"standard input: ends within frame {count + 1} ({incomplete:,} of {size:,} bytes); "
+            f"are its frames {form.width}x{form.height}?"
         )
 
 
-def _frames(
-    reader: Reader, enhancer: "Enhancer", settings: EnhanceSettings, smoothing: float
-) -> Iterator[tuple[Frame, Shaped[np.ndarray, "h w *rgb"]]]:
-    """Enhance the frames of a video, each with what tells its time."""
-    begun: deque[Frame] = deque()
-
-    def pictures() -> Iterator[tuple[float, Shaped[np.ndarray, "h w *rgb"]]]:
-        for frame in _ahead(reader.frames()):
-            # The pixels are not needed any more once they are enhanced.
-            begun.append(replace(frame, pixels=frame.pixels[:0]))
-            yield frame.time, frame.pixels
-
-    for pixels in enhancer.clip(pictures(), smoothing=smoothing, **settings.to_dict()):
-        yield begun.popleft(), pixels
-
-
 def _ahead(items: Iterable[T]) -> Iterator[T]:
-    """Get items in another thread, some before they are needed."""
+    """Yield items that another thread takes, a few of them before they are needed."""
     iterator, end = iter(items), object()
     waiting: deque[Future[Any]] = deque()
     pool = ThreadPoolExecutor(1)
@@ -192,8 +175,8 @@ def _ahead(items: Iterable[T]) -> Iterator[T]:
         pool.shutdown(cancel_futures=True)
 
 
-def _whole(read: Callable[[int], bytes], size: int) -> bytes:
-    """So many bytes, or what is left; a pipe may give less than is asked of it."""
+def _read_fully(read: Callable[[int], bytes], size: int) -> bytes:
+    """Return `size` bytes, or fewer at the end; a pipe may return fewer than it is asked for."""
     data = read(size)
     while 0 < len(data) < size and (more := read(size - len(data))):
         data += more

@@ -1,50 +1,49 @@
-"""What there is to do for a cluster, and what became of it: names by the million, and a report."""
+"""The work of a cluster: the names of millions of photographs."""
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from zerodce_jax.errors import UsageError
 from zerodce_jax.jobs import plan
-from zerodce_jax.jobs.photos import Result
 from zerodce_jax.jobs.plan import Item
 from zerodce_jax.jobs.storage import Folder
 from zerodce_jax.media import formats
 
-_ROWS = 4096
-"""Of the report, that are kept until they are written together."""
-
 
 @dataclass
-class Work:
-    """What there is to do: names alone, since there may be millions."""
+class Worklist:
+    """A list of items that keeps names as bytes and creates each item on access.
+
+    Folders that cannot be searched come after the photographs.
+    """
 
     source: Folder
     target: Folder
     names: list[bytes] = field(default_factory=list)
-    """Of the pictures to enhance, below the source."""
+    """Paths of the photographs, relative to the source."""
     targets: list[bytes] = field(default_factory=list)
-    """Of their results, below the target."""
-    stamps: list[int | None] = field(default_factory=list)
-    """Of results that are there already, and are to be made anew."""
-    skipped: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """The same of those whose results are there already."""
+    """Paths of their results, relative to the target."""
+    modified: list[int | None] = field(default_factory=list)
+    """Modification time of each result, in nanoseconds; None if there is no result yet."""
     problems: list[Item] = field(default_factory=list)
-    """What could not be searched."""
+    """Folders that could not be searched."""
     videos: int = 0
-    """How many were left out."""
+    """Number of videos that were left out."""
 
     def __len__(self) -> int:
-        return len(self.names) + len(self.skipped) + len(self.problems)
+        return len(self.names) + len(self.problems)
 
-    def item(self, name: bytes, made: bytes) -> Item:
-        """A picture and its result, by their names below both folders."""
-        source, target = self.source.root, self.target.root
-        return Item(source / os.fsdecode(name), target / os.fsdecode(made))
+    def __getitem__(self, number: int) -> Item:
+        if number >= len(self.names):
+            return self.problems[number - len(self.names)]
+        return self.item(self.names[number], self.targets[number], self.modified[number])
+
+    def item(self, name: bytes, target: bytes, modified: int | None) -> Item:
+        """Return the item of a photograph and its result, whose paths are relative."""
+        source_path = self.source.root / os.fsdecode(name)
+        target_path = self.target.root / os.fsdecode(target)
+        return Item(source_path, target_path, modified=modified)
 
 
 def plan_work(
@@ -52,25 +51,25 @@ def plan_work(
     target: Folder,
     *,
     format: Literal["keep"] | formats.Format = "keep",  # noqa: A002
-    overwrite: bool = False,
-) -> Work:
-    """Find out what there is to do, listing both folders once.
+) -> Worklist:
+    """List the photographs of a folder and the results that exist, asking each storage once.
 
     Args:
-        source: Searched for pictures, as by `plan.plan`.
-        target: The folder for the results; what lies there is left out of the search.
+        source: The folder to search, by the rules of `plan.plan`.
+        target: The folder for the results, which is left out of the search.
         format: The format of the results, as for `plan.plan`.
-        overwrite: Whether to make results anew that exist already.
 
     Raises:
-        UsageError: There are no pictures, or two results would have one name, or both folders are
-            one.
+        UsageError: There are no photographs, two results would have the same name, or both folders
+            are the same.
         InputError: A folder cannot be listed.
     """
     if source == target:
-        raise UsageError(f"{source.files.name(source.root)}: results need a folder of their own")
-    work, stamps, taken = Work(source, target), target.stamps(), set()
-    for item in source.find(target):
+        raise UsageError(f"{source.name}: results need a folder of their own")
+    work, taken = Worklist(source, target), set[bytes]()
+    times = target.files.modification_times(target.root)
+    leave_out = target.root if target.files == source.files else None
+    for item in source.files.find(source.root, leave_out):
         if item.problem:
             work.problems.append(item)
             continue
@@ -78,81 +77,15 @@ def plan_work(
             work.videos += 1
             continue
         result = plan.renamed(item.target, "", format)
-        name, made = os.fsencode(item.target), os.fsencode(result)
-        if made in taken:
+        name, result_name = os.fsencode(item.target), os.fsencode(result)
+        if result_name in taken:
             address = target.files.name(target.root / result)
-            raise UsageError(f"{address}: two pictures would be written there")
-        taken.add(made)
-        stamp = stamps.get(str(result))
-        if stamp is not None and not overwrite:
-            work.skipped.append((name, made))
-            continue
+            raise UsageError(f"{address}: two photographs would be written there")
+        taken.add(result_name)
         work.names.append(name)
-        # Most names are the same on both sides: one object for both.
-        work.targets.append(name if name == made else made)
-        work.stamps.append(stamp)
-    if not work:
-        raise UsageError(f"no pictures in {source.files.name(source.root)}")
+        # Most names are the same on both sides, and then share one object.
+        work.targets.append(name if name == result_name else result_name)
+        work.modified.append(times.get(str(result)))
+    if not len(work):
+        raise UsageError(f"no photographs in {source.name}")
     return work
-
-
-@contextmanager
-def report(target: Folder, path: Path, work: Work) -> Iterator[Any]:
-    """Collect what becomes of each file, and write it as Parquet at the end, also after an error.
-
-    Args:
-        target: Where the report goes.
-        path: Of the report.
-        work: What the results are about.
-
-    Yields:
-        A function that takes one result; memory does not grow by it.
-
-    Raises:
-        InputError: The report cannot be written.
-        OSError: As before.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    texts = ("source", "target", "status", "message")
-    schema = pa.schema(
-        [(name, pa.string()) for name in texts]
-        + [("seconds", pa.float32()), ("width", pa.int32()), ("height", pa.int32())]
-    )
-    rows: list[dict[str, Any]] = []
-    named, made = work.source.files.name, work.target.files.name
-    with tempfile.TemporaryFile() as file:
-        writer = pq.ParquetWriter(file, schema)
-
-        def add(result: Result) -> None:
-            rows.append(
-                {
-                    "source": _text(named(result.item.source)),
-                    "target": _text(made(result.item.target)),
-                    "status": result.status,
-                    "seconds": result.seconds,
-                    "width": result.width,
-                    "height": result.height,
-                    "message": result.message,
-                }
-            )
-            if len(rows) == _ROWS:
-                flush()
-
-        def flush() -> None:
-            writer.write_table(pa.Table.from_pylist(rows, schema))
-            rows.clear()
-
-        try:
-            yield add
-        finally:
-            # What is known is worth keeping, whatever ended the work.
-            flush()
-            writer.close()
-            file.seek(0)
-            target.put(path, file)
-
-
-def _text(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

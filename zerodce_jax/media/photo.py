@@ -17,18 +17,16 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 
 from zerodce_jax.atomic import replacing
-from zerodce_jax.atomic import sweep as sweep  # part of the protocol `storage.Files`
 from zerodce_jax.errors import InputError, one_line, prefix_errors
 from zerodce_jax.media import pillow, png, samples, tiff
 from zerodce_jax.media.formats import Format, format_of
+from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.metadata import Metadata
 from zerodce_jax.media.tiff_directory import SIGNATURES, Directory
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MAX_PIXELS = 300_000_000
-"""Default limit of the number of pixels in an image that is decoded."""
 _WITHOUT_ALPHA: frozenset[Format] = frozenset({"jpeg", "bmp"})
 
 
@@ -75,11 +73,6 @@ def check_file(size: int, max_pixels: int) -> None:
     """
     if size > largest_file(max_pixels):
         raise InputError(f"{size:,} bytes are too many for an image")
-
-
-def name(path: Path) -> str:
-    """Return the name of a file for messages."""
-    return str(path)
 
 
 def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

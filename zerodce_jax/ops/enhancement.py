@@ -21,7 +21,7 @@ Array = Any
 
 
 class Adjustments(NamedTuple):
-    """What is decided for one image (scalars), or for each image of a batch (arrays)."""
+    """Decisions for one image (scalars), or for each image of a batch (arrays)."""
 
     gray: Bool[Array, "*b"] | bool | None = None
     """Whether the three channels are one gray image; None where no image is gray."""
@@ -55,7 +55,7 @@ def enhance(
         image: The image before enhancement, in [0, 1]; with a mask, `reach` more pixels on every
             side than the result.
         maps: Curve maps as the network estimated them, in [-1, 1].
-        adjustments: What is decided for each image of the batch.
+        adjustments: The decisions for each image of the batch.
         gamma: Exponent after the curves, above 0; 1 is off.
         steps: Which optional steps to take.
         iterations: The number of iterations of the curve.

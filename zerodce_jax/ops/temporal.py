@@ -19,8 +19,6 @@ from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.exposure import Response
 from zerodce_jax.ops.grid import block_means, blocks
 
-DEFAULT_SECONDS = 0.5
-"""Default time constant of the smoothing, in seconds."""
 SAMPLES = 256
 """Longer side of the small copy that brightness is measured on, in pixels; on fewer pixels, noise
 would show as flicker."""
@@ -55,7 +53,7 @@ def check_smoothing(seconds: float) -> None:
 
 @dataclass(frozen=True)
 class FrameAdjustments:
-    """What is decided for a frame."""
+    """Decisions for one frame of a video."""
 
     maps: Float[np.ndarray, "y x outputs"]
     """Curve maps at a reduced size, in [-1, 1]."""
@@ -65,7 +63,7 @@ class FrameAdjustments:
 
 @dataclass
 class _State:
-    """What is kept of the last frame."""
+    """The last frame, and the means up to it."""
 
     time: float
     cells: np.ndarray
@@ -104,12 +102,12 @@ class Smoothing:
         Args:
             time: When the frame is shown, in seconds.
             frame: A small copy of it, of the size of the maps, in [0, 1].
-            alone: What was decided for this frame without the others.
+            alone: The decisions for this frame without the others.
             respond: Returns the brightness of this frame under other adjustments, as a function of
                 the strength.
 
         Returns:
-            What to enhance the frame with: `alone` for the first frame, and after a cut.
+            The adjustments to enhance the frame with; `alone` for the first frame, and after a cut.
         """
         cells = _cells(frame)
         # Relative to the brightness of the frame, so that flicker does not count as motion.

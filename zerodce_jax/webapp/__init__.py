@@ -1,16 +1,16 @@
-"""A page in the browser: drop photographs in, see them lit, take them away (Gradio).
+"""A page in the browser, with Gradio: upload photographs, see them enhanced, download the results.
 
-What is downloaded is what `photos.enhance_all` writes; what is shown is a copy of at most 1,024
-pixels. All that a visitor brings and makes lies in a folder of their own, which goes with them.
+The downloads are the files that `PhotoExecutor` writes; the preview is a copy of at most 1,024
+pixels. Each visitor has a folder for uploads and results, which is removed when the visitor leaves.
 """
 
-# Gradio's events are typed as what they are made by, not as what they are.
+# Gradio declares its events with a type that is not theirs.
 # pyright: reportArgumentType=false, reportPrivateImportUsage=false
 # pyright: reportAttributeAccessIssue=false
 
+import functools
 import html
 import re
-import secrets
 import shutil
 import socket
 import threading
@@ -24,18 +24,23 @@ import gradio as gr
 import numpy as np
 from jaxtyping import UInt8
 
-from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.config import AUTO_EXPOSURE, EnhanceSettings
 from zerodce_jax.enhancer import EngineName, Enhancer
 from zerodce_jax.errors import InputError, UsageError, one_line
-from zerodce_jax.jobs import photos, plan
+from zerodce_jax.jobs import plan, runner
+from zerodce_jax.jobs.photos import PhotoExecutor
 from zerodce_jax.media import photo
+from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH
 from zerodce_jax.ops.grid import block_means
+from zerodce_jax.webapp.visitors import Visitors
 
-SHOWN = 1024
-"""Longer side of what is shown, in pixels."""
+PREVIEW_SIDE = 1024
+"""Longer side of the preview, in pixels."""
 LARGEST_FILE = "500mb"
+"""Size of the largest file that can be uploaded."""
 NETWORKS = ("reduced", "fast")
+"""Names of the networks that the page offers."""
 _TITLE = "Light up dark photographs"
 _STYLE = """
 #page {display: grid; grid-template: auto 1fr / minmax(280px, 1fr) 3fr}
@@ -45,30 +50,28 @@ _STYLE = """
   #preview {grid-area: auto}
 }
 """
-"""On narrow screens one below the other: what is brought, what is shown, and the controls."""
+"""Layout; on narrow screens uploads, preview and controls are one below the other."""
 
-Picture = UInt8[np.ndarray, "h w 3"]
+Image = UInt8[np.ndarray, "h w 3"]
 
 
-def build(
-    place: Path, *, engine: EngineName = "auto", max_pixels: int = photo.MAX_PIXELS
-) -> gr.Blocks:
-    """Make the page.
+def build(place: Path, *, engine: EngineName = "auto", max_pixels: int = MAX_PIXELS) -> gr.Blocks:
+    """Build the page.
 
     Args:
-        place: A folder for what visitors bring and make; whoever starts the page removes it.
-        engine: What computes.
-        max_pixels: Pixels of the largest picture that is decoded.
+        place: Folder for uploads and results; the caller removes it.
+        engine: Engine that computes.
+        max_pixels: Number of pixels of the largest photograph that is decoded.
 
     Returns:
-        The page, to be launched with its queue.
+        The page, with its queue, ready for `launch`.
     """
     enhancer_of = _enhancers(engine)
-    visitors = _Visitors(place)
+    visitors = Visitors(place)
 
-    def bring(request: gr.Request, files: list[str] | None) -> Any:
+    def upload(request: gr.Request, files: list[str] | None) -> Any:
         files = files or []
-        visitors.brought(request, files)
+        visitors.add_uploads(request.session_hash, files)
         names = list(zip(_distinct(Path(file).name for file in files), files, strict=True))
         return gr.Dropdown(names, value=names[0][1] if names else None, visible=len(names) > 1)
 
@@ -76,43 +79,47 @@ def build(
         if file is None:
             return None, None, ""
         try:
-            before = _shown(Path(file), max_pixels)
-            after = enhancer_of(network)(before, **_settings(*values).to_dict())
+            before = _preview(Path(file), max_pixels)
+            after = enhancer_of(network)(before, _settings(*values))
         except (InputError, UsageError, OSError) as error:
             return None, None, _lines(place, [error])
         images = (before, after, _gain_map(before, after))
-        first, second, third = visitors.keep(request, images)
-        visitors.tidy(request)
+        first, second, third = visitors.write_previews(request.session_hash, images)
+        visitors.clean_up(request.session_hash)
         return (first, second), third, ""
 
-    def make(
+    def enhance(
         request: gr.Request, files: list[str] | None, network: str, *values: Any
     ) -> tuple[Any, str]:
-        own = visitors.folder(request) / "enhanced"
-        shutil.rmtree(own, ignore_errors=True)
+        folder = visitors.folder(request.session_hash) / "enhanced"
+        shutil.rmtree(folder, ignore_errors=True)
         try:
             if not files:
                 raise UsageError("no photographs yet")
-            items = [item for file in files for item in plan.plan([file], own)]
-            settings = _settings(*values)
+            items = [item for file in files for item in plan.plan([file], folder)]
+            executor = PhotoExecutor(
+                enhancer_of(network), _settings(*values), max_pixels=max_pixels
+            )
         except (InputError, UsageError, OSError) as error:
             return gr.Files(visible=False), _lines(place, [error])
         names = _distinct(item.target.name for item in items)
-        items = [replace(item, target=own / name) for item, name in zip(items, names, strict=True)]
-        results = list(
-            photos.enhance_all(items, enhancer_of(network), settings, max_pixels=max_pixels)
-        )
-        made = [result.item.target for result in results if result.status == "done"]
-        if len(made) > 1:
-            archive = own / "enhanced.zip"
-            # Pictures are compressed already.
+        targets = [folder / name for name in names]
+        items = [replace(item, target=path) for item, path in zip(items, targets, strict=True)]
+        results = list(runner.run(items, executor))
+        done = [result.item.target for result in results if result.status == "done"]
+        if len(done) > 1:
+            archive = folder / "enhanced.zip"
+            # Photographs are compressed already, so the archive only stores them.
             with zipfile.ZipFile(archive, "w") as together:
-                for file in made:
+                for file in done:
                     together.write(file, file.name)
-            made.append(archive)
-        visitors.tidy(request)
+            done.append(archive)
+        visitors.clean_up(request.session_hash)
         problems = [result.message for result in results if result.message]
-        return gr.Files([str(file) for file in made], visible=bool(made)), _lines(place, problems)
+        return gr.Files([str(file) for file in done], visible=bool(done)), _lines(place, problems)
+
+    def leave(request: gr.Request) -> None:
+        visitors.remove(request.session_hash)
 
     with gr.Blocks(title=_TITLE, analytics_enabled=False, delete_cache=(60, 3600)) as page:
         gr.Markdown(f"# {_TITLE}")
@@ -139,51 +146,47 @@ def build(
                 controls = _controls(enhancer_of(NETWORKS[0]).network.settings)
                 button = gr.Button("Enhance at full size", variant="primary", elem_id="make")
                 results = gr.Files(label="Results", visible=False, elem_id="results")
-        # Whatever computes waits for one another, whoever asked for it.
+        # One computation runs at a time, whichever visitor asked for it.
         one = {"concurrency_id": "enhancing", "concurrency_limit": 1}
-        shown = {
-            "inputs": [which, network, *controls],
-            "outputs": [slider, gain, problem],
-            **one,
-        }
-        files.change(bring, files, which).then(show, **shown)
+        shown = {"inputs": [which, network, *controls], "outputs": [slider, gain, problem], **one}
+        files.change(upload, files, which).then(show, **shown)
         network.change(
             lambda name: _values(enhancer_of(name).network.settings), network, controls
         ).then(show, **shown)
         for control in (which, *controls):
             control.input(show, **shown, trigger_mode="always_last", show_progress="hidden")
         for cause in (files, network, *controls):
-            # What was made otherwise is no result of these.
+            # A change makes the results outdated.
             cause.change(lambda: gr.Files(visible=False), None, results, queue=False)
-        button.click(make, [files, network, *controls], [results, problem], **one)
-        page.unload(visitors.left)
+        button.click(enhance, [files, network, *controls], [results, problem], **one)
+        page.unload(leave)
     return page.queue(default_concurrency_limit=1)
 
 
 def launch(page: gr.Blocks, host: str, port: int) -> str:
-    """Open the page to visitors, until `gr.Blocks.close`.
+    """Serve the page until `gr.Blocks.close`.
 
     Args:
-        page: As of `build`.
+        page: The page that `build` returns.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
 
     Returns:
-        Where it is.
+        The address of the page.
 
     Raises:
-        InputError: The address cannot be listened on.
-        UsageError: There is no such port.
+        InputError: The address is not available.
+        UsageError: The port is out of range.
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"--port must be from 0 to 65535, not {port}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        # Gradio does not tell why it could not.
-        with socket.socket(family) as found:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            found.bind((host, port))
-            port = found.getsockname()[1]
+        # Gradio would not report why an address is not available.
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+            port = probe.getsockname()[1]
     except OSError as error:
         raise InputError(f"{host}:{port}: {one_line(error)}") from error
     host = f"[{host}]" if ":" in host else host
@@ -198,7 +201,7 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
             ssr_mode=False,
             footer_links=[],
             css=_STYLE,
-            # The default ones come from elsewhere.
+            # Gradio's default fonts are loaded from another server.
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         )
     except OSError as error:
@@ -206,65 +209,15 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
     return f"http://{host}:{port}"
 
 
-class _Visitors:
-    """What each visitor brought and made, until they leave.
-
-    Gradio keeps an upload in a folder that goes by its content, which two visitors may share.
-    """
-
-    def __init__(self, place: Path) -> None:
-        self._place = place
-        self._uploads: dict[str, set[Path]] = {}
-        self._gone: set[str] = set()
-        self._lock = threading.Lock()
-
-    def folder(self, request: gr.Request) -> Path:
-        """A visitor's own."""
-        return self._place / f"visitor-{request.session_hash}"
-
-    def brought(self, request: gr.Request, files: list[str]) -> None:
-        """Remember what somebody uploaded."""
-        with self._lock:
-            own = self._uploads.setdefault(str(request.session_hash), set())
-            own.update(Path(file).parent for file in files)
-
-    def keep(self, request: gr.Request, images: Sequence[Picture]) -> list[str]:
-        """Write what is shown; browsers ask for new names alone."""
-        shown = self.folder(request) / "shown"
-        # The browser may still be fetching the last ones.
-        shown_before = sorted(shown.glob("*.png"), key=lambda file: file.stat().st_mtime)
-        for old in shown_before[: -len(images)]:
-            old.unlink(missing_ok=True)
-        files = [shown / f"{secrets.token_hex(8)}.png" for _ in images]
-        for file, image in zip(files, images, strict=True):
-            photo.write(file, photo.Photo(image))
-        return [str(file) for file in files]
-
-    def tidy(self, request: gr.Request) -> None:
-        """Remove what was made for somebody who had left meanwhile."""
-        if str(request.session_hash) in self._gone:
-            shutil.rmtree(self.folder(request), ignore_errors=True)
-
-    def left(self, request: gr.Request) -> None:
-        """Remove all that was a visitor's alone."""
-        self._gone.add(str(request.session_hash))
-        shutil.rmtree(self.folder(request), ignore_errors=True)
-        with self._lock:
-            own = self._uploads.pop(str(request.session_hash), set())
-            for upload in own.difference(*self._uploads.values()):
-                shutil.rmtree(upload, ignore_errors=True)
-
-
 def _enhancers(engine: EngineName) -> Callable[[str], Enhancer]:
-    """Enhancers by the names of networks, each made once."""
-    made: dict[str, Enhancer] = {}
+    """Return a function that loads the enhancer of a network, once for each name."""
     lock = threading.Lock()
+    load = functools.cache(functools.partial(Enhancer.load, engine=engine))
 
     def enhancer_of(name: str) -> Enhancer:
+        # Two requests for one network must not both load it.
         with lock:
-            if name not in made:
-                made[name] = Enhancer.load(name, engine=engine)
-            return made[name]
+            return load(name)
 
     return enhancer_of
 
@@ -282,39 +235,33 @@ def _controls(settings: EnhanceSettings) -> list[gr.components.Component]:
     ]
 
 
-def _number(least: float, most: float, value: float, **how: Any) -> gr.Slider:
-    """A number to slide or to type; None where the field is emptied, which Gradio fails at."""
-    slider = gr.Slider(least, most, value, step=0.05, **how)
-    checked = slider.preprocess
-    slider.preprocess = lambda payload: None if payload is None else checked(payload)
+def _number(low: float, high: float, value: float, **options: Any) -> gr.Slider:
+    """Return a slider whose value is None if its field is empty; Gradio alone would fail."""
+    slider = gr.Slider(low, high, value, step=0.05, **options)
+    preprocess = slider.preprocess
+    slider.preprocess = lambda payload: None if payload is None else preprocess(payload)
     return slider
 
 
 def _values(settings: EnhanceSettings) -> list[Any]:
-    """What the controls show for some settings."""
-    named, found = settings.exposure in ("auto", "off"), settings.denoise == "auto"
+    """Return the values of the controls for some settings."""
+    named, auto = settings.exposure in ("auto", "off"), settings.denoise == "auto"
     return [
         settings.exposure if named else "level",
-        0.4 if named else settings.exposure,
+        AUTO_EXPOSURE if named else settings.exposure,
         settings.strength,
         settings.gamma,
         settings.protect_highlights,
-        "auto" if found else "amount",
-        MIN_AUTO_STRENGTH if found else settings.denoise,
+        "auto" if auto else "amount",
+        MIN_AUTO_STRENGTH if auto else settings.denoise,
     ]
 
 
-def _settings(
-    exposure: Any,
-    level: float | None,
-    strength: float | None,
-    gamma: float | None,
-    protection: float | None,
-    denoise: Any,
-    amount: float | None,
-) -> EnhanceSettings:
-    if None in (level, strength, gamma, protection, amount):
+def _settings(*values: Any) -> EnhanceSettings:
+    """Return the settings for the values of the controls."""
+    if None in values:
         raise UsageError("a setting has no number")
+    exposure, level, strength, gamma, protection, denoise, amount = values
     return EnhanceSettings(
         exposure=level if exposure == "level" else exposure,
         strength=strength,
@@ -324,26 +271,26 @@ def _settings(
     )
 
 
-def _shown(file: Path, max_pixels: int) -> Picture:
+def _preview(file: Path, max_pixels: int) -> Image:
     pixels = photo.read(file, max_pixels=max_pixels).pixels
-    top = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
+    maximum = np.iinfo(pixels.dtype).max if pixels.dtype.kind == "u" else 1
     if pixels.ndim == 2:
         pixels = np.broadcast_to(pixels[:, :, None], (*pixels.shape, 3))
-    means = block_means(pixels, -(-max(pixels.shape[:2]) // SHOWN))
-    return np.rint(means * (255 / top)).astype(np.uint8)
+    means = block_means(pixels, -(-max(pixels.shape[:2]) // PREVIEW_SIDE))
+    return np.rint(means * (255 / maximum)).astype(np.uint8)
 
 
-def _gain_map(before: Picture, after: Picture) -> Picture:
-    """How many times brighter each place became, in stops from black (none) to white (four)."""
+def _gain_map(before: Image, after: Image) -> Image:
+    """Return how much brighter each place became, from black (equal) to white (16 times)."""
     side = 4
-    one, other = (block_means(image, side).mean(-1) + 1 for image in (before, after))
-    stops = np.clip(np.log2(other / one) / 4, 0, 1)
+    dark, bright = (block_means(image, side).mean(-1) + 1 for image in (before, after))
+    stops = np.clip(np.log2(bright / dark) / 4, 0, 1)
     large = stops.repeat(side, 0).repeat(side, 1)[: before.shape[0], : before.shape[1]]
     return np.rint(255 * large[:, :, None].repeat(3, -1)).astype(np.uint8)
 
 
 def _distinct(names: Iterable[str]) -> list[str]:
-    """Names of which no two are the same: a.jpg, a-2.jpg."""
+    """Return names without duplicates, such as a.jpg and a-2.jpg."""
     taken: dict[str, None] = {}
     for name in names:
         number, other = 1, name
@@ -355,7 +302,7 @@ def _distinct(names: Iterable[str]) -> list[str]:
 
 
 def _lines(place: Path, problems: Sequence[Exception | str]) -> str:
-    """Problems, a line each, without the folders that files lie in here."""
+    """Return problems as HTML, a line each, without the folders of the server."""
     folders = rf"{re.escape(str(place))}/([^/\s]+/)*"
     lines = [html.escape(re.sub(folders, "", one_line(problem))) for problem in problems]
     return "".join(f"<p>{line}</p>" for line in lines)
