@@ -75,7 +75,7 @@ def test_models_have_the_opset_and_pass_the_checker() -> None:
 
 
 @pytest.mark.parametrize("steps", EVERY_STEP, ids=str)
-def test_models_take_every_adjustment_and_a_box_if_there_are_filters(steps: Steps) -> None:
+def test_models_have_every_adjustment_as_input_and_a_box_with_filters(steps: Steps) -> None:
     network = serialization.load_network(GOLDENS / "reduced_random.pth")
     names = {entry.name for entry in onnx_graph.enhance(network, "uint8", steps).graph.input}
     box = {"inner"} if steps.filters else set()

@@ -122,4 +122,4 @@ def test_two_programs_serve_images_of_every_size_at_a_reduced_scale(
     with compilations() as programs:
         for i in range(20):
             enhancer(random_image(1 + 7 * i % 61, 1 + 11 * i % 53, 3, seed=i))
-    assert sorted(programs) == ["jit(_apply)", "jit(_estimate)"]
+    assert sorted(programs) == ["jit(_enhance)", "jit(_estimate)"]

@@ -1,6 +1,7 @@
-"""Tests of enhancement.py: the sequence of steps, alone and in batches, with NumPy and with JAX."""
+"""Tests of enhancement.py: the sequence of steps for single images and batches, NumPy and JAX."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +14,10 @@ from zerodce_jax.config import NetworkConfig, Steps
 from zerodce_jax.ops.enhancement import Adjustments, apply_gamma, average_gray, enhance, reach
 
 BOTH = pytest.mark.parametrize("xp", [np, jnp], ids=["numpy", "jax"])
+# Without jit, JAX compiles each operation of an enhancement.
+NUMPY_AND_SLOW_JAX = pytest.mark.parametrize(
+    "xp", [np, pytest.param(jnp, marks=pytest.mark.slow)], ids=["numpy", "jax"]
+)
 EVERY_STEPS = [Steps(protect, denoise) for protect in (False, True) for denoise in (False, True)]
 ITERATIONS = 8
 
@@ -49,7 +54,7 @@ def test_reach_is_6_pixels_for_each_filter(steps: Steps) -> None:
     assert reach(steps) == 6 * steps.protect_highlights + 6 * steps.denoise
 
 
-@BOTH
+@NUMPY_AND_SLOW_JAX
 @pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
 def test_strength_0_and_gamma_1_keep_every_bit(steps: Steps, xp: Any) -> None:
     images, maps = (xp.asarray(array) for array in random_batch())
@@ -58,19 +63,28 @@ def test_strength_0_and_gamma_1_keep_every_bit(steps: Steps, xp: Any) -> None:
     np.testing.assert_array_equal(result, images)
 
 
+@pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
+def test_strength_0_and_gamma_1_keep_every_bit_under_jit(steps: Steps) -> None:
+    images, maps = random_batch()
+    zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
+    jitted = jax.jit(partial(enhance, steps=steps, iterations=ITERATIONS))
+    result = jitted(images, maps, Adjustments(None, zeros, ones, ones), jnp.float32(1))
+    np.testing.assert_array_equal(result, images)
+
+
 @pytest.mark.parametrize("name", ["protect_highlights", "denoise"])
-@pytest.mark.parametrize("other", [False, True])
-def test_a_step_that_is_off_keeps_the_bits_whatever_its_adjustment(name: str, other: bool) -> None:
-    steps = replace(Steps(other, other), **{name: False})
+@pytest.mark.parametrize("others_on", [False, True])
+def test_a_step_that_is_off_ignores_its_adjustment(name: str, others_on: bool) -> None:
+    steps = replace(Steps(others_on, others_on), **{name: False})
     adjustment = "highlight_protection" if name == "protect_highlights" else name
     zero = Adjustments(None, 1.2, 0.7, 0.6)._replace(**{adjustment: 0.0})
     full = zero._replace(**{adjustment: 1.0})
     options = {"steps": steps, "iterations": ITERATIONS}
-    off, ignored = (enhance(*random_batch(), a, 1.0, **options) for a in (zero, full))
-    np.testing.assert_array_equal(ignored, off)
+    with_zero, with_full = (enhance(*random_batch(), a, 1.0, **options) for a in (zero, full))
+    np.testing.assert_array_equal(with_full, with_zero)
     # When the step is on, it makes a difference.
     options["steps"] = replace(steps, **{name: True})
-    assert np.abs(enhance(*random_batch(), full, 1.0, **options) - off).max() > 3e-3
+    assert np.abs(enhance(*random_batch(), full, 1.0, **options) - with_zero).max() > 3e-3
 
 
 @pytest.mark.parametrize("protect", [False, True])
@@ -134,7 +148,7 @@ def test_gray_average_keeps_three_equal_channels_exactly_under_jit() -> None:
     np.testing.assert_array_equal(jax.jit(average_gray)(images, gray), images)
 
 
-@BOTH
+@NUMPY_AND_SLOW_JAX
 @pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
 def test_only_gray_images_become_the_mean_of_their_channels(steps: Steps, xp: Any) -> None:
     images, maps = (xp.asarray(array) for array in random_batch())
@@ -148,29 +162,32 @@ def test_only_gray_images_become_the_mean_of_their_channels(steps: Steps, xp: An
     np.testing.assert_allclose(result[1][..., 0], color[1].mean(axis=-1), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("gamma", [1.0, 1.2])
 @pytest.mark.parametrize("with_gray", [False, True])
 @pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
 def test_jitted_jax_equals_numpy_for_different_adjustments_in_a_batch(
-    steps: Steps, with_gray: bool, gamma: float
+    steps: Steps, with_gray: bool
 ) -> None:
     images, maps = random_batch()
     options = {"steps": steps, "iterations": ITERATIONS}
     adjustments = adjustments_per_image(with_gray=with_gray)
-    expected = enhance(images, maps, adjustments, gamma, **options)
 
-    @jax.jit
-    def jitted(images: jax.Array, maps: jax.Array, adjustments: Adjustments, gamma: Any) -> Any:
-        return enhance(images, maps, adjustments, gamma, **options)
+    jitted = jax.jit(partial(enhance, **options))
+    jax_adjustments = adjustments_per_image(jnp, with_gray=with_gray)
+    for gamma in (1.0, 1.2):
+        result = jitted(images, maps, jax_adjustments, jnp.float32(gamma))
+        assert_equal_to_numpy(result, enhance(images, maps, adjustments, gamma, **options))
 
-    device_adjustments = adjustments_per_image(jnp, with_gray=with_gray)
-    result = jitted(images, maps, device_adjustments, jnp.float32(gamma))
-    assert_equal_to_numpy(result, expected)
-    # Images have no influence on each other.
+
+@pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
+def test_images_of_a_batch_do_not_influence_each_other(steps: Steps) -> None:
+    images, maps = random_batch()
+    options = {"steps": steps, "iterations": ITERATIONS}
+    batched = enhance(images, maps, adjustments_per_image(), 1.2, **options)
     for index in range(len(images)):
         part = slice(index, index + 1)
-        alone = enhance(images[part], maps[part], single(adjustments, index), gamma, **options)
-        np.testing.assert_allclose(alone[0], expected[index], rtol=0, atol=1e-6)
+        adjustments = single(adjustments_per_image(), index)
+        (result,) = enhance(images[part], maps[part], adjustments, 1.2, **options)
+        np.testing.assert_array_equal(result, batched[index])
 
 
 @pytest.mark.parametrize(
