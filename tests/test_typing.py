@@ -32,10 +32,11 @@ EXPRESSIONS = [
     "curve_gain(image, image, iterations=8)",
     "DCENet.forward",
 ]
-# NumPy itself describes arrays of any shape and type with Any, and parameters are nested
-# dictionaries of arrays, as Flax has them.
+# NumPy and JAX themselves describe arrays of any shape and data types with Any, and parameters
+# are nested dictionaries of arrays, as Flax has them.
 ALLOWED = re.compile(
-    r"(?:builtins\.)?tuple\[Any, \.\.\.\]|(?:numpy\.)?dtype\[Any\]|params: dict\[Any, Any\]"
+    r"(?:builtins\.)?tuple\[Any, \.\.\.\]|(?:numpy\.)?dtype\[Any\]|type\[Any\]"
+    r"|params: dict\[Any, Any\]"
 )
 
 
