@@ -194,7 +194,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         ),
         ("net.tflite", ("--size", 0, 8), 2, "--size must be at least 1, not 0"),
         ("net.onnx", ("-m", "nothing"), 1, "nothing: neither a network file nor a shipped network"),
-        ("net.onnx", ("--denoise", 2), 2, "denoise must lie in [0, 1]"),
+        ("net.onnx", ("--denoise", 2), 2, "auto or a number (at least 0, at most 1), not 2"),
         ("none/net.onnx", (), 1, "none"),
     ],
 )
