@@ -2,7 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from zerodce_jax.config.network import Dtype, NetworkConfig, preset
 from zerodce_jax.config.values import check_number
@@ -85,7 +85,7 @@ class TrainConfig(LossConfig):
     """Number of steps between sample sheets: input, enhanced image, curve map."""
 
     def __post_init__(self) -> None:
-        def check(*names: str, **bounds: float) -> None:
+        def check(*names: str, **bounds: Any) -> None:
             for name in names:
                 if (value := getattr(self, name)) is not None:
                     check_number(f"--{name.replace('_', '-')}", value, **bounds)
