@@ -26,8 +26,8 @@ def download(address: str) -> Path:
             and ``model.safetensors``.
 
     Returns:
-        The file in the cache. Without a connection, or with ``HF_HUB_OFFLINE=1``, it is the file
-        of an earlier download.
+        The file in the cache: that of an earlier download without a connection, or with
+        ``HF_HUB_OFFLINE=1``.
 
     Raises:
         InputError: The file does not exist, access is denied, or the hub cannot be reached.
@@ -73,16 +73,11 @@ def upload(
         api.create_repo(repo, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repo, branch=revision, exist_ok=True)
-        kept = tuple(
-            name
-            for name in files
-            if name == "README.md" and api.file_exists(repo, name, revision=revision)
-        )
-        operations = [
-            CommitOperationAdd(name, content) for name, content in files.items() if name not in kept
-        ]
+        has_card = "README.md" in files and api.file_exists(repo, "README.md", revision=revision)
+        kept = ("README.md",) if has_card else ()
+        added = [CommitOperationAdd(name, files[name]) for name in files if name not in kept]
         commit = api.create_commit(
-            repo, operations=operations, commit_message=message, revision=revision
+            repo, operations=added, commit_message=message, revision=revision
         )
     return str(commit.commit_url), kept
 

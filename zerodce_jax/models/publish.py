@@ -6,12 +6,9 @@ from zerodce_jax.models.serialization import to_safetensors
 
 
 def repository_files(network: Network, repo: str, license: str | None) -> dict[str, bytes]:  # noqa: A002
-    """Return the files that publish a network, for `hub.upload`.
+    """Return the files that publish a network in the repository ``OWNER/NAME``, by their names.
 
-    Args:
-        network: The network.
-        repo: ``OWNER/NAME`` of the repository.
-        license: Name of the license on the hub (``apache-2.0``, ``cc-by-nc-4.0``, ``other``).
+    The license has a name of the hub, such as ``apache-2.0``, ``cc-by-nc-4.0`` or ``other``.
     """
     card = model_card(network, repo, license).encode()
     return {hub.NETWORK_FILE: to_safetensors(network), "README.md": card}

@@ -17,7 +17,8 @@ _TORCH_PARTS = {
     "pointwise": "point_conv",
     "kernel": "weight",
     "bias": "bias",
-} | {f"conv{i}": f"e_conv{i}" for i in range(1, 8)}
+}
+_TORCH_PARTS |= {f"conv{i}": f"e_conv{i}" for i in range(1, 8)}
 
 
 def to_torch(network: Network) -> dict[str, np.ndarray]:
@@ -34,7 +35,7 @@ def from_torch(
     config: NetworkConfig | None = None,
     source: str = "state dict",
 ) -> Network:
-    """Make a network of a PyTorch state dict.
+    """Return the network of a PyTorch state dict.
 
     Args:
         tensors: Arrays under the names of the originals, with or without the prefix ``module.``
@@ -43,7 +44,7 @@ def from_torch(
         source: Name of the state dict in error messages.
 
     Raises:
-        InputError: Tensors are missing, unexpected or of the wrong shape; the message names each.
+        InputError: Tensors do not fit the architecture; the message names each.
     """
     tensors = {name.removeprefix("module."): array for name, array in tensors.items()}
     notes: tuple[str, ...] = ()
