@@ -118,14 +118,16 @@ def _load(stream: Any, storages: list[_Storage] | None = None) -> Any:
         elif name in {"GLOBAL", "INST"}:
             stack.append(_allowed_global(*argument.split(" ", 1)))
         elif name == "STACK_GLOBAL":
-            stack[-2:] = [_allowed_global(*stack[-2:])]
+            stack[-2:] = [_allowed_global(*(_expect(str, name) for name in stack[-2:]))]
         elif name == "BINPERSID":
             stack.append(_storage(stack.pop()))
             if storages is not None:
                 storages.append(stack[-1])
         elif name == "REDUCE":
-            arguments = stack.pop()
-            stack.append(_REBUILD[stack.pop()](*arguments))
+            function, arguments = stack[-2:]
+            if function not in _REBUILD.values():
+                raise InputError("refused: its pickle calls a value that is not a function")
+            stack[-2:] = [function(*arguments)]
         elif name in {"APPEND", "APPENDS"}:
             items = [stack.pop()] if name == "APPEND" else pop_to_mark()
             _expect(list, stack[-1]).extend(items)
@@ -152,6 +154,7 @@ _CONTAINERS = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
 
 
 def _expect(kind: type | tuple[type, ...], value: Any) -> Any:
+    # Values that may be deeply nested must not be hashed: that could overflow C's stack.
     if not isinstance(value, kind):
         raise TypeError(f"unexpected {type(value).__name__}")
     return value
@@ -164,13 +167,13 @@ def _dict_of(items: list[Any]) -> dict:
 
 
 def _allowed_global(module: str, name: str) -> Any:
-    """Return a type of storages or a key of `_REBUILD`; refuse every other global."""
+    """Return a type of storages or a function of `_REBUILD`; refuse every other global."""
     if module == "torch" and name in _STORAGE_DTYPES:
         return _StorageType(_STORAGE_DTYPES[name])
     if (module, name) not in _REBUILD:
         dotted = one_line(f"{module}.{name}")
         raise InputError(f"refused: its pickle names {dotted}, which tensors do not need")
-    return module, name
+    return _REBUILD[module, name]
 
 
 def _storage(persistent_id: Any) -> _Storage:
@@ -194,7 +197,7 @@ def _ordered_dict(*items: Any) -> dict:
     return {}
 
 
-_REBUILD: dict[Any, Callable] = {
+_REBUILD: dict[tuple[str, str], Callable] = {
     ("collections", "OrderedDict"): _ordered_dict,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
@@ -261,7 +264,7 @@ def _read_legacy(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     for key in _load(file):
         # A storage consists of the number of its elements, in 8 bytes, and the elements.
         size = int.from_bytes(file.read(8), "little" if little else "big")
-        raw[key] = file.read(size * itemsizes[key])
+        raw[key] = file.read(size * itemsizes[_expect(str, key)])
     return {
         name: tensor.build(raw[tensor.storage.key], "<" if little else ">")
         for name, tensor in tensors.items()
