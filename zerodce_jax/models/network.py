@@ -66,7 +66,7 @@ def fit_params(
 
     Args:
         arrays: Arrays by dotted name; kernels are (height, width, in, out).
-        config: The architecture that the arrays must fit.
+        config: The architecture.
         source: Name of the source in error messages.
         file_names: Names in the source by dotted name, for error messages; None if they are equal.
 

@@ -12,12 +12,8 @@ from zerodce_jax.errors import InputError
 from zerodce_jax.models.network import Network, fit_params, flatten
 
 # PyTorch's name for each part of our dotted names.
-_TORCH_PARTS = {
-    "depthwise": "depth_conv",
-    "pointwise": "point_conv",
-    "kernel": "weight",
-    "bias": "bias",
-}
+_TORCH_PARTS = {"depthwise": "depth_conv", "pointwise": "point_conv"}
+_TORCH_PARTS |= {"kernel": "weight", "bias": "bias"}
 _TORCH_PARTS |= {f"conv{i}": f"e_conv{i}" for i in range(1, 8)}
 
 
