@@ -75,13 +75,12 @@ def evaluate(
         perceptual: Further metrics; see `perceptual.load_metrics`.
 
     Returns:
-        An iterator over the evaluations, in the order of the photographs. Only the first few
-        evaluations have thumbnails, to bound the memory.
+        An iterator over the evaluations, in the order of the photographs. Only the first few have
+        thumbnails, to bound the memory.
 
     Raises:
         UsageError: A network has the name `INPUT`, a perceptual metric has the name of another
-            score, or a package is not installed. The iterator raises it for a setting that is out
-            of range.
+            score, or a package is not installed. The iterator raises it for a setting out of range.
     """
     if INPUT in networks:
         raise UsageError(f"{INPUT} is the name of the unprocessed photograph; write ./{INPUT}")
@@ -92,17 +91,16 @@ def evaluate(
         raise UsageError("evaluate needs packages: pip install 'zerodce-jax[evaluate]'")
 
     def evaluations() -> Iterator[Evaluation]:
-        with_thumbnails = 0
+        successes = 0
         partners = [None] * len(photographs) if references is None else references
         for photograph, reference in zip(photographs, partners, strict=True):
             try:
                 evaluation = _evaluate_one(
                     networks, photograph, reference, overrides or {}, perceptual
                 )
-                if with_thumbnails == _MAX_THUMBNAILS:
+                successes += 1
+                if successes > _MAX_THUMBNAILS:
                     evaluation = replace(evaluation, thumbnails=())
-                else:
-                    with_thumbnails += 1
             except UsageError:
                 raise
             except (InputError, OSError) as error:

@@ -6,8 +6,7 @@ is not defined for the image.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -21,10 +20,9 @@ _ROUNDING_NOISE = 1 / 255 / math.sqrt(12)
 
 
 def psnr(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]) -> float:
-    """Return the peak signal-to-noise ratio: -10 log10(mean((image - reference)^2)).
+    """Return the peak signal-to-noise ratio, -10 log10(mean((image - reference)^2)), in decibels.
 
-    Returns:
-        Decibels, computed by scikit-image. Higher is better; inf means equal images.
+    scikit-image computes it. Higher is better; inf means equal images.
     """
     from skimage.metrics import peak_signal_noise_ratio
 
@@ -33,13 +31,10 @@ def psnr(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"
 
 
 def ssim(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]) -> float:
-    """Return the structural similarity, as a mean over channels and windows.
+    """Return the structural similarity, at most 1, as a mean over channels and windows.
 
-    Windows are 11x11 pixels with Gaussian weights of sigma 1.5; K1 = 0.01, K2 = 0.03.
-
-    Returns:
-        Similarity, at most 1, computed by scikit-image. Higher is better; 1 means equal images; nan
-        for images smaller than a window.
+    Windows are 11x11 pixels with Gaussian weights of sigma 1.5; K1 = 0.01, K2 = 0.03. scikit-image
+    computes it. Higher is better; 1 means equal images; nan for images smaller than a window.
 
     References:
         Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
@@ -73,10 +68,7 @@ def match_brightness(
 
     The result is image mean(Y reference) / mean(Y image). Its `psnr` and `ssim` do not depend on
     the overall brightness, which is a matter of taste. Report them in separate columns, because
-    they use the reference.
-
-    Returns:
-        Image, (height, width, 3), in [0, 1]; a black image stays black.
+    they use the reference. A black image stays black.
     """
     mean = image.mean(dtype=np.float64)
     if not mean:
@@ -90,9 +82,7 @@ def highlight_lift(
 ) -> float:
     """Return how much brighter highlights become: mean(Y enhanced - Y image) where Y image >= 0.7.
 
-    Returns:
-        Difference in [-1, 0.3], 0 without change; nan if fewer than 0.1 % of the pixels are
-        highlights.
+    The result lies in [-1, 0.3], or is nan if fewer than 0.1 % of the pixels are highlights.
     """
     before, after = image.mean(axis=-1), enhanced.mean(axis=-1)
     bright = before >= 0.7
@@ -102,13 +92,10 @@ def highlight_lift(
 
 
 def newly_clipped(image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]) -> float:
-    """Return the share of the pixels in which enhancement clips a channel to white.
+    """Return the share of the pixels in which enhancement clips a channel to white, in [0, 1].
 
     Such a pixel has a channel >= 254/255 in the enhanced image, and all channels < 250/255 in the
-    input image.
-
-    Returns:
-        Share in [0, 1]; lower is better.
+    input image. Lower is better.
     """
     clipped = (enhanced.max(axis=-1) >= 254 / 255) & (image.max(axis=-1) < 250 / 255)
     return float(clipped.mean())
@@ -124,9 +111,8 @@ def noise_amplification(
     The quarter of them with the smallest variance of 2x2 means, which has the least structure,
     counts as flat. `immerkaer` measures the noise.
 
-    Returns:
-        Ratio, 1 for as much noise as the global brightening has; lower is better. nan if there are
-        fewer than 16 dark blocks, or if no g gives the mean.
+    The result is 1 for as much noise as the global brightening has; lower is better. It is nan if
+    there are fewer than 16 dark blocks, or if no g gives the mean.
     """
     before = _blocks(image)
     brightness = before.mean(axis=-1)
@@ -142,8 +128,7 @@ def noise_amplification(
     return float(immerkaer(_blocks(enhanced)[flat]).sum() / expected)
 
 
-@dataclass(frozen=True)
-class DetailRetention:
+class DetailRetention(NamedTuple):
     """Ratio of the local contrast after enhancement to that before; see `detail_retention`."""
 
     bright: float
@@ -162,9 +147,8 @@ def detail_retention(
     Textured blocks are the quarter with the most contrast there, among those with a mean
     Y > 2/255. Blocks without contrast in the input image do not count.
 
-    Returns:
-        Medians over the blocks of contrast enhanced / contrast image. 1 means that enhancement
-        keeps the contrast; less is flatter; nan if there are fewer than 16 blocks.
+    The results are medians over the blocks of contrast enhanced / contrast image. 1 means that
+    enhancement keeps the contrast; less is flatter; nan if there are fewer than 16 blocks.
 
     References:
         Peli, "Contrast in Complex Images", Journal of the Optical Society of America A, 1990.
@@ -195,20 +179,16 @@ def lightness_order_error(
     pixels x of the number of pixels y for which U(L(x), L(y)) differs between the two images. As in
     the publication, both images are subsampled first, to 50 pixels on the shorter side.
 
-    Returns:
-        Number of pixels, from 0 to one less than the subsampled image has; lower is better. Values
-        for images of different shapes are not comparable.
+    The result lies between 0 and one less than the number of subsampled pixels; lower is better.
+    Values for images of different shapes are not comparable.
 
     References:
         Wang et al., "Naturalness Preserved Enhancement Algorithm for Non-Uniform Illumination
         Images", IEEE Transactions on Image Processing, 2013.
     """
-    height, width = image.shape[:2]
-    ratio = min(1, 50 / min(height, width))
-    subset = np.ix_(
-        np.arange(int(height * ratio)) * height // int(height * ratio),
-        np.arange(int(width * ratio)) * width // int(width * ratio),
-    )
+    ratio = min(1, 50 / min(image.shape[:2]))
+    counts = [(size, int(size * ratio)) for size in image.shape[:2]]
+    subset = np.ix_(*(np.arange(count) * size // count for size, count in counts))
     before, after = (x[subset].max(axis=-1).ravel() for x in (image, enhanced))
     # Chunks bound the memory, because a panorama has many pairs of pixels.
     reversals = sum(
@@ -229,7 +209,6 @@ def _blocks(values: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "blocks 8 
 
 
 def _fine_means(blocks: Float[np.ndarray, "blocks 8 8"]) -> Float[np.ndarray, "blocks 4 4"]:
-    """Return means over 2x2 pixels."""
     return blocks.reshape(len(blocks), 4, 2, 4, 2).mean(axis=(2, 4))
 
 

@@ -37,15 +37,10 @@ class PerceptualMetric:
     def __call__(
         self, image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"] | None
     ) -> float:
-        """Return the score of an image.
+        """Return the score of an image in [0, 1]; only metrics that need a reference use it.
 
-        Args:
-            image: Image, (height, width, 3), in [0, 1].
-            reference: Image of the same shape; only metrics that need a reference use it.
-
-        Returns:
-            The score, or nan if the metric is not defined for the image. NIQE is not defined for
-            black images and below 96x96 pixels.
+        The score is nan if the metric is not defined for the image. NIQE is not defined for black
+        images and below 96x96 pixels.
         """
         import torch  # pyright: ignore[reportMissingImports]
 
@@ -61,10 +56,10 @@ class PerceptualMetric:
 
 
 def load_metrics(names: Iterable[str], *, references: bool) -> list[PerceptualMetric]:
-    """Load metrics with their weights.
+    """Load metrics of pyiqa, such as lpips, niqe, dists and musiq, with their weights.
 
     Args:
-        names: Names in pyiqa, such as lpips, niqe, dists, musiq; repeated names count once.
+        names: Names in pyiqa; repeated names count once.
         references: Whether references exist to compare with.
 
     Raises:
