@@ -13,13 +13,15 @@ from jaxtyping import Bool, Float
 
 from zerodce_jax.ops.noise import immerkaer
 
+Image = Float[np.ndarray, "h w 3"]
+
 _BLOCK = 8  # pixels
 _MIN_BLOCKS = 16  # for a meaningful average
 # Standard deviation of the error of rounding to 8 bits, which has a uniform distribution.
 _ROUNDING_NOISE = 1 / 255 / math.sqrt(12)
 
 
-def psnr(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]) -> float:
+def psnr(image: Image, reference: Image) -> float:
     """Return the peak signal-to-noise ratio, -10 log10(mean((image - reference)^2)), in decibels.
 
     scikit-image computes it. Higher is better; inf means equal images.
@@ -30,7 +32,7 @@ def psnr(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"
         return float(peak_signal_noise_ratio(reference, image, data_range=1))
 
 
-def ssim(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]) -> float:
+def ssim(image: Image, reference: Image) -> float:
     """Return the structural similarity, at most 1, as a mean over channels and windows.
 
     Windows are 11x11 pixels with Gaussian weights of sigma 1.5; K1 = 0.01, K2 = 0.03. scikit-image
@@ -56,14 +58,12 @@ def ssim(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"
     return float(similarity)
 
 
-def mae(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]) -> float:
+def mae(image: Image, reference: Image) -> float:
     """Return the mean absolute error, mean(|image - reference|), in [0, 1]; lower is better."""
     return float(np.abs(image - reference).mean(dtype=np.float64))
 
 
-def match_brightness(
-    image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]
-) -> Float[np.ndarray, "h w 3"]:
+def match_brightness(image: Image, reference: Image) -> Image:
     """Scale the image to the mean brightness of the reference, and clip it.
 
     The result is image mean(Y reference) / mean(Y image). Its `psnr` and `ssim` do not depend on
@@ -77,9 +77,7 @@ def match_brightness(
     return np.clip(image * image.dtype.type(factor), 0, 1)
 
 
-def highlight_lift(
-    image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
-) -> float:
+def highlight_lift(image: Image, enhanced: Image) -> float:
     """Return how much brighter highlights become: mean(Y enhanced - Y image) where Y image >= 0.7.
 
     The result lies in [-1, 0.3], or is nan if fewer than 0.1 % of the pixels are highlights.
@@ -91,7 +89,7 @@ def highlight_lift(
     return float((after - before)[bright].mean(dtype=np.float64))
 
 
-def newly_clipped(image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]) -> float:
+def newly_clipped(image: Image, enhanced: Image) -> float:
     """Return the share of the pixels in which enhancement clips a channel to white, in [0, 1].
 
     Such a pixel has a channel >= 254/255 in the enhanced image, and all channels < 250/255 in the
@@ -101,9 +99,7 @@ def newly_clipped(image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray,
     return float(clipped.mean())
 
 
-def noise_amplification(
-    image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
-) -> float:
+def noise_amplification(image: Image, enhanced: Image) -> float:
     """Return the noise in dark flat blocks, relative to a global brightening.
 
     The global brightening is image^g, with g such that it has the mean of the enhanced image. Dark
@@ -137,9 +133,7 @@ class DetailRetention(NamedTuple):
     """Ratio in the blocks with the most contrast."""
 
 
-def detail_retention(
-    image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
-) -> DetailRetention:
+def detail_retention(image: Image, enhanced: Image) -> DetailRetention:
     """Return how much local contrast enhancement keeps.
 
     The contrast of a block of 8x8 pixels is the standard deviation of its Y (RMS contrast), after
@@ -170,9 +164,7 @@ def detail_retention(
     return DetailRetention(median_ratio(bright), median_ratio(textured))
 
 
-def lightness_order_error(
-    image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
-) -> float:
+def lightness_order_error(image: Image, enhanced: Image) -> float:
     """Return the lightness order error (LOE): how often enhancement reverses pairs of pixels.
 
     Let L be the largest channel of a pixel and U(a, b) = (a >= b). The error is the mean over the
@@ -212,7 +204,7 @@ def _fine_means(blocks: Float[np.ndarray, "blocks 8 8"]) -> Float[np.ndarray, "b
     return blocks.reshape(len(blocks), 4, 2, 4, 2).mean(axis=(2, 4))
 
 
-def _global_exponent(image: Float[np.ndarray, "h w 3"], mean: float) -> float:
+def _global_exponent(image: Image, mean: float) -> float:
     """Return the exponent g in [1/64, 64] for which image^g has the given mean, or nan."""
     # A histogram of 16 bits, which is exact for images of 8 and 16 bits, saves the seconds that
     # repeated powers of all pixels would take.
