@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import onnx
 import pytest
@@ -23,6 +24,7 @@ from helpers.command import run
 from zerodce_jax import Enhancer, EnhanceSettings, export
 from zerodce_jax.config import preset
 from zerodce_jax.engines.onnx_array import OPSET
+from zerodce_jax.errors import InputError
 from zerodce_jax.models import serialization
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH
@@ -155,6 +157,20 @@ def test_exports_that_are_wrong_are_not_written(
     file = tmp_path / "net.onnx"
     assert run("export", file, "-m", "reduced") == 1
     assert "differs from the JAX function by" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_exports_with_nan_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nan_if_strong(image: np.ndarray, strength: np.ndarray, *rest: np.ndarray) -> np.ndarray:
+        enhanced = np.asarray(expected(image, strength, *rest))
+        return np.where(strength.max() > 1, np.nan, enhanced)
+
+    network = network_of("reduced", 1)
+    expected = jax.jit(export.jax_function(network))
+    monkeypatch.setattr(export, "run", lambda _: nan_if_strong)
+    with pytest.raises(InputError, match="differs from the JAX function by nan"):
+        export.save(network, tmp_path / "net.onnx", {})
     assert list(tmp_path.iterdir()) == []
 
 

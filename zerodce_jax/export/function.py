@@ -31,9 +31,8 @@ def denoising_strength(settings: EnhanceSettings) -> float:
 def jax_function(network: Network) -> Function:
     """Return the function that is exported, not jitted.
 
-    Args:
-        network: The network. Its settings decide whether there is an input for highlight
-            protection, and how strongly to denoise.
+    The settings of the network decide whether there is an input for highlight protection, and how
+    strongly to denoise.
 
     Returns:
         A function of image (batch, height, width, 3) in [0, 1], strength (batch,), protection
