@@ -71,11 +71,7 @@ class EnhanceSettings(Stored):
         return cls(exposure="auto", gamma=1.0, protect_highlights=1.0, denoise="auto")
 
     def changed(self, **overrides: Unpack[SettingOverrides]) -> Self:
-        """Return these settings with some of them replaced; None keeps a setting.
-
-        Raises:
-            UsageError: A value is out of range.
-        """
+        """Return these settings with some of them replaced; None keeps a setting."""
         given: dict[str, Any] = {k: value for k, value in overrides.items() if value is not None}
         return dataclasses.replace(self, **given)
 

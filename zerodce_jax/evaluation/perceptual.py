@@ -24,10 +24,9 @@ _NOT_FOR_IMAGES = {"clipscore", "fid", "fid_dinov2", "inception_score", "sfid"}
 
 @dataclass(frozen=True)
 class PerceptualMetric:
-    """A metric of pyiqa."""
+    """A metric, by its name in pyiqa."""
 
     name: str
-    """Name in pyiqa, such as lpips or niqe."""
     lower_better: bool
     """Whether a lower score is better."""
     needs_reference: bool

@@ -45,8 +45,8 @@ def jax_function(network: Network) -> Function:
         image: Float[Array, "b h w 3"], strength: Float[Array, " b"], *others: Array
     ) -> Float[Array, "b h w 3"]:
         *protection, gamma = others
-        adjustments = Adjustments(None, strength, *protection)
-        adjustments = adjustments._replace(denoise=denoising_strength(network.settings))
+        denoise = denoising_strength(network.settings)
+        adjustments = Adjustments(None, strength, *protection, denoise=denoise)
         enhanced = enhance(
             image,
             model.estimate(image),

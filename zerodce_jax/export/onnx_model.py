@@ -20,11 +20,10 @@ def onnx_model(network: Network) -> onnx.ModelProto:
     """
     graph, config, steps = Graph(), network.config, network.settings.steps
     image = graph.images("image")
-    adjustments = Adjustments(None, graph.per_image("strength"))
-    if steps.protect_highlights:
-        adjustments = adjustments._replace(highlight_protection=graph.per_image("protection"))
-    if steps.denoise:
-        adjustments = adjustments._replace(denoise=denoising_strength(network.settings))
+    strength = graph.per_image("strength")
+    protection = [graph.per_image("protection")] if steps.protect_highlights else []
+    denoise = denoising_strength(network.settings)
+    adjustments = Adjustments(None, strength, *protection, denoise=denoise)
     enhanced = enhance(
         image,
         forward(network, _reduce(image, config)),

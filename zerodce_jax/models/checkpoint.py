@@ -33,16 +33,15 @@ def write_checkpoint(directory: Path, network: Network) -> None:
 
 
 def read_checkpoint(directory: Path, step: int | None = None) -> Network:
-    """Read a network from a checkpoint folder.
+    """Read a network from a folder that `write_checkpoint` or a training run wrote.
 
     Args:
-        directory: A folder that `write_checkpoint` or a training run wrote.
+        directory: The folder. If it stores no settings, the network gets the default ones.
         step: The step; None takes the one with the lowest validation loss, or the newest if none
             was validated.
 
     Returns:
-        The network, with the moving average of the parameters if the run kept one. If the folder
-        stores no settings, they are the recipe of Zero-DCE-improved.
+        The network, with the moving average of the parameters if the run kept one.
 
     Raises:
         InputError: No checkpoint is finished, or the step is missing, damaged, or does not fit its

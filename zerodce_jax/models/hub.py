@@ -22,8 +22,8 @@ def download(address: str) -> Path:
     """Download a network into the client's cache, unless the cache already holds it.
 
     Args:
-        address: ``hf://OWNER/NAME[@REVISION][/FILE.safetensors]``. The defaults are the main branch
-            and ``model.safetensors``.
+        address: ``hf://OWNER/NAME[@REVISION][/FILE.safetensors]``; by default the main branch and
+            ``model.safetensors``.
 
     Returns:
         The file in the cache: that of an earlier download without a connection, or with
@@ -36,11 +36,10 @@ def download(address: str) -> Path:
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
         raise UsageError(f"{address}: must be hf://OWNER/NAME[@REVISION][/FILE.safetensors]")
-    _require_client()
-    from huggingface_hub import hf_hub_download
-
     file = parts["file"] or NETWORK_FILE
     with _one_line_errors(address, file):
+        from huggingface_hub import hf_hub_download
+
         return Path(hf_hub_download(parts["repo"], file, revision=parts["revision"]))
 
 
@@ -65,11 +64,10 @@ def upload(
     """
     if not re.fullmatch(_REPO, repo):
         raise UsageError(f"{repo}: must be OWNER/NAME")
-    _require_client()
-    from huggingface_hub import CommitOperationAdd, HfApi
-
-    api = HfApi()
     with _one_line_errors(f"{SCHEME}{repo}", NETWORK_FILE):
+        from huggingface_hub import CommitOperationAdd, HfApi
+
+        api = HfApi()
         api.create_repo(repo, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repo, branch=revision, exist_ok=True)
@@ -82,14 +80,11 @@ def upload(
     return str(commit.commit_url), kept
 
 
-def _require_client() -> None:
-    if find_spec("huggingface_hub") is None:
-        raise UsageError("the hub needs a package: pip install 'zerodce-jax[hub]'")
-
-
 @contextmanager
 def _one_line_errors(address: str, file: str) -> Iterator[None]:
-    """Turn the client's errors into errors with a message of one line."""
+    """Require the client, and turn its errors into errors with a message of one line."""
+    if find_spec("huggingface_hub") is None:
+        raise UsageError("the hub needs a package: pip install 'zerodce-jax[hub]'")
     from huggingface_hub import errors
 
     # The first matching class counts, because some are subclasses of later ones.

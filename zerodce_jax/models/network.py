@@ -62,7 +62,7 @@ def fit_params(
     *,
     file_names: Mapping[str, str] | None = None,
 ) -> dict:
-    """Check every array against an architecture and nest the arrays as float32 parameters.
+    """Check that arrays by dotted name fit an architecture, and nest them as float32 parameters.
 
     Args:
         arrays: Arrays by dotted name; kernels are (height, width, in, out).

@@ -41,8 +41,7 @@ def load_network(
         scale: Scale at which the network estimates curves; None keeps the stored one.
 
     Raises:
-        InputError: The network does not exist, is damaged, or has tensors that do not fit; the
-            message names all of these tensors.
+        InputError: The network does not exist, is damaged, or has tensors that do not fit.
         UsageError: No preset has this name.
         OSError: The file cannot be read.
     """
@@ -83,9 +82,8 @@ def save_network(network: Network, path: Path, *, layout: Layout = "jax") -> Non
     Args:
         network: The network.
         path: A name that ends in ``.safetensors`` for such a file; any other for an Orbax folder.
-        layout: Layout of a ``.safetensors`` file. ``jax`` keeps our names and kernels of (height,
-            width, in, out). ``torch`` writes the names of the PyTorch originals and kernels of
-            (out, in, height, width), for ``load_state_dict``.
+        layout: Layout of a ``.safetensors`` file: ``jax`` for our names and kernels (height, width,
+            in, out), or ``torch`` for ``load_state_dict`` of the PyTorch originals.
 
     Raises:
         UsageError: The name stands for a format that this package does not write.
