@@ -56,18 +56,12 @@ class NetworkConfig(Stored):
 
     @classmethod
     def plusplus(cls) -> Self:
-        """Return Zero-DCE++ (TPAMI 2021): separable convolutions, one shared curve.
-
-        It has 10,561 parameters. Its authors run it with ``scale=12``.
-        """
+        """Return Zero-DCE++ (TPAMI 2021), whose authors use ``scale=12``; 10,561 parameters."""
         return cls(features=32, pool=False, separable=True, shared_curve=True)
 
     @classmethod
     def fast(cls) -> Self:
-        """Return this project's own for large photographs: one shared curve, in a bilateral grid.
-
-        The grid has blocks of 16x16 pixels and two levels of brightness; 18,390 parameters.
-        """
+        """Return this project's own for large photographs: a bilateral grid; 18,390 parameters."""
         return cls(shared_curve=True, scale=16, levels=2)
 
     @property
@@ -93,10 +87,8 @@ class NetworkConfig(Stored):
 
     @property
     def radius(self) -> int:
-        """Radius of the receptive field, in pixels of the image that the network sees.
-
-        Each of the seven convolutions and the pool adds one pixel.
-        """
+        """Radius of the receptive field, in pixels of the image that the network sees."""
+        # Each of the seven convolutions and the pool adds one pixel.
         return 7 + int(self.pool)
 
     @property
@@ -125,11 +117,7 @@ PRESETS = ("reduced", "original", "plusplus", "fast")
 
 
 def preset(name: str) -> NetworkConfig:
-    """Return the preset of a name.
-
-    Raises:
-        UsageError: There is no such preset.
-    """
+    """Return the preset of a name, or raise `UsageError`."""
     if name not in PRESETS:
         raise UsageError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
     return getattr(NetworkConfig, name)()

@@ -15,17 +15,9 @@ _BOUNDS = {
 
 
 def check_number(name: str, value: Any, *words: str, whole: bool = False, **bounds: float) -> None:
-    """Check that a setting is one of some words, or a number within bounds.
+    """Raise `UsageError` unless a value is one of the words, or a number within bounds.
 
-    Args:
-        name: Name of the setting in the error message.
-        value: The value, of any type.
-        words: Words that are allowed instead of a number.
-        whole: Whether the number must be an int.
-        bounds: Bounds by their names: ``at_least``, ``at_most``, ``above``, ``below``.
-
-    Raises:
-        UsageError: The value is neither.
+    Bounds are named ``at_least``, ``at_most``, ``above`` and ``below``. A whole number is an int.
     """
     if value in words:
         return

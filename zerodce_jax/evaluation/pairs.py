@@ -50,4 +50,5 @@ def pair_by_name(low: Path, high: Path) -> tuple[list[tuple[Path, Path]], list[P
     if not pairs:
         raise InputError(f"no photographs of {low} and {high} have the same name")
     unpaired = [path for path, reference in partners.items() if reference is None]
-    return pairs, unpaired + [path for path in references.values() if path not in partners.values()]
+    paired = set(partners.values())
+    return pairs, unpaired + [path for path in references.values() if path not in paired]

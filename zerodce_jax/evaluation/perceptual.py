@@ -55,11 +55,7 @@ class PerceptualMetric:
 
 
 def load_metrics(names: Iterable[str], *, references: bool) -> list[PerceptualMetric]:
-    """Load metrics of pyiqa, such as lpips, niqe, dists and musiq, with their weights.
-
-    Args:
-        names: Names in pyiqa; repeated names count once.
-        references: Whether references exist to compare with.
+    """Load metrics of pyiqa, such as lpips, niqe, dists and musiq, with their weights, each once.
 
     Raises:
         UsageError: pyiqa is not installed or does not have a metric, a metric needs references that

@@ -55,8 +55,7 @@ def save(
         size: Height and width, in pixels, which ``.tflite`` needs.
 
     Returns:
-        Names of test images, random ones and a photograph, with their shapes; and the largest
-        difference from the JAX function for each, in [0, 1].
+        The name and shape of each test image, and the largest difference for it, in [0, 1].
 
     Raises:
         InputError: The export differs from the JAX function by more than `TOLERANCE`.

@@ -19,15 +19,11 @@ _ADDRESS = re.compile(
 
 
 def download(address: str) -> Path:
-    """Download a network into the client's cache, unless the cache already holds it.
+    """Download a network into the client's cache, and return the file there.
 
-    Args:
-        address: ``hf://OWNER/NAME[@REVISION][/FILE.safetensors]``; by default the main branch and
-            ``model.safetensors``.
-
-    Returns:
-        The file in the cache: that of an earlier download without a connection, or with
-        ``HF_HUB_OFFLINE=1``.
+    The address is ``hf://OWNER/NAME[@REVISION][/FILE.safetensors]``; by default the main branch and
+    ``model.safetensors``. Without a connection, or with ``HF_HUB_OFFLINE=1``, the file is that of
+    an earlier download.
 
     Raises:
         InputError: The file does not exist, access is denied, or the hub cannot be reached.

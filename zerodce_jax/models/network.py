@@ -64,11 +64,8 @@ def fit_params(
 ) -> dict:
     """Check that arrays by dotted name fit an architecture, and nest them as float32 parameters.
 
-    Args:
-        arrays: Arrays by dotted name; kernels are (height, width, in, out).
-        config: The architecture.
-        source: Name of the source in error messages.
-        file_names: Names in the source by dotted name, for error messages; None if they are equal.
+    Kernels are (height, width, in, out). Error messages name the source, and the arrays by their
+    `file_names` (by dotted name) if these differ.
 
     Raises:
         InputError: Arrays are missing, unexpected or of the wrong shape; the message names each.

@@ -6,10 +6,7 @@ from zerodce_jax.models.serialization import to_safetensors
 
 
 def repository_files(network: Network, repo: str, license: str | None) -> dict[str, bytes]:  # noqa: A002
-    """Return the files that publish a network in the repository ``OWNER/NAME``, by their names.
-
-    The license has a name of the hub, such as ``apache-2.0``, ``cc-by-nc-4.0`` or ``other``.
-    """
+    """Return the files of a network's repository ``OWNER/NAME``, for `hub.upload`."""
     card = model_card(network, repo, license).encode()
     return {hub.NETWORK_FILE: to_safetensors(network), "README.md": card}
 

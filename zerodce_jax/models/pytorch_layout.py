@@ -31,13 +31,10 @@ def from_torch(
     config: NetworkConfig | None = None,
     source: str = "state dict",
 ) -> Network:
-    """Return the network of a PyTorch state dict.
+    """Return the network of a PyTorch state dict, which error messages call `source`.
 
-    Args:
-        tensors: Arrays under the names of the originals, with or without the prefix ``module.``
-            that DataParallel adds.
-        config: The architecture; None derives it from names and shapes.
-        source: Name of the state dict in error messages.
+    Names may have the prefix ``module.`` that DataParallel adds. If the config is None, names and
+    shapes determine it.
 
     Raises:
         InputError: Tensors do not fit the architecture; the message names each.
