@@ -36,10 +36,10 @@ class PerceptualMetric:
     def __call__(
         self, image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"] | None
     ) -> float:
-        """Return the score of an image in [0, 1]; only metrics that need a reference use it.
+        """Return the score of an image in [0, 1], or nan if the metric is not defined for it.
 
-        The score is nan if the metric is not defined for the image. NIQE is not defined for black
-        images and below 96x96 pixels.
+        NIQE is not defined for black images and below 96x96 pixels. Only metrics that need a
+        reference use it.
         """
         import torch  # pyright: ignore[reportMissingImports]
 

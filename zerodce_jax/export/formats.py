@@ -51,10 +51,7 @@ def to_stablehlo(network: Network, metadata: dict[str, str]) -> bytes:
 
 
 def to_tflite(network: Network, metadata: dict[str, str], size: tuple[int, int]) -> bytes:
-    """Return the function as a LiteRT model, for one image of one height and width, in pixels.
-
-    The metadata are JSON in the model's description.
-    """
+    """Return the function as a LiteRT model for one image size; its description has metadata."""
     import flatbuffers
     from jax import export as jax_export
 

@@ -152,10 +152,7 @@ class DCENet(nnx.Module):
             return maps[:, :height, :width]
         if scale == 1:
             return estimated
-        rows, columns = (
-            resampling.up_positions(size, reduced)
-            for size, reduced in zip((height, width), estimated.shape[1:3], strict=True)
-        )
+        rows, columns = map(resampling.up_positions, (height, width), estimated.shape[1:3])
         return resampling.resample(estimated, rows, columns)
 
     def forward(
@@ -196,12 +193,9 @@ def graphdef(
 
 def init_params(config: NetworkConfig, *, seed: int) -> dict:
     """Return initial parameters, a nested dict of float32 arrays that the seed determines."""
-
-    def draw() -> dict:
-        return nnx.to_pure_dict(nnx.state(DCENet(config, rngs=nnx.Rngs(seed)), nnx.Param))
-
     # Without jit, JAX would compile a program for every shape.
-    return jax.jit(draw)()
+    draw = jax.jit(lambda: nnx.state(DCENet(config, rngs=nnx.Rngs(seed)), nnx.Param))
+    return nnx.to_pure_dict(draw())
 
 
 def _convolve(

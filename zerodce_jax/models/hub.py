@@ -70,9 +70,7 @@ def upload(
         has_card = "README.md" in files and api.file_exists(repo, "README.md", revision=revision)
         kept = ("README.md",) if has_card else ()
         added = [CommitOperationAdd(name, files[name]) for name in files if name not in kept]
-        commit = api.create_commit(
-            repo, operations=added, commit_message=message, revision=revision
-        )
+        commit = api.create_commit(repo, added, commit_message=message, revision=revision)
     return str(commit.commit_url), kept
 
 

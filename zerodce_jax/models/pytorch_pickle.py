@@ -186,9 +186,8 @@ def _storage(persistent_id: Any) -> _Storage:
 def _rebuild_tensor(
     storage: _Storage, offset: int, shape: tuple, stride: tuple, *_autograd: Any
 ) -> _Tensor:
-    if not isinstance(storage, _Storage):
-        raise TypeError("a tensor without storage")
-    return _Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, stride)))
+    shape, stride = tuple(map(int, shape)), tuple(map(int, stride))
+    return _Tensor(_expect(_Storage, storage), int(offset), shape, stride)
 
 
 def _ordered_dict(*items: Any) -> dict:
