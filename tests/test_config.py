@@ -156,13 +156,13 @@ def test_strength_out_of_range_is_refused(strength: float) -> None:
 def test_highlight_protection_and_denoising_out_of_range_are_refused(
     name: str, value: float
 ) -> None:
-    with pytest.raises(UsageError, match=rf"{name} must lie in \[0, 1\], not {value}"):
+    with pytest.raises(UsageError, match=rf"{name} must .*at least 0, at most 1\), not {value}"):
         EnhanceSettings.from_dict({name: value})
 
 
 @pytest.mark.parametrize("exposure", [0, 1, 0.0, 1.0, -0.4, 40, math.nan, math.inf])
 def test_exposure_level_out_of_range_is_refused(exposure: float) -> None:
-    with pytest.raises(UsageError, match=f"exposure must lie between 0 and 1, not {exposure}"):
+    with pytest.raises(UsageError, match=rf"exposure must .*above 0, below 1\), not {exposure}"):
         EnhanceSettings(exposure=exposure)
 
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from helpers.command import run
 from zerodce_jax import Enhancer, EnhanceSettings, export
 from zerodce_jax.config import preset
 from zerodce_jax.engines.onnx_array import OPSET
+from zerodce_jax.errors import InputError
 from zerodce_jax.models import serialization
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH
@@ -164,6 +166,20 @@ def test_an_export_that_differs_from_jax_is_not_written(
 
 
 @pytest.mark.slow
+def test_exports_with_nan_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nan_if_strong(image: np.ndarray, strength: np.ndarray, *rest: np.ndarray) -> np.ndarray:
+        enhanced = np.asarray(expected(image, strength, *rest))
+        return np.where(strength.max() > 1, np.nan, enhanced)
+
+    network = network_of("reduced", 1)
+    expected = jax.jit(export.jax_function(network))
+    monkeypatch.setattr(export, "run", lambda _: nan_if_strong)
+    with pytest.raises(InputError, match="differs from the JAX function by nan"):
+        export.save(network, tmp_path / "net.onnx", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_export_command_writes_a_checked_file_and_refuses_to_overwrite(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,7 +217,7 @@ def test_export_command_writes_a_checked_file_and_refuses_to_overwrite(
         ),
         ("net.tflite", ("--size", 0, 8), 2, "--size must be at least 1, not 0"),
         ("net.onnx", ("-m", "nothing"), 1, "nothing: neither a network file nor a shipped network"),
-        ("net.onnx", ("--denoise", 2), 2, "denoise must lie in [0, 1]"),
+        ("net.onnx", ("--denoise", 2), 2, "auto or a number (at least 0, at most 1), not 2"),
         ("none/net.onnx", (), 1, "none"),
     ],
 )

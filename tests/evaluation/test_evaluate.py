@@ -333,7 +333,7 @@ def test_perceptual_metrics_come_last(low: Path, high: Path) -> None:
     assert row.endswith("| 0.000 | 0.000 |")
     ssim = PerceptualMetric("ssim", lower_better=False, needs_reference=True, _model=None)
     with pytest.raises(UsageError, match="ssim is always computed"):
-        evaluate(networks, photographs, references, perceptual=[ssim])
+        next(evaluate(networks, photographs, references, perceptual=[ssim]))
 
 
 def test_every_network_receives_the_overrides(low: Path) -> None:
@@ -414,7 +414,7 @@ def test_ambiguous_names_are_refused_and_table_cells_are_escaped(low: Path, high
     with pytest.raises(InputError, match=r"a\.png and .*a\.tif are references with the same name"):
         pair_by_name(low, high)
     with pytest.raises(UsageError, match="input is the name of the unprocessed photograph"):
-        evaluate_folders(low, input=FakeEnhancer(1))
+        next(evaluate_folders(low, input=FakeEnhancer(1)))
     scores = {"newly_clipped": 0.0}
     evaluation = Evaluation(Path("x"), None, {"input": scores, "a|b\nc": scores})
     table = report.markdown_table([evaluation])

@@ -329,8 +329,8 @@ def test_misfits_of_the_jax_layout_have_our_names(tmp_path: Path) -> None:
         load_network(path)
     lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
     assert lines == [
-        "conv7.bias: missing, expected (24,)",
         "conv1.kernel: shape (3, 3, 3, 15), expected (3, 3, 3, 16)",
+        "conv7.bias: missing, expected (24,)",
     ]
 
 

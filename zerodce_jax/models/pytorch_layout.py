@@ -12,12 +12,9 @@ from zerodce_jax.errors import InputError
 from zerodce_jax.models.network import Network, fit_params, flatten
 
 # PyTorch's name for each part of our dotted names.
-_TORCH_PARTS = {
-    "depthwise": "depth_conv",
-    "pointwise": "point_conv",
-    "kernel": "weight",
-    "bias": "bias",
-} | {f"conv{i}": f"e_conv{i}" for i in range(1, 8)}
+_TORCH_PARTS = {"depthwise": "depth_conv", "pointwise": "point_conv"}
+_TORCH_PARTS |= {"kernel": "weight", "bias": "bias"}
+_TORCH_PARTS |= {f"conv{i}": f"e_conv{i}" for i in range(1, 8)}
 
 
 def to_torch(network: Network) -> dict[str, np.ndarray]:
@@ -34,16 +31,13 @@ def from_torch(
     config: NetworkConfig | None = None,
     source: str = "state dict",
 ) -> Network:
-    """Make a network of a PyTorch state dict.
+    """Return the network of a PyTorch state dict, which error messages call `source`.
 
-    Args:
-        tensors: Arrays under the names of the originals, with or without the prefix ``module.``
-            that DataParallel adds.
-        config: The architecture; None derives it from names and shapes.
-        source: Name of the state dict in error messages.
+    Names may have the prefix ``module.`` that DataParallel adds. If the config is None, names and
+    shapes determine it.
 
     Raises:
-        InputError: Tensors are missing, unexpected or of the wrong shape; the message names each.
+        InputError: Tensors do not fit the architecture; the message names each.
     """
     tensors = {name.removeprefix("module."): array for name, array in tensors.items()}
     notes: tuple[str, ...] = ()
