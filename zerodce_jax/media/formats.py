@@ -28,11 +28,7 @@ def suffix_of(file_format: Format) -> str:
 
 
 def find_photographs(folder: Path, *, hidden: bool = False) -> list[Path]:
-    """Return the sorted photographs in a folder and its subfolders.
-
-    Args:
-        folder: Folder to search.
-        hidden: Whether to include hidden files and the files in hidden folders.
+    """Return the sorted photographs in a folder and its subfolders, with or without hidden ones.
 
     Raises:
         InputError: The folder does not exist, or holds no photographs.

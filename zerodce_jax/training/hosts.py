@@ -119,7 +119,10 @@ def is_first() -> bool:
 
 
 def sharding(*axes: str) -> jax.NamedSharding:
-    """Return the sharding over all devices of all processes: ``data`` splits rows, none copies."""
+    """Return the sharding of an array over all devices of all processes.
+
+    The axis ``data`` splits the first dimension; without an axis every device has a copy.
+    """
     # The devices are in the order of the processes, so that each has adjacent rows of a batch.
     return jax.NamedSharding(jax.sharding.Mesh(np.array(jax.devices()), ("data",)), jax.P(*axes))
 
