@@ -33,10 +33,11 @@ EXPRESSIONS = [
     "DCENet.forward",
 ]
 # NumPy and JAX themselves describe arrays of any shape and data types with Any, and parameters
-# are nested dictionaries of arrays, as Flax has them.
+# are nested dictionaries of arrays, as Flax has them. Functions for NumPy and JAX return the type
+# of array that they receive; Any is only the bound of that type variable.
 ALLOWED = re.compile(
     r"(?:builtins\.)?tuple\[Any, \.\.\.\]|(?:numpy\.)?dtype\[Any\]|type\[Any\]"
-    r"|params: dict\[Any, Any\]"
+    r"|params: dict\[Any, Any\]|\[Array <: Any\]"
 )
 
 

@@ -8,14 +8,14 @@ References:
     Guo et al., "Zero-Reference Deep Curve Estimation for Low-Light Image Enhancement", CVPR 2020.
 """
 
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxtyping import Float
 
 from zerodce_jax.ops.kernels import overridable
 
 # NumPy or JAX.
-Array = Any
+Array = TypeVar("Array", bound=Any)
 
 
 def scale_maps(
