@@ -94,7 +94,7 @@ def test_examples_are_small(root: Path) -> None:
 
 
 def test_repository_contains_no_reference_data(root: Path) -> None:
-    # Published weights have licences of their own, so the project may not hold a copy.
+    # Published weights have licenses of their own, so the project may not hold a copy.
     names = {path.name for path in root.rglob("*") if ".git" not in path.parts}
     assert not {name for name in names if name.startswith(("zero_dce_epoch", "zero_dce_plus"))}
     assert "zero_dce_improved_pretrain.pth" not in names

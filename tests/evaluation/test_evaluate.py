@@ -374,7 +374,7 @@ def test_infinite_scores_are_null_in_json(low: Path, tmp_path: Path) -> None:
     assert "| inf | 1.000 |" in report.markdown_table(evaluations)
 
 
-def test_the_sheet_shows_captions_and_centred_thumbnails(low: Path, tmp_path: Path) -> None:
+def test_the_sheet_shows_captions_and_centered_thumbnails(low: Path, tmp_path: Path) -> None:
     save(tmp_path / "in/wide.png", np.full((40, 80, 3), 60, np.uint8))
     evaluations = evaluate_folders(tmp_path / "in", double=FakeEnhancer(2))
     report.write_sheet(tmp_path / "sheet.png", evaluations)

@@ -367,7 +367,7 @@ def test_state_dicts_of_other_networks_are_refused(tensors: dict[str, np.ndarray
         "null",
         '{"features": 0}',
         '{"features": "many"}',
-        '{"colour": 1}',
+        '{"color": 1}',
     ],
 )
 def test_malformed_configs_in_files_are_refused(metadata: str, tmp_path: Path) -> None:

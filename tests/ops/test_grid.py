@@ -11,7 +11,7 @@ from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.grid import (
     block_means,
     blocks,
-    neighbour_blocks,
+    neighbor_blocks,
     shrink_level_contrast,
     slice_grid,
     upsample_weights,
@@ -51,9 +51,9 @@ def test_sums_of_large_blocks_do_not_overflow() -> None:
 
 
 def test_outermost_block_is_repeated_beyond_the_image() -> None:
-    assert neighbour_blocks(5, 0, 2).tolist() == [0, 0, 1, 2]
-    assert neighbour_blocks(5, 3, 4).tolist() == [2, 3, 4, 4, 4, 4]
-    assert neighbour_blocks(1, 0, 1).tolist() == [0, 0, 0]
+    assert neighbor_blocks(5, 0, 2).tolist() == [0, 0, 1, 2]
+    assert neighbor_blocks(5, 3, 4).tolist() == [2, 3, 4, 4, 4, 4]
+    assert neighbor_blocks(1, 0, 1).tolist() == [0, 0, 0]
 
 
 @settings(max_examples=20)

@@ -49,7 +49,7 @@ def cluster(
         batch: Number of photographs that a process takes at a time.
         overwrite: Replace results that exist, instead of skipping them.
         format: Format of the results.
-        strip: Leave out EXIF, XMP, texts and resolution; the colour profile stays.
+        strip: Leave out EXIF, XMP, texts and resolution; the color profile stays.
         report: Parquet file to write, with the outcome of each file. By default
             DST/report.parquet.
         max_pixels: Number of pixels of the largest photograph that is decoded.

@@ -48,7 +48,7 @@ def enhance(
         tile: Side of the tiles that images are cut into, in pixels; small tiles need less memory.
         overwrite: Replace results that exist, instead of skipping them.
         format: Format of photographs.
-        strip: Leave out EXIF, XMP, texts and resolution; the colour profile stays.
+        strip: Leave out EXIF, XMP, texts and resolution; the color profile stays.
         max_pixels: Number of pixels of the largest image that is decoded.
         file: Flags for files, which have no use with -.
     """

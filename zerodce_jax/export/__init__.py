@@ -22,8 +22,8 @@ from zerodce_jax.export.function import Function, input_names, jax_function
 from zerodce_jax.media import photo
 from zerodce_jax.models.network import Network
 
-LICENSE = "Apache-2.0; trained on photographs under an academic licence (MODEL_CARD.md)"
-"""Licence of the networks that ship."""
+LICENSE = "Apache-2.0; trained on photographs under an academic license (MODEL_CARD.md)"
+"""License of the networks that ship."""
 TOLERANCE = 1e-3
 """Largest difference from the JAX function that an export may have, in [0, 1]."""
 

@@ -304,7 +304,7 @@ class _Messages(io.TextIOBase):
 
     def write(self, text: str, /) -> int:
         for line in text.splitlines():
-            # A message starts with the process that it comes from, in colour; the other lines are
+            # A message starts with the process that it comes from, in color; the other lines are
             # the log of that process.
             found = re.match(r"(?:\x1b\[\d*m)*\(\w+\)(?:\x1b\[\d*m)* (.+)", line)
             if found:

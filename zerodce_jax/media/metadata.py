@@ -28,7 +28,7 @@ class Metadata:
     xmp: bytes | None = None
     """XMP packet."""
     icc: bytes | None = None
-    """ICC colour profile."""
+    """ICC color profile."""
     dpi: tuple[float, float] | None = None
     """Horizontal and vertical resolution, in dots per inch."""
     native: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))

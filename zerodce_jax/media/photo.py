@@ -1,6 +1,6 @@
 """Read and write photographs: pixels, alpha channel and metadata of image files and Pillow images.
 
-Pixels keep the encoding of the file. The colour profile, which states what the numbers mean, is
+Pixels keep the encoding of the file. The color profile, which states what the numbers mean, is
 kept with them. `pillow` handles most files; `png` and `tiff` handle those that Pillow cannot.
 """
 
@@ -39,20 +39,20 @@ class Photo:
     format: Format | None = None
     """Format of the file that the photograph was read from, or None."""
     metadata: Metadata = field(default_factory=Metadata)
-    """EXIF, XMP, colour profile and other metadata."""
+    """EXIF, XMP, color profile and other metadata."""
     notes: tuple[str, ...] = ()
     """Messages, one line each, about parts of the file that were not read."""
 
     def stripped(self) -> "Photo":
         """Return a copy without EXIF, XMP, texts and resolution.
 
-        The colour profile stays, because colours would change without it. The encoding options
+        The color profile stays, because colors would change without it. The encoding options
         stay too.
         """
         dropped = {"tags", "extra", "comment"}
         native = {key: x for key, x in self.metadata.native.items() if key not in dropped}
         if "chunks" in native:
-            native["chunks"] = tuple(c for c in native["chunks"] if c[0] in png.COLOUR_CHUNKS)
+            native["chunks"] = tuple(c for c in native["chunks"] if c[0] in png.COLOR_CHUNKS)
         metadata = Metadata(icc=self.metadata.icc, native=MappingProxyType(native))
         return replace(self, metadata=metadata)
 
@@ -235,7 +235,7 @@ def to_pil(photo: Photo) -> "Image":
     The dictionary `info` of the image holds the metadata under the keys that Pillow uses.
 
     Raises:
-        InputError: Pillow has no mode for the pixels: more than 8 bits with colour or alpha.
+        InputError: Pillow has no mode for the pixels: more than 8 bits with color or alpha.
     """
     alpha = photo.alpha
     pixels = photo.pixels if alpha is None else np.dstack([photo.pixels, alpha])

@@ -98,7 +98,7 @@ def make_image(samples: Shaped[np.ndarray, "h w *channels"], metadata: Metadata)
         InputError: Pillow has no mode for such samples.
     """
     if samples.dtype != np.uint8 and samples.ndim > 2:
-        raise InputError(f"Pillow has no mode for {samples.dtype} samples with colour or alpha")
+        raise InputError(f"Pillow has no mode for {samples.dtype} samples with color or alpha")
     image = Image.fromarray(samples)
     image.info |= _info(metadata)
     return image
@@ -247,7 +247,7 @@ def to_rgb(
 def thumbnail(
     pixels: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Scale an image (Lanczos) to fit a white canvas of a width and height, and centre it there."""
+    """Scale an image (Lanczos) to fit a white canvas of a width and height, and center it there."""
     image = Image.fromarray(pixels)
     ratio = min(size[0] / image.width, size[1] / image.height)
     width, height = (max(1, round(side * ratio)) for side in image.size)
@@ -258,11 +258,11 @@ def thumbnail(
 
 
 def draw_text(text: str, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
-    """Return a white image of a width and height, in pixels, with centred black text."""
+    """Return a white image of a width and height, in pixels, with centered black text."""
     image = Image.new("RGB", size, "white")
     font = ImageFont.load_default(size=0.7 * size[1])
-    centre = (size[0] / 2, size[1] / 2)
-    ImageDraw.Draw(image).text(centre, text, fill="black", font=font, anchor="mm")
+    center = (size[0] / 2, size[1] / 2)
+    ImageDraw.Draw(image).text(center, text, fill="black", font=font, anchor="mm")
     return np.asarray(image)
 
 

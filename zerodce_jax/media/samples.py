@@ -51,5 +51,5 @@ def unpack(
         stored = stored[::-1]
     if stored.ndim < 3 or stored.shape[2] not in {2, 4}:
         return np.ascontiguousarray(stored), None
-    colours = stored[:, :, 0] if stored.shape[2] == 2 else stored[:, :, :3]
-    return np.ascontiguousarray(colours), np.ascontiguousarray(stored[:, :, -1])
+    colors = stored[:, :, 0] if stored.shape[2] == 2 else stored[:, :, :3]
+    return np.ascontiguousarray(colors), np.ascontiguousarray(stored[:, :, -1])

@@ -210,7 +210,7 @@ def _convolve(
 def _convolve_pairs(
     x: Float[Array, "b h w inputs"], kernel: Float[Array, "3 3 inputs outputs"]
 ) -> Float[Array, "b h w outputs"]:
-    """Convolve images of even width as if each pair of neighbouring pixels were one pixel.
+    """Convolve images of even width as if each pair of neighboring pixels were one pixel.
 
     With few input channels, this is four times as fast as `_convolve` on XLA's CPU backend.
     """

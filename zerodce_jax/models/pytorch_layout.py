@@ -42,7 +42,7 @@ def from_torch(
     tensors = {name.removeprefix("module."): array for name, array in tensors.items()}
     notes: tuple[str, ...] = ()
     if config is None:
-        config, note = _recognise(tensors, source)
+        config, note = _recognize(tensors, source)
         notes = (note,)
     torch_names = {name: _torch_name(name) for name in config.param_shapes}
     our_names = {torch_name: name for name, torch_name in torch_names.items()}
@@ -54,7 +54,7 @@ def from_torch(
     return Network(config, params, notes=notes)
 
 
-def _recognise(tensors: Mapping[str, np.ndarray], source: str) -> tuple[NetworkConfig, str]:
+def _recognize(tensors: Mapping[str, np.ndarray], source: str) -> tuple[NetworkConfig, str]:
     """Derive the architecture from names and shapes; also return a note on what was assumed."""
     separable = "e_conv1.point_conv.weight" in tensors
     suffix = ".point_conv.weight" if separable else ".weight"

@@ -51,7 +51,7 @@ def find_photographs(folder: Path) -> list[Path]:
 def split(files: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:
     """Return the files to train on, and a fraction in [0, 1) of the files to validate on.
 
-    The split takes the last files, not random ones: neighbours often show the same scene, and a
+    The split takes the last files, not random ones: neighbors often show the same scene, and a
     scene in both parts would hide overfitting.
     """
     count = round(len(files) * fraction)

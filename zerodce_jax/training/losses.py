@@ -30,10 +30,10 @@ included. Training minimizes their sum, which is logged as ``total``. It runs in
 
 
 def spatial_consistency_loss(images: Images, enhanced: Images) -> Loss:
-    """Penalize changed differences between neighbouring regions: eq. 4 with regions of 4x4 pixels.
+    """Penalize changed differences between neighboring regions: eq. 4 with regions of 4x4 pixels.
 
     With Y the mean of a region over its pixels and channels, the loss is the mean over regions i of
-    ``sum_j ((Y'_i - Y'_j) - (Y_i - Y_j))^2`` over the 4 neighbours j; Y is 0 outside the image.
+    ``sum_j ((Y'_i - Y'_j) - (Y_i - Y_j))^2`` over the 4 neighbors j; Y is 0 outside the image.
 
     Raises:
         ValueError: The images are smaller than a region.
@@ -43,8 +43,8 @@ def spatial_consistency_loss(images: Images, enhanced: Images) -> Loss:
     padded = jnp.pad(change, ((0, 0), (1, 1), (1, 1)))
     center = padded[:, 1:-1, 1:-1]
     rows, columns = padded[:, 1:-1], padded[:, :, 1:-1]
-    neighbours = rows[:, :, :-2], rows[:, :, 2:], columns[:, :-2], columns[:, 2:]
-    return sum((jnp.square(center - other) for other in neighbours), jnp.zeros(())).mean()
+    neighbors = rows[:, :, :-2], rows[:, :, 2:], columns[:, :-2], columns[:, 2:]
+    return sum((jnp.square(center - other) for other in neighbors), jnp.zeros(())).mean()
 
 
 def exposure_loss(enhanced: Images, *, level: float = 0.6) -> Loss:

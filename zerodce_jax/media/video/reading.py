@@ -23,7 +23,7 @@ LIMITED_RANGE, FULL_RANGE = 1, 2
 """FFmpeg's numbers of the sample ranges (AVColorRange)."""
 # Formats of containers. Playlists are excluded, because they would open other files.
 _DEMUXERS = "asf,avi,flv,matroska,webm,mov,mp4,mpeg,mpegts,mpegvideo,ogg"
-# Matrix of swscale for each colour space of FFmpeg (AVColorSpace).
+# Matrix of swscale for each color space of FFmpeg (AVColorSpace).
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _BT709_MATRIX, _BT601_MATRIX = 1, 5
 _HD_HEIGHT = 720
@@ -95,7 +95,7 @@ class Reader:
         self.time_base = self.stream.time_base or Fraction(1, 90_000)
         self._last_pts: int | None = None
         self.width, self.height = first.width, first.height
-        # Players guess the colour matrix from the height if the file does not state it.
+        # Players guess the color matrix from the height if the file does not state it.
         guess = _BT709_MATRIX if first.height >= _HD_HEIGHT else _BT601_MATRIX
         self.matrix = _MATRICES.get(first.colorspace, guess)
         is_deep = max(part.bits for part in first.format.components) > 8
@@ -217,7 +217,7 @@ def reformat(
 ) -> "VideoFrame":
     """Convert a frame to a pixel format, precisely enough that the inverse conversion restores it.
 
-    `matrix` is swscale's number of the colour matrix, and `ranges` are the sample ranges before and
+    `matrix` is swscale's number of the color matrix, and `ranges` are the sample ranges before and
     after the conversion.
     """
     from av.video.reformatter import Interpolation as Flag

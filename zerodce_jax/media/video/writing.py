@@ -23,7 +23,7 @@ _MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".we
 _MUXERS |= dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts")
 # Metadata that the muxer writes by itself.
 _MUXER_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder"}
-# FFmpeg's numbers of colour spaces (AVColorSpace).
+# FFmpeg's numbers of color spaces (AVColorSpace).
 _RGB, _BT709, _BT601 = 0, 1, 6
 # Up to this number of frames, every encoder writes the frames in the order of presentation.
 _MAX_FRAMES_IN_ORDER = 2
