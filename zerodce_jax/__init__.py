@@ -68,6 +68,8 @@ def __getattr__(name: str) -> Any:
     # Importing JAX takes a second: `zerodce --help` must not wait for it.
     if name in _MODULE_OF:
         return getattr(import_module(f"zerodce_jax.{_MODULE_OF[name]}"), name)
+    if name == "training":
+        return import_module("zerodce_jax.training")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -59,7 +59,7 @@ class Enhancer:
     Images are NumPy arrays, JAX arrays or Pillow images; the result is of the same kind, size and
     type. Arrays are (height, width, 3) or gray (height, width), of 8 or 16 unsigned bits or floats
     in [0, 1]; floats beyond that range are clipped. A gray image stays gray, and the alpha channel
-    of a Pillow image is kept.
+    of a Pillow image is kept; Pillow images with a palette become RGB, those of 1 bit become gray.
 
     Args:
         network: The network, as `load_network` returns it.
@@ -85,10 +85,10 @@ class Enhancer:
         dtype: Dtype = "float32",
     ) -> None:
         self.network = network
-        plain = batch is None and dtype == "float32"
+        only_xla = batch is not None or dtype != "float32"
         self._engine: Engine
-        if choose_engine(engine if plain or engine != "auto" else "xla") == "onnx":
-            if not plain:
+        if choose_engine("xla" if only_xla and engine == "auto" else engine) == "onnx":
+            if only_xla:
                 raise UsageError("the engine onnx supports neither batches nor bfloat16")
             from zerodce_jax.engines.onnx_runtime import OnnxEngine
 
@@ -142,7 +142,7 @@ class Enhancer:
         """Enhance images as they come; tiles of several images share a batch.
 
         Args:
-            images: Images of any sizes and kinds. They are read one after another, small ones a few
+            images: Images of any sizes and kinds. They are read one at a time, small ones slightly
                 ahead of the results, and not kept.
             settings: How to enhance; None takes the network's own settings.
             **overrides: Single settings to replace, by name, such as ``exposure=0.5``;
@@ -152,8 +152,8 @@ class Enhancer:
             An iterator over the enhanced images, in the order of the images.
 
         Raises:
-            InputError: An image is empty or of a kind that cannot be handled; it comes after the
-                results of those before it.
+            InputError: An image is empty or of an unsupported kind; raised after the results of the
+                images before it.
             UsageError: A setting is out of range.
         """
         # Checked here and now, not at the first image.
@@ -170,9 +170,9 @@ class Enhancer:
     ) -> Iterator[ImageT]:
         """Enhance the frames of a video without flicker.
 
-        As `many`, but what is decided on each frame is smoothed over the frames before it, up to
-        the last cut (`ops.temporal`): exposure and highlight protection with every network, curve
-        maps with those that estimate them at a reduced size (``fast``).
+        As `many`, but the decisions for each frame are smoothed over the frames before it, back to
+        the last cut (`ops.temporal`): exposure, highlight protection and denoising strength with
+        every network, curve maps with networks that see a reduced image (``fast``).
 
         Args:
             frames: Times in seconds, not falling, and images.
@@ -239,7 +239,7 @@ def _pixels_of(image: Any) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
         opened = photo.from_pil(image)
         pixels, restore = opened.pixels, lambda made: photo.to_pil(replace(opened, pixels=made))
     if pixels.dtype.name not in _DTYPES:
-        raise InputError(f"images of {pixels.dtype} are not handled; only {', '.join(_DTYPES)}")
+        raise InputError(f"images of {pixels.dtype} are not supported; only {', '.join(_DTYPES)}")
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)) or not pixels.size:
         raise InputError(
             f"an image must be (height, width, 3) or (height, width), not {pixels.shape}"

@@ -284,3 +284,18 @@ def test_small_tiles_give_the_same_frames_as_large_tiles() -> None:
 def test_smoothing_must_be_a_finite_time(seconds: float) -> None:
     with pytest.raises(UsageError, match="smoothing must be"):
         Enhancer.load("fast").clip([], smoothing=seconds)
+
+
+def test_every_numeric_adjustment_is_smoothed_towards_that_of_the_frame() -> None:
+    scene = random_scene(1)
+    smoothing = Smoothing(0.5, smooth_maps=True)
+    first, second = (
+        FrameAdjustments(np.full((20, 32, 24), -0.3, np.float32), Adjustments(False, *values))
+        for values in ([1.0, 0.1, 0.2], [1.2, 0.9, 0.8])
+    )
+    smooth(smoothing, 0.0, scene, first)
+    result = smooth(smoothing, 0.1, scene, second).adjustments
+    # The strength is chosen for the brightness of the frame, so it may lie anywhere.
+    for name in set(Adjustments._fields) - {"gray", "strength"}:
+        before, now = (getattr(frame.adjustments, name) for frame in (first, second))
+        assert before < getattr(result, name) < now

@@ -144,6 +144,15 @@ def test_a_finished_run_is_not_changed(photographs: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+def test_a_cosine_run_is_not_resumed_with_another_length(photographs: Path, tmp_path: Path) -> None:
+    # The length decides the learning rate of every step.
+    config = replace(schedule="cosine", steps=4)
+    assert fit(config, data=photographs, workdir=tmp_path).step == 4
+    with pytest.raises(InputError, match=r"differs in steps \(4, now 6\)"):
+        fit(replace(schedule="cosine", steps=6), data=photographs, workdir=tmp_path)
+
+
+@pytest.mark.slow
 def test_a_run_is_not_resumed_with_another_recipe_or_folder(
     photographs: Path, tmp_path: Path
 ) -> None:

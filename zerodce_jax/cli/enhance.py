@@ -126,14 +126,14 @@ def enhance(
 
 def _print_plan(items: "list[Item]", *, overwrite: bool) -> int:
     """Print what a run would do, and return the exit status."""
-    from zerodce_jax.jobs.storage import LocalFiles
+    from zerodce_jax.jobs.runner import result_exists
 
     counts = Counter()
     for item in items:
         if item.problem:
             counts["problems"] += 1
             say(item.problem)
-        elif not overwrite and LocalFiles().modification_time(item.target) is not None:
+        elif not overwrite and result_exists(item):
             counts["done"] += 1
             print(f"{one_line(item.target)} exists")
         else:

@@ -1,4 +1,4 @@
-"""How one image is to be enhanced, decided on the image as a whole: exposure, highlights, noise."""
+"""Decide the adjustments of an image as a whole: exposure, highlight protection, denoising."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -19,7 +19,7 @@ from zerodce_jax.ops.highlights import highlight_presence
 from zerodce_jax.ops.pixels import max_value
 
 Submit = Callable[..., Future[np.ndarray]]
-"""Starts a function with its arguments on a worker, and returns the array that it will return."""
+"""Runs a function on a worker, and returns a future of its result."""
 
 
 class Analyzer:
@@ -65,7 +65,7 @@ class Analyzer:
             maps = self._estimate(reduced)
         strength, protection = settings.strength, 0.0
         find_exposure = settings.level is not None or smoothing is not None
-        # Single pixels, not means of blocks: bright and dark pixels make a difference.
+        # Single pixels are sampled: means of blocks would hide bright and dark ones.
         step = blocks(max(pixels.shape[:2]), exposure.THUMBNAIL)
         places, samples = _sample(pixels, step)
         if settings.protect_highlights:

@@ -40,7 +40,7 @@ class Engine(Protocol):
     Attributes:
         tile: Side of a tile without halo, in pixels.
         batch: Number of tiles in a batch.
-        workers: Number of batches to keep in work at one time.
+        workers: Number of threads that call the engine at one time.
         halo: Pixels of surroundings that the network needs on every side.
     """
 

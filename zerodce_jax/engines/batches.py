@@ -148,7 +148,7 @@ class Batches:
         result = self._submit(self._engine.enhance, self._batch, self._settings)
         self._running.append((result, self._slots))
         self._slots = []
-        # So many batches that no worker waits while this thread does.
+        # Enough batches wait that no worker idles while this thread prepares the next.
         if len(self._running) > 4 * self._engine.workers:
             self._collect()
 

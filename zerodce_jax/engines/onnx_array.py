@@ -138,7 +138,7 @@ class Value:
         dtype: The type of its elements.
     """
 
-    __kernels__: dict[Any, Callable[..., Any]] = {}  # noqa: RUF012 (filled below)
+    __kernels__: dict[Any, Callable[..., Any]] = {}  # noqa: RUF012 (set below)
 
     def __init__(
         self, graph: Graph, name: str, shape: tuple[Any, ...], dtype: Any = np.float32
@@ -248,7 +248,7 @@ _NAMESPACE = SimpleNamespace(
     square=lambda x: x * x,
     where=lambda condition, x, other: condition.apply("Where", x, other, dtype=np.float32),
 )
-"""The functions of the array API that `ops` uses."""
+"""The functions of the array API that the steps of an enhancement call."""
 
 
 def _value(graph: Graph, x: Any) -> Value:

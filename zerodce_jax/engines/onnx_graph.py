@@ -1,6 +1,6 @@
 """Networks as ONNX models: the same tile functions as those of the XLA engine.
 
-The parameters are all that is needed: nothing is traced, and JAX is not imported. Shapes are free.
+Models are built from the parameters alone, without tracing or JAX. Shapes are free.
 A window that meets an edge of the image is cut off there, so that the zero padding of each
 convolution is that of the whole image.
 """

@@ -55,8 +55,8 @@ class XlaEngine:
         config = network.config
         devices = jax.local_devices()
         on_cpu = devices[0].platform == "cpu"
-        # On a CPU, one tile for each core: XLA computes most of a convolution on one. A GPU wants
-        # enough work to fill it, and the next batch while it computes one.
+        # XLA computes most of a convolution on one core of a CPU, so each core gets a tile. A GPU
+        # needs enough work to fill it, and the next batch while it computes one.
         default_tile, default_batch = (256, 1) if on_cpu else (512, 8)
         if on_cpu and not config.two_passes:
             # It divides the sides of many photographs and videos; 256 overhangs them.

@@ -23,9 +23,13 @@ def input_names(network: Network) -> list[str]:
     return ["image", "strength", *protection, "gamma"]
 
 
-def denoising_strength(settings: EnhanceSettings) -> float:
-    """Return the fixed denoising strength of exported files; ``auto`` is `MIN_AUTO_STRENGTH`."""
-    return MIN_AUTO_STRENGTH if settings.denoise == "auto" else float(settings.denoise)
+def adjustments(settings: EnhanceSettings, strength: Any, protection: Any = 0.0) -> Adjustments:
+    """Return the adjustments of exported files: two are inputs, the others fixed by the settings.
+
+    The denoising strength ``auto`` is `MIN_AUTO_STRENGTH`.
+    """
+    denoise = MIN_AUTO_STRENGTH if settings.denoise == "auto" else float(settings.denoise)
+    return Adjustments(None, strength, protection, denoise)
 
 
 def jax_function(network: Network) -> Function:
@@ -45,12 +49,10 @@ def jax_function(network: Network) -> Function:
         image: Float[Array, "b h w 3"], strength: Float[Array, " b"], *others: Array
     ) -> Float[Array, "b h w 3"]:
         *protection, gamma = others
-        denoise = denoising_strength(network.settings)
-        adjustments = Adjustments(None, strength, *protection, denoise=denoise)
         enhanced = enhance(
             image,
             model.estimate(image),
-            adjustments,
+            adjustments(network.settings, strength, *protection),
             gamma,
             steps=steps,
             iterations=config.iterations,

@@ -6,9 +6,9 @@ import onnx
 from zerodce_jax.config import NetworkConfig
 from zerodce_jax.engines.onnx_array import Graph, Value
 from zerodce_jax.engines.onnx_graph import forward
-from zerodce_jax.export.function import denoising_strength
+from zerodce_jax.export.function import adjustments
 from zerodce_jax.models.network import Network
-from zerodce_jax.ops.enhancement import Adjustments, enhance
+from zerodce_jax.ops.enhancement import enhance
 from zerodce_jax.ops.grid import interpolate_levels
 from zerodce_jax.ops.pixels import from_float
 
@@ -22,12 +22,10 @@ def onnx_model(network: Network) -> onnx.ModelProto:
     image = graph.images("image")
     strength = graph.per_image("strength")
     protection = [graph.per_image("protection")] if steps.protect_highlights else []
-    denoise = denoising_strength(network.settings)
-    adjustments = Adjustments(None, strength, *protection, denoise=denoise)
     enhanced = enhance(
         image,
         forward(network, _reduce(image, config)),
-        adjustments,
+        adjustments(network.settings, strength, *protection),
         graph.scalar("gamma"),
         steps=steps,
         iterations=config.iterations,

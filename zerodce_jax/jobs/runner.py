@@ -45,6 +45,11 @@ class Result:
     """Number of frames that were written; 1 for a photograph."""
 
 
+def result_exists(item: Item, target: Files = LocalFiles()) -> bool:  # noqa: B008 (frozen)
+    """Return whether the result of an item exists already in a storage."""
+    return target.modification_time(item.target) is not None
+
+
 class Executor(ABC):
     """Makes the results of items."""
 
@@ -64,7 +69,7 @@ class Executor(ABC):
 
     def exists(self, item: Item) -> bool:
         """Return whether the result of an item exists already."""
-        return self.target.modification_time(item.target) is not None
+        return result_exists(item, self.target)
 
     def completed(self) -> Iterable[tuple[int, Result]]:
         """Return results that `run` finished but may not have yielded before it ended early."""

@@ -82,7 +82,7 @@ def unpack_image(image: object) -> tuple[Shaped[np.ndarray, "h w *channels"], in
         InputError: The object is not a Pillow image, or its mode is not supported.
     """
     if not isinstance(image, Image.Image):
-        raise InputError(f"not a Pillow image but an object of type {type(image).__name__}")
+        raise InputError(f"not an array or a Pillow image but a {type(image).__name__}")
     image.load()
     metadata, orientation = read_metadata(image, {})
     # Pillow may raise any error for damaged EXIF.

@@ -1,4 +1,4 @@
-"""Denoising where the curve amplified noise: a guided filter with the curve gain as guide.
+"""Denoising in proportion to the curve gain, with a guided filter.
 
 The curve gain tells how much the curve amplifies the noise of each pixel. The guided filter removes
 what varies less than ``eps``; here that is the noise which the gain accounts for, so a pixel that
@@ -25,13 +25,13 @@ NOISE = 0.02
 """Standard deviation that a denoising strength of 1 removes, of the noise in brightness before
 enhancement, in [0, 1]."""
 COLOR_FACTOR = 4
-"""Factor of the variance that is removed in color on that in brightness."""
+"""Ratio of the variance that is removed in color to that removed in brightness."""
 TO_BRIGHTNESS_AND_COLOR = np.array([[1, 1, 1], [2, -1, -1], [-1, -1, 2]], np.float32) / 3
 """Matrix from (red, green, blue) to (brightness Y, red - Y, blue - Y)."""
 TO_RGB = np.array([[1, 1, 0], [1, -1, -1], [1, 0, 1]], np.float32)
 """Inverse of `TO_BRIGHTNESS_AND_COLOR`."""
 MIN_AUTO_STRENGTH = 0.17
-"""Denoising strength for images without measurable noise: rounding and JPEG leave some too."""
+"""Lowest strength that ``auto`` chooses: rounding and JPEG leave noise too small to measure."""
 # Blocks that noise is measured in: their side in pixels, how many across and down at most, and the
 # number below which they tell nothing.
 _BLOCK, _MAX_BLOCKS, _MIN_BLOCKS = 16, 32, 16
@@ -82,8 +82,9 @@ def resolve_denoise(pixels: Shaped[np.ndarray, "h w 3"], settings: EnhanceSettin
 
     Noise is measured by `noise.immerkaer` on the brightness of means over 2x2 pixels, times 2, so
     that noise which a camera has smoothed counts too. Up to 32x32 blocks of 16x16 pixels are spread
-    over the image; of those with a mean above 2/255 and up to 0.5, the lowest tenth counts, where
-    there is least structure. The strength is the one that removes three times as much.
+    over the image; of those with a mean above 2/255 and up to 0.5, the 10th percentile of the
+    estimates counts, since flat blocks have the lowest. The strength is the one that removes three
+    times as much.
 
     Args:
         pixels: The image, uint8, uint16 or floats in [0, 1].

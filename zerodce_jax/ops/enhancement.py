@@ -21,7 +21,11 @@ Array = Any
 
 
 class Adjustments(NamedTuple):
-    """Decisions for one image (scalars), or for each image of a batch (arrays)."""
+    """Decisions for one image (scalars), or for each image of a batch (arrays).
+
+    All fields but the first are numbers; batches, ONNX models and the smoothing of videos carry
+    every field.
+    """
 
     gray: Bool[Array, "*b"] | bool | None = None
     """Whether the three channels are one gray image; None where no image is gray."""

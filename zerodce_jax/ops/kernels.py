@@ -1,4 +1,4 @@
-"""Functions that a kind of array may compute in a way of its own.
+"""Functions that an array class can replace with a faster form.
 
 The functions of this package are written once, for all kinds of arrays. A few of them are several
 times as fast where a kind of array has an operation for them, such as a pooling for window means.

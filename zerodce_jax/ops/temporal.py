@@ -1,10 +1,9 @@
 """Adjustments that do not flicker: those of each frame are smoothed over the frames before it.
 
-The curve maps of a frame, their strength, highlight protection and denoising strength are
-exponential means over time. So is the brightness that frames reach, and the strength of a frame is
-the one that brings this very frame there: that removes the flicker of lamps and of a camera's own
-exposure too. Where frames only get darker, they follow the mean adjustments: a fade to black
-remains a fade to black.
+Curve maps, strength, highlight protection and denoising strength are averaged exponentially over
+time. The enhanced brightness is averaged too, and each frame gets the strength that reaches this
+average. This also removes the flicker of lamps and of the camera's own exposure. Where frames only
+get darker, they follow the mean adjustments: a fade to black remains a fade to black.
 """
 
 import math
@@ -38,7 +37,7 @@ _CUT = 0.65
 _DARK, _FLAT = 2 / 255, 0.05
 """Brightness, and difference of its logarithm, that is no more than noise."""
 _STILL = 0.2
-"""Difference of a place, as a share of its brightness and the frame's, that is not motion yet."""
+"""Relative change of brightness below which a place counts as still."""
 
 
 def check_smoothing(seconds: float) -> None:
@@ -138,14 +137,9 @@ class Smoothing:
             shares = 1 - (1 - share) * np.exp(-(motion**2))
             scene = last.scene + shares * (scene - last.scene)
             maps = (last.mean.maps + shares * (maps - last.mean.maps)).astype(np.float32)
-        before, now = last.mean.adjustments, alone.adjustments
-        mean = Adjustments(
-            now.gray,
-            before.strength + share * (now.strength - before.strength),
-            before.highlight_protection
-            + share * (now.highlight_protection - before.highlight_protection),
-            before.denoise + share * (now.denoise - before.denoise),
-        )
+        now = alone.adjustments
+        pairs = zip(last.mean.adjustments[1:], now[1:], strict=True)
+        mean = Adjustments(now.gray, *(old + share * (new - old) for old, new in pairs))
         mean_frame = FrameAdjustments(maps, mean)
         response = respond(mean_frame)
         brightness_mean = response(mean.strength)

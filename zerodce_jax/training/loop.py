@@ -34,7 +34,8 @@ from zerodce_jax.training.losses import Loss, LossFunction, loss_name, weighted_
 from zerodce_jax.training.step import Metrics, eval_params, init_state, make_losses, make_step
 
 _SAMPLES = 4
-# These settings do not change the steps that a run takes.
+# Settings that may differ when a run is resumed. With the cosine schedule, the length may not: it
+# decides the learning rate of every step.
 _MAY_CHANGE = frozenset(
     ("epochs", "steps", "cache", "log_every", "checkpoint_every", "keep", "sample_every")
 )
@@ -65,8 +66,8 @@ def fit(
 ) -> Outcome:
     """Train a network, or continue an interrupted run.
 
-    After `hosts.join` all processes call this alike; the result is that of one process, to
-    rounding.
+    In a run of several processes (`hosts.join`), every process calls this with the same arguments.
+    The result equals that of one process, up to rounding.
 
     Args:
         config: The recipe.
@@ -199,7 +200,8 @@ def _differences(before: dict, now: dict) -> list[str]:
     pairs = [("loss function", before.get("losses", loss_name(weighted_losses)), now["losses"])]
     for part in ("network", "train"):
         for name, value in now[part].items():
-            if name not in _MAY_CHANGE:
+            fixed = name in {"steps", "epochs"} and now["train"]["schedule"] == "cosine"
+            if fixed or name not in _MAY_CHANGE:
                 pairs.append((name, before.get(part, {}).get(name), value))
     pairs.append(("number of photographs", before.get("images"), now["images"]))
     return [f"{name} ({old}, now {new})" for name, old, new in pairs if old != new]
