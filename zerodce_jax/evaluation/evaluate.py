@@ -88,7 +88,6 @@ def evaluate(
             raise UsageError(f"{metric.name} is always computed; it is not a perceptual metric")
     if references is not None:
         require("evaluate", "evaluate", "skimage")
-
     successes = 0
     partners = [None] * len(photographs) if references is None else references
     for photograph, reference in zip(photographs, partners, strict=True):

@@ -78,6 +78,7 @@ def _one_line_errors(address: str, file: str) -> Iterator[None]:
     """Require the client, and turn its errors into errors with a message of one line."""
     require("the hub", "hub", "huggingface_hub")
     from huggingface_hub import errors
+    from huggingface_hub.utils.logging import get_logger
 
     # The first matching class counts, because some are subclasses of later ones.
     causes = {
@@ -87,8 +88,9 @@ def _one_line_errors(address: str, file: str) -> Iterator[None]:
         errors.RevisionNotFoundError: "this revision does not exist",
         errors.EntryNotFoundError: f"does not contain {file}",
     }
-    # The client warns of each failed attempt, although it raises the last failure as an error.
-    logger = logging.getLogger("huggingface_hub")
+    # The client warns of each failed attempt, although it raises the last failure as an error. The
+    # import above sets the level of its logger, so this must come later.
+    logger = get_logger()
     silenced = logger.getEffectiveLevel() == logging.WARNING
     if silenced:
         logger.setLevel(logging.ERROR)

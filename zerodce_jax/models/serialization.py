@@ -46,9 +46,8 @@ def load_network(
         OSError: The file cannot be read.
     """
     network = _load(source, None if preset is None else preset_config(preset))
-    if scale is None:
-        return network
-    return replace(network, config=replace(network.config, scale=scale))
+    config = network.config if scale is None else replace(network.config, scale=scale)
+    return replace(network, config=config)
 
 
 def _load(source: str | Path, config: NetworkConfig | None) -> Network:
