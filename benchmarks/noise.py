@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from zerodce_jax import Enhancer
 from zerodce_jax.evaluation import metrics
-from zerodce_jax.evaluation.pairs import find_photographs
 from zerodce_jax.media import photo
+from zerodce_jax.media.formats import find_photographs
 from zerodce_jax.training.darkening import retake
 
 STRENGTHS = (0.0, 0.17, 0.5, 1.0, "auto")

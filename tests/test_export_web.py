@@ -1,4 +1,4 @@
-"""docs/export/web: the network runs in a real browser, from a file that was exported here."""
+"""Tests of docs/export/web: an exported network runs in a real browser."""
 
 import base64
 import io
@@ -23,10 +23,10 @@ VERSION = "1.30.0"
 
 @pytest.fixture(scope="module")
 def page(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the page with all that it needs."""
+    """Return a folder with the web page, an exported network and ONNX Runtime Web."""
     npm = shutil.which("npm")
     if npm is None and not browser.IN_CI:
-        pytest.skip("npm is not here")
+        pytest.skip("npm is not installed")
     folder = tmp_path_factory.mktemp("web")
     shutil.copy(root / "docs" / "export" / "web" / "index.html", folder)
     assert run("export", folder / "fast.onnx", "-m", "fast") == 0
@@ -40,7 +40,9 @@ def page(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.browser
 @browser.NEEDED
-def test_the_page_runs_the_network_in_the_browser(root: Path, page: Path, tmp_path: Path) -> None:
+def test_page_enhances_photographs_in_the_browser_and_reports_damaged_files(
+    root: Path, page: Path, tmp_path: Path
+) -> None:
     with browser.served(page) as address, browser.chromium() as driver:
         driver.get(address)
 
@@ -69,7 +71,7 @@ def test_the_page_runs_the_network_in_the_browser(root: Path, page: Path, tmp_pa
             assert np.abs(result - expected).mean() < 3
             assert result.mean() > 2 * np.asarray(dark).mean()
         bad = tmp_path / "bad.png"
-        bad.write_bytes(b"no picture")
+        bad.write_bytes(b"not an image")
         driver.find_element(By.ID, "file").send_keys(str(bad))
         WebDriverWait(driver, 30).until(lambda d: d.find_element(By.ID, "problem").text)
         assert driver.find_element(By.ID, "problem").text.startswith("bad.png: ")

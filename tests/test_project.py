@@ -61,15 +61,13 @@ def test_project_metadata(project: dict[str, Any]) -> None:
     assert project["scripts"]["zerodce"] == "zerodce_jax.cli:main"
 
 
-def test_newest_release_in_the_changelog_is_the_version(
-    root: Path, project: dict[str, Any]
-) -> None:
+def test_newest_release_in_the_changelog_is_the_version(root: Path) -> None:
     unreleased, *releases = re.findall(
         r"^## \[(.+)\]", (root / "CHANGELOG.md").read_text(), re.MULTILINE
     )
     assert unreleased == "Unreleased"
     # Before the first release, the version is the one that the first release will have.
-    assert project["version"] == (releases or ["0.1.0"])[0]
+    assert zerodce_jax.__version__ == (releases or ["0.1.0"])[0]
 
 
 def test_license_is_apache_2(root: Path) -> None:
@@ -96,7 +94,7 @@ def test_examples_are_small(root: Path) -> None:
 
 
 def test_repository_contains_no_reference_data(root: Path) -> None:
-    # Published weights have licences of their own, so the project may not hold a copy.
+    # Published weights have licenses of their own, so the project may not hold a copy.
     names = {path.name for path in root.rglob("*") if ".git" not in path.parts}
     assert not {name for name in names if name.startswith(("zero_dce_epoch", "zero_dce_plus"))}
     assert "zero_dce_improved_pretrain.pth" not in names
@@ -120,11 +118,11 @@ def test_enhancing_imports_no_package_of_training_or_the_command_line(python: Ca
     assert result.stdout == "[]\n", result.stderr
 
 
-def test_public_names_exist(project: dict[str, Any]) -> None:
+def test_public_names_exist() -> None:
     for name in zerodce_jax.__all__:
         value = getattr(zerodce_jax, name)
         if name == "__version__":
-            assert value == project["version"]
+            assert value == metadata.version("zerodce-jax")
         else:
             assert value.__name__ == name
     with pytest.raises(AttributeError, match="nonesuch"):

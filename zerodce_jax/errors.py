@@ -4,6 +4,7 @@ Every layer below the command line raises them with a one-line message that name
 argument and the cause. The command line prints that line and exits.
 """
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -30,6 +31,15 @@ class HostLostError(InputError):
 
 class _PrefixedError(InputError):
     """An InputError whose message starts with the name of its file."""
+
+
+def require(user: str, extra: str, *packages: str) -> None:
+    """Raise a UsageError if a package is not installed, by its name for imports.
+
+    The message says that `user`, such as "the page", needs packages, and which extra installs them.
+    """
+    if None in map(importlib.util.find_spec, packages):
+        raise UsageError(f"{user} needs packages: pip install 'zerodce-jax[{extra}]'")
 
 
 @contextmanager

@@ -141,8 +141,8 @@ def test_convert_names_each_mismatch_and_writes_nothing(
     assert printed.out == ""
     assert printed.err.splitlines()[1:] == [
         "  e_conv2.bias: missing, expected (16,)",
-        "  stranger: unexpected, shape (2, 2)",
         "  e_conv3.bias: shape (15,), expected (16,)",
+        "  stranger: unexpected, shape (2, 2)",
     ]
     assert list(tmp_path.iterdir()) == [source]
 

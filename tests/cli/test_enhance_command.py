@@ -308,7 +308,7 @@ def test_options_reach_the_runner_and_the_executor(
 
     def run(*_: object, **options: object) -> Iterator:
         seen.update(options)
-        return iter(())
+        return (result for result in ())
 
     monkeypatch.setattr(photos, "PhotoExecutor", Recorder)
     monkeypatch.setattr(runner, "run", run)

@@ -1,4 +1,4 @@
-"""onnx_array.py: functions of `ops` as ONNX nodes give what they give with NumPy."""
+"""Tests of onnx_array.py: functions of `ops` give the same result as ONNX nodes and with NumPy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,8 +23,8 @@ LEVELS = RNG.uniform(-1, 1, (1, 19, 23, 6)).astype(np.float32)
 GAIN = RNG.uniform(0, 9, IMAGE.shape).astype(np.float32)
 
 
-def computed_by_onnx(function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
-    """Run a function of arrays as an ONNX graph of one tile."""
+def run_with_onnx(function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
+    """Return the result of a function of arrays that runs as an ONNX graph of one tile."""
     graph = Graph()
     names = [f"array{i}" for i in range(len(arrays))]
     values = [
@@ -57,7 +57,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     ),
     "window means": (guided_filter.window_means, (IMAGE,)),
     "guided filter": (lambda x: guided_filter.smooth(x, 0.01), (IMAGE,)),
-    "guided filter of nothing": (lambda x: guided_filter.smooth(x, 0.0), (IMAGE,)),
+    "guided filter with eps 0": (lambda x: guided_filter.smooth(x, 0.0), (IMAGE,)),
     "local brightness": (highlights.local_brightness, (IMAGE,)),
     "curve strength": (
         lambda x: highlights.max_curve_strength(x, 0.8, iterations=8),
@@ -77,35 +77,36 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_nodes_compute_what_numpy_computes(name: str) -> None:
+def test_onnx_nodes_equal_numpy(name: str) -> None:
     function, arrays = FUNCTIONS[name]
     (expected,) = function(*arrays)
-    result = computed_by_onnx(function, *arrays)
+    result = run_with_onnx(function, *arrays)
     assert result.dtype == expected.dtype
     np.testing.assert_allclose(result, expected, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("steps", [Steps(), Steps(True, False), Steps(True, True)], ids=str)
-def test_a_whole_enhancement_is_one_function(steps: Steps) -> None:
+def test_a_whole_enhancement_as_onnx_nodes_equals_numpy(steps: Steps) -> None:
     def enhance(image: Any, maps: Any) -> Any:
-        number = (lambda x: x) if isinstance(image, Value) else (lambda x: np.full(1, x))
-        adjustments = Adjustments(None, number(1.5), number(0.8), number(0.6))
+        # A graph is one tile and takes numbers; a batch takes arrays.
+        adjust = (lambda x: x) if isinstance(image, Value) else (lambda x: np.full(1, x))
+        adjustments = Adjustments(None, adjust(1.5), adjust(0.8), adjust(0.6))
         return enhancement.enhance(image, maps, adjustments, 1.0, steps=steps, iterations=8)
 
     (expected,) = enhance(IMAGE, MAPS)
-    np.testing.assert_allclose(computed_by_onnx(enhance, IMAGE, MAPS), expected, rtol=0, atol=2e-5)
+    np.testing.assert_allclose(run_with_onnx(enhance, IMAGE, MAPS), expected, rtol=0, atol=2e-5)
 
 
-def test_too_few_maps_are_refused_as_with_arrays() -> None:
+def test_too_few_maps_raise_the_same_error_as_with_arrays() -> None:
     with pytest.raises(ValueError, match="6 curve maps are too few for 8 iterations"):
-        computed_by_onnx(
+        run_with_onnx(
             lambda x, a: curves.apply_curves_with_gain(x, a, iterations=8, with_gain=False)[0],
             IMAGE,
             LEVELS,
         )
 
 
-def test_free_sizes_are_those_of_each_input() -> None:
+def test_one_graph_accepts_tiles_of_every_size() -> None:
     graph = Graph()
     graph.output_tile("result", guided_filter.smooth(graph.tile("image", "float32"), 0.01))
     session = onnxruntime.InferenceSession(graph.model().SerializeToString())
@@ -116,13 +117,13 @@ def test_free_sizes_are_those_of_each_input() -> None:
         np.testing.assert_allclose(result, expected, rtol=0, atol=1e-5)
 
 
-def test_a_class_may_bring_its_own_form_of_a_function() -> None:
+def test_a_class_may_replace_an_overridable_function() -> None:
     @overridable
     def double(x: Any) -> Any:
         return 2 * x
 
-    class Doubled(int):
-        __kernels__ = {double: lambda x: "its own"}  # noqa: RUF012
+    class Number(int):
+        __kernels__ = {double: lambda x: "replaced"}  # noqa: RUF012
 
     assert double(4) == 8
-    assert double(Doubled(4)) == "its own"
+    assert double(Number(4)) == "replaced"

@@ -1,4 +1,4 @@
-"""onnx_runtime.py and onnx_graph.py: the goldens, free shapes, and life without JAX."""
+"""Tests of onnx_runtime.py and onnx_graph.py: goldens, crops, optional steps, no need of JAX."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ def run(model: onnx.ModelProto, **inputs: object) -> np.ndarray:
     return session.run(None, inputs)[0]
 
 
-def numbers(gamma: float = 1.0, strength: float = 1.0) -> dict[str, np.ndarray]:
+def scalar_inputs(gamma: float = 1.0, strength: float = 1.0) -> dict[str, np.ndarray]:
     return {
         "gamma": np.array(gamma, np.float32),
         "strength": np.array(strength, np.float32),
@@ -39,29 +39,30 @@ def numbers(gamma: float = 1.0, strength: float = 1.0) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", ["reduced", "original", "plusplus"])
 @pytest.mark.parametrize("shape", ["odd", "even"])
-def test_models_give_what_the_originals_gave(name: str, shape: str) -> None:
+def test_models_equal_the_pytorch_originals(name: str, shape: str) -> None:
     golden = np.load(GOLDENS / f"{name}_forward.npz")
     network = serialization.load_network(GOLDENS / f"{name}_random.pth")
     for image, enhanced, curves in zip(
         *(golden[f"{shape}_{part}"] for part in ("input", "enhanced", "curves")), strict=True
     ):
         crop = np.array([0, 0, *image.shape[:2]], np.int64)
-        result = run(onnx_graph.enhance(network, "float32"), pixels=image, crop=crop, **numbers())
+        model = onnx_graph.enhance(network, "float32")
+        result = run(model, pixels=image, crop=crop, **scalar_inputs())
         np.testing.assert_allclose(result, enhanced, rtol=0, atol=2e-5)
         maps = run(onnx_graph.estimate(network), pixels=image, crop=crop)
         np.testing.assert_allclose(maps, curves, rtol=0, atol=2e-5)
 
 
-def test_a_crop_is_cut_out_of_the_whole() -> None:
+def test_a_crop_equals_that_part_of_the_whole_image() -> None:
     network = serialization.load_network(GOLDENS / "reduced_random.pth")
     image = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
     model = onnx_graph.enhance(network, "uint8")
-    whole = run(model, pixels=image, crop=np.array([0, 0, 30, 41]), **numbers(1.15))
-    part = run(model, pixels=image, crop=np.array([3, 5, 20, 40]), **numbers(1.15))
+    whole = run(model, pixels=image, crop=np.array([0, 0, 30, 41]), **scalar_inputs(1.15))
+    part = run(model, pixels=image, crop=np.array([3, 5, 20, 40]), **scalar_inputs(1.15))
     np.testing.assert_array_equal(part, whole[3:20, 5:40])
 
 
-def test_models_state_their_opset_and_pass_the_checker() -> None:
+def test_models_have_the_opset_and_pass_the_checker() -> None:
     reduced, fast = map(whole_image.random_network, (NetworkConfig.reduced(), NetworkConfig.fast()))
     models = [onnx_graph.estimate(fast)]
     for dtype in ("uint8", "uint16", "float32"):
@@ -74,26 +75,26 @@ def test_models_state_their_opset_and_pass_the_checker() -> None:
 
 
 @pytest.mark.parametrize("steps", EVERY_STEP, ids=str)
-def test_models_take_every_adjustment_and_a_box_if_there_are_filters(steps: Steps) -> None:
+def test_models_have_every_adjustment_as_input_and_a_box_with_filters(steps: Steps) -> None:
     network = serialization.load_network(GOLDENS / "reduced_random.pth")
     names = {entry.name for entry in onnx_graph.enhance(network, "uint8", steps).graph.input}
     box = {"inner"} if steps.filters else set()
     assert names == {"pixels", "crop", "gamma", *Adjustments._fields} | box
 
 
-def test_steps_give_what_the_whole_image_gives() -> None:
+def test_every_combination_of_steps_equals_the_reference() -> None:
     network = serialization.load_network(GOLDENS / "reduced_random.pth")
     image = np.random.default_rng(0).random((30, 41, 3), dtype=np.float32)
-    whole = {"crop": np.array([0, 0, 30, 41]), **numbers(1.15, 1.5)}
-    given = {
-        "highlight_protection": np.array(0.8 * whole_image.presence(image), np.float32),
+    whole = {"crop": np.array([0, 0, 30, 41]), **scalar_inputs(1.15, 1.5)}
+    all_options = {
+        "highlight_protection": np.array(0.8 * whole_image.highlight_presence(image), np.float32),
         "denoise": np.array(0.9, np.float32),
         "inner": np.array([0, 0, 30, 41]),
     }
     for steps in EVERY_STEP:
         model = onnx_graph.enhance(network, "float32", steps)
         names = {entry.name for entry in model.graph.input}
-        some = {name: value for name, value in given.items() if name in names}
+        options = {name: value for name, value in all_options.items() if name in names}
         expected = whole_image.enhance(
             network,
             image,
@@ -102,36 +103,38 @@ def test_steps_give_what_the_whole_image_gives() -> None:
             protect_highlights=0.8 * steps.protect_highlights,
             denoise=0.9 * steps.denoise,
         )
-        result = run(model, pixels=image, **(whole | some))
+        result = run(model, pixels=image, **(whole | options))
         np.testing.assert_allclose(result, expected, rtol=0, atol=5e-5)
         if steps.filters:
-            # Of a part that brings its surroundings along, the inner one is that of the whole.
-            box = {"crop": np.array([1, 2, 28, 41]), "inner": np.array([12, 12, 15, 39])}
-            part = run(model, pixels=image, **(whole | some | box))
+            # With enough surroundings, the inner part of a crop equals that of the whole image.
+            part_inputs = {"crop": np.array([1, 2, 28, 41]), "inner": np.array([12, 12, 15, 39])}
+            part = run(model, pixels=image, **(whole | options | part_inputs))
             np.testing.assert_allclose(part, result[13:16, 14:41], rtol=0, atol=1e-5)
 
 
-def test_tiles_are_whole_blocks() -> None:
+def test_tiles_of_grids_are_rounded_up_to_whole_blocks() -> None:
     assert OnnxEngine(whole_image.random_network(NetworkConfig.fast()), tile=20).tile == 32
     assert (
         OnnxEngine(serialization.load_network(GOLDENS / "reduced_random.pth"), tile=20).tile == 20
     )
 
 
-def test_what_lies_beyond_the_image_is_left_empty() -> None:
+def test_pixels_of_a_tile_outside_the_image_are_0() -> None:
     engine = OnnxEngine(serialization.load_network(GOLDENS / "reduced_random.pth"), tile=16)
     window = np.full((1, 32, 32, 3), 40, np.uint8)
     valid = np.array([[8, 20, 8, 32]], np.int32)
-    full = np.ones(1, np.float32)
-    each = Adjustments(np.zeros(1, bool), full, 0 * full, 0 * full)
-    (tile,) = engine.enhance(Batch(window, valid, each), EnhanceSettings())
+    ones = np.ones(1, np.float32)
+    adjustments = Adjustments(np.zeros(1, bool), ones, 0 * ones, 0 * ones)
+    (tile,) = engine.enhance(Batch(window, valid, adjustments), EnhanceSettings())
     assert tile.shape == (16, 16, 3)
     assert (tile[:12] > 0).all()
     assert (tile[12:] == 0).all()
 
 
 @pytest.mark.slow
-def test_the_command_needs_no_jax(root: Path, tmp_path: Path, python: Callable) -> None:
+def test_the_enhance_command_does_not_import_jax(
+    root: Path, tmp_path: Path, python: Callable
+) -> None:
     result = python(
         "-c",
         "import sys\nfrom zerodce_jax.cli import main\nstatus = main(sys.argv[1:])\n"

@@ -1,4 +1,4 @@
-"""xla.py: batches of tiles against the whole image, rounding, devices, the compilation cache."""
+"""Tests of xla.py: batches of tiles against the reference, devices, the compilation cache."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -33,46 +33,48 @@ def engine_of(dtype: Dtype = "float32") -> XlaEngine:
     return XlaEngine(network_of("reduced"), tile=16, batch=2, dtype=dtype)
 
 
-def windows(engine: XlaEngine, dtype: type = np.float32) -> np.ndarray:
+def random_windows(engine: XlaEngine, dtype: type = np.float32) -> np.ndarray:
+    """Return a batch of random tiles with their halo."""
     side = engine.tile + 2 * engine.halo
     pixels = np.random.default_rng(3).random((engine.batch, side, side, 3))
-    top = 1 if dtype is np.float32 else np.iinfo(dtype).max
-    return (pixels * top).astype(dtype)
+    max_value = 1 if dtype is np.float32 else np.iinfo(dtype).max
+    return (pixels * max_value).astype(dtype)
 
 
-def everywhere(tiles: np.ndarray) -> np.ndarray:
+def all_valid(tiles: np.ndarray) -> np.ndarray:
+    """Return bounds that make every pixel of the windows a pixel of the image."""
     return np.tile(np.array([0, tiles.shape[1], 0, tiles.shape[2]], np.int32), (len(tiles), 1))
 
 
-FULL = np.ones(2, np.float32)
-COLOR = Adjustments(np.zeros(2, bool), FULL, 0 * FULL, 0 * FULL)
+ONES = np.ones(2, np.float32)
+COLOR = Adjustments(np.zeros(2, bool), ONES, 0 * ONES, 0 * ONES)
 
 
-def test_the_halo_comes_from_the_network() -> None:
+def test_halo_is_the_radius_of_the_network() -> None:
     assert engine_of().halo == 8
     assert XlaEngine(network_of("original"), tile=16).halo == 7
 
 
 @pytest.mark.parametrize("name", ["reduced", "original", "plusplus"])
-def test_defaults_suit_the_device(name: str) -> None:
+def test_default_tiles_are_large_and_batches_divide_among_devices(name: str) -> None:
     engine = XlaEngine(network_of(name))
     assert engine.tile >= 128
     assert engine.batch % len(jax.local_devices()) == 0
 
 
-def test_inner_pixels_are_those_of_the_whole_window() -> None:
+def test_tiles_equal_the_center_of_the_whole_window() -> None:
     engine = engine_of()
-    tiles = windows(engine)
-    result = np.asarray(engine.enhance(Batch(tiles, everywhere(tiles), COLOR), PLAIN))
+    tiles = random_windows(engine)
+    result = np.asarray(engine.enhance(Batch(tiles, all_valid(tiles), COLOR), PLAIN))
     assert result.shape == (2, 16, 16, 3)
     for tile, enhanced in zip(tiles, result, strict=True):
         whole = whole_image.enhance(network_of("reduced"), tile)
         np.testing.assert_allclose(enhanced, whole[8:-8, 8:-8], rtol=0, atol=1e-5)
 
 
-def test_valid_bounds_act_as_the_edge_of_an_image() -> None:
+def test_valid_bounds_are_the_edges_of_the_image() -> None:
     engine = engine_of()
-    tiles = windows(engine)
+    tiles = random_windows(engine)
     valid = np.array([[8, 20, 3, 32], [0, 10, 8, 9]], np.int32)
     for tile, (y0, y1, x0, x1) in zip(tiles, valid, strict=True):
         inside = np.zeros(tile.shape[:2], bool)
@@ -83,52 +85,50 @@ def test_valid_bounds_act_as_the_edge_of_an_image() -> None:
         image = whole_image.enhance(network_of("reduced"), tile[y0:y1, x0:x1])
         canvas = np.zeros_like(tile, np.float64)
         canvas[y0:y1, x0:x1] = image
-        seen = np.zeros(tile.shape[:2], bool)
-        seen[y0:y1, x0:x1] = True
-        seen = seen[8:-8, 8:-8]
-        np.testing.assert_allclose(enhanced[seen], canvas[8:-8, 8:-8][seen], rtol=0, atol=1e-5)
+        inside = np.zeros(tile.shape[:2], bool)
+        inside[y0:y1, x0:x1] = True
+        inside = inside[8:-8, 8:-8]
+        np.testing.assert_allclose(enhanced[inside], canvas[8:-8, 8:-8][inside], rtol=0, atol=1e-5)
 
 
 def test_integers_are_rounded_once() -> None:
     engine = engine_of()
-    tiles = windows(engine, np.uint8)
+    tiles = random_windows(engine, np.uint8)
     settings = EnhanceSettings(gamma=1.15)
-    result = np.asarray(engine.enhance(Batch(tiles, everywhere(tiles), COLOR), settings))
+    result = np.asarray(engine.enhance(Batch(tiles, all_valid(tiles), COLOR), settings))
     assert result.dtype == np.uint8
     for tile, enhanced in zip(tiles, result, strict=True):
         whole = whole_image.enhance(network_of("reduced"), tile / 255, gamma=1.15)
-        # Half a level of rounding, and the float32 error on top.
+        # The tolerance is half a level of rounding plus the error of float32.
         assert np.abs(enhanced - 255 * whole[8:-8, 8:-8]).max() <= 0.5 + 255e-5
 
 
-def test_gray_tiles_stay_gray() -> None:
+def test_gray_tiles_are_the_mean_of_their_channels() -> None:
     engine = engine_of()
-    tiles = windows(engine)
+    tiles = random_windows(engine)
     tiles[0] = tiles[0, :, :, :1]
     tiles[1] = tiles[0]
     gray = COLOR._replace(gray=np.array([True, False]))
-    one, other = np.asarray(engine.enhance(Batch(tiles, everywhere(tiles), gray), PLAIN))
-    np.testing.assert_array_equal(one, np.broadcast_to(one[:, :, :1], one.shape))
-    assert np.ptp(other, axis=-1).max() > 1e-3
-    np.testing.assert_allclose(one[:, :, 0], other.mean(axis=-1), rtol=0, atol=1e-6)
+    gray_tile, color_tile = np.asarray(engine.enhance(Batch(tiles, all_valid(tiles), gray), PLAIN))
+    np.testing.assert_array_equal(gray_tile, np.broadcast_to(gray_tile[:, :, :1], gray_tile.shape))
+    assert np.ptp(color_tile, axis=-1).max() > 1e-3
+    np.testing.assert_allclose(gray_tile[:, :, 0], color_tile.mean(axis=-1), rtol=0, atol=1e-6)
 
 
-def test_estimate_gives_the_curve_maps() -> None:
+def test_estimated_curve_maps_equal_the_reference() -> None:
     engine = engine_of()
-    tiles = windows(engine)
-    maps = np.asarray(engine.estimate(tiles, everywhere(tiles)))
+    tiles = random_windows(engine)
+    maps = np.asarray(engine.estimate(tiles, all_valid(tiles)))
     assert maps.shape == (2, 16, 16, 24)
-    for tile, ours in zip(tiles, maps, strict=True):
+    for tile, maps_of_tile in zip(tiles, maps, strict=True):
         whole = whole_image.curve_maps(network_of("reduced"), tile)
-        np.testing.assert_allclose(ours, whole[8:-8, 8:-8], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(maps_of_tile, whole[8:-8, 8:-8], rtol=0, atol=1e-5)
 
 
 def test_bfloat16_is_within_two_levels_of_float32() -> None:
-    tiles = windows(engine_of())
-    exact = np.asarray(engine_of().enhance(Batch(tiles, everywhere(tiles), COLOR), PLAIN))
-    coarse = np.asarray(
-        engine_of("bfloat16").enhance(Batch(tiles, everywhere(tiles), COLOR), PLAIN)
-    )
+    tiles = random_windows(engine_of())
+    exact = np.asarray(engine_of().enhance(Batch(tiles, all_valid(tiles), COLOR), PLAIN))
+    coarse = np.asarray(engine_of("bfloat16").enhance(Batch(tiles, all_valid(tiles), COLOR), PLAIN))
     assert coarse.dtype == np.float32
     error = np.abs(coarse - exact)
     assert 0 < error.max() < 2 / 255
@@ -157,13 +157,13 @@ def test_accelerator_gives_the_outputs_of_pytorch(name: str) -> None:
             np.testing.assert_allclose(enhancer(image, PLAIN), enhanced, rtol=0, atol=2e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"tile": 0}, {"tile": -16}, {"batch": 0}, {"batch": -1}])
-def test_tiles_and_batches_of_no_size_are_refused(wrong: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        XlaEngine(network_of("reduced"), **wrong)
+@pytest.mark.parametrize("option", [{"tile": 0}, {"tile": -16}, {"batch": 0}, {"batch": -1}])
+def test_tiles_and_batches_below_1_are_refused(option: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(option))):
+        XlaEngine(network_of("reduced"), **option)
 
 
-# Enhances the arrays of one .npz file into another, on as many devices as it is told to have.
+# A program that enhances the arrays of one .npz file into another and prints the device count.
 ON_DEVICES = """
 import sys
 import jax, numpy as np
@@ -180,7 +180,9 @@ print(len(jax.devices()), enhancer._engine.batch)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["reduced", pytest.param("plusplus", marks=pytest.mark.slow)])
-def test_four_devices_give_what_one_gives(name: str, tmp_path: Path, python: Callable) -> None:
+def test_four_devices_and_one_device_agree_to_one_level(
+    name: str, tmp_path: Path, python: Callable
+) -> None:
     scale = 1 if name == "reduced" else 12
     network = tmp_path / "net.safetensors"
     serialization.save_network(network_of(name, scale), network)
@@ -201,13 +203,13 @@ def test_four_devices_give_what_one_gives(name: str, tmp_path: Path, python: Cal
     assert batch % 4 == 0
     results = np.load(tmp_path / "results.npz")
     assert len(jax.devices()) == 1
-    alone = Enhancer.load(network, tile=24).many(images.values())
-    for key, expected in zip(images, alone, strict=True):
+    one_device = Enhancer.load(network, tile=24).many(images.values())
+    for key, expected in zip(images, one_device, strict=True):
         assert results[key].dtype == np.uint8
         assert np.abs(results[key].astype(int) - expected).max() <= 1
 
 
-# Prints how often the compilation cache was hit and missed while one image was enhanced.
+# A program that prints the hits and misses of the compilation cache for one image.
 WITH_CACHE = """
 import json, sys
 import jax, numpy as np
@@ -227,7 +229,7 @@ print(json.dumps(counts))
 
 
 @pytest.mark.slow
-def test_second_start_finds_its_programs_compiled(
+def test_second_start_takes_its_programs_from_the_cache(
     goldens: Path, tmp_path: Path, python: Callable
 ) -> None:
     runs = [
@@ -242,7 +244,9 @@ def test_second_start_finds_its_programs_compiled(
 
 
 @pytest.mark.slow
-def test_a_cache_that_was_chosen_is_kept(goldens: Path, tmp_path: Path, python: Callable) -> None:
+def test_a_cache_folder_of_the_user_is_kept(
+    goldens: Path, tmp_path: Path, python: Callable
+) -> None:
     run = python(
         *("-c", WITH_CACHE, goldens / "reduced_random.pth"),
         XDG_CACHE_HOME=str(tmp_path / "user"),

@@ -1,6 +1,7 @@
 """Tests of ``zerodce evaluate``, evaluate.py, pairs.py and report.py."""
 
 import csv
+import importlib.util
 import json
 import math
 import re
@@ -16,12 +17,12 @@ from PIL import Image
 from helpers.command import opened, run
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.evaluation import evaluate as evaluate_module
 from zerodce_jax.evaluation import metrics, report
 from zerodce_jax.evaluation.evaluate import INPUT, Evaluation, evaluate
-from zerodce_jax.evaluation.pairs import find_photographs, pair_by_name
+from zerodce_jax.evaluation.pairs import pair_by_name
 from zerodce_jax.evaluation.perceptual import PerceptualMetric
 from zerodce_jax.media import photo, pillow
+from zerodce_jax.media.formats import find_photographs
 
 ONNX = ("--engine", "onnx")
 NO_REFERENCE = [
@@ -265,7 +266,8 @@ def test_json_stores_the_settings_of_the_command_line(low: Path, tmp_path: Path)
 def test_only_references_need_an_extra(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate_module, "find_spec", lambda _: None)
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "skimage" else found(n))
     assert run("evaluate", "reduced", "--pairs", low, high, *ONNX) == 2
     message = "zerodce: evaluate needs packages: pip install 'zerodce-jax[evaluate]'\n"
     assert capsys.readouterr().err == message
@@ -331,7 +333,7 @@ def test_perceptual_metrics_come_last(low: Path, high: Path) -> None:
     assert row.endswith("| 0.000 | 0.000 |")
     ssim = PerceptualMetric("ssim", lower_better=False, needs_reference=True, _model=None)
     with pytest.raises(UsageError, match="ssim is always computed"):
-        evaluate(networks, photographs, references, perceptual=[ssim])
+        next(evaluate(networks, photographs, references, perceptual=[ssim]))
 
 
 def test_every_network_receives_the_overrides(low: Path) -> None:
@@ -372,7 +374,7 @@ def test_infinite_scores_are_null_in_json(low: Path, tmp_path: Path) -> None:
     assert "| inf | 1.000 |" in report.markdown_table(evaluations)
 
 
-def test_the_sheet_shows_captions_and_centred_thumbnails(low: Path, tmp_path: Path) -> None:
+def test_the_sheet_shows_captions_and_centered_thumbnails(low: Path, tmp_path: Path) -> None:
     save(tmp_path / "in/wide.png", np.full((40, 80, 3), 60, np.uint8))
     evaluations = evaluate_folders(tmp_path / "in", double=FakeEnhancer(2))
     report.write_sheet(tmp_path / "sheet.png", evaluations)
@@ -412,7 +414,7 @@ def test_ambiguous_names_are_refused_and_table_cells_are_escaped(low: Path, high
     with pytest.raises(InputError, match=r"a\.png and .*a\.tif are references with the same name"):
         pair_by_name(low, high)
     with pytest.raises(UsageError, match="input is the name of the unprocessed photograph"):
-        evaluate_folders(low, input=FakeEnhancer(1))
+        next(evaluate_folders(low, input=FakeEnhancer(1)))
     scores = {"newly_clipped": 0.0}
     evaluation = Evaluation(Path("x"), None, {"input": scores, "a|b\nc": scores})
     table = report.markdown_table([evaluation])

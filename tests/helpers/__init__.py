@@ -1,4 +1,4 @@
-"""What tests have in common: where things are, files to try, whole-image references, servers."""
+"""Helpers of the tests: paths, sample files, a second implementation, and servers."""
 
 from pathlib import Path
 

@@ -22,7 +22,7 @@ def intact_files(seed: int) -> list[tuple[str, bytes]]:
     height, width = (int(side) for side in rng.integers(12, 40, 2))
     noise = rng.integers(-9, 10, (height, width, 4))
     pixels = np.clip(files.gradient(height, width, 4) + noise, 0, 255).astype(np.uint8)
-    colour, gray = Image.fromarray(pixels[..., :3]), Image.fromarray(pixels[..., 0])
+    color, gray = Image.fromarray(pixels[..., :3]), Image.fromarray(pixels[..., 0])
     alpha = Image.fromarray(pixels)
     deep = pixels.astype(np.uint16) * 257
     exif = files.exif(int(rng.integers(1, 9)), thumbnail=files.THUMBNAIL, order="<>"[seed % 2])
@@ -32,7 +32,7 @@ def intact_files(seed: int) -> list[tuple[str, bytes]]:
         options = {} if suffix in {"bmp", "gif"} else dict(metadata)
         if options:
             options["xmp"] = files.xmp(int(rng.integers(1, 9)))
-        result += [(suffix, files.encode_image(colour, suffix, **options))]
+        result += [(suffix, files.encode_image(color, suffix, **options))]
         if suffix != "heic":
             result += [(suffix, files.encode_image(gray, suffix))]
         if suffix not in {"jpg", "bmp", "gif"}:
@@ -40,17 +40,17 @@ def intact_files(seed: int) -> list[tuple[str, bytes]]:
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "words" * 20, zip=True)
     text.add_itxt("XML:com.adobe.xmp", files.xmp(6).decode())
-    palette = colour.quantize(17)
+    palette = color.quantize(17)
     result += [
-        ("png", files.encode_image(colour, "png", pnginfo=text, dpi=(300, 300))),
+        ("png", files.encode_image(color, "png", pnginfo=text, dpi=(300, 300))),
         ("png", files.encode_image(palette, "png", transparency=3)),
         ("png", files.encode_image(gray.convert("1"), "png")),
         (
             "png",
-            files.encode_image(colour, "png", save_all=True, append_images=[colour.rotate(180)]),
+            files.encode_image(color, "png", save_all=True, append_images=[color.rotate(180)]),
         ),
-        ("jpg", files.encode_image(colour, "jpg", progressive=True, comment=b"words", **metadata)),
-        ("jpg", files.encode_image(colour, "jpg", quality=20, subsampling=2)),
+        ("jpg", files.encode_image(color, "jpg", progressive=True, comment=b"words", **metadata)),
+        ("jpg", files.encode_image(color, "jpg", quality=20, subsampling=2)),
         ("webp", files.encode_image(alpha, "webp", lossless=True, **metadata)),
         (
             "gif",
@@ -59,7 +59,7 @@ def intact_files(seed: int) -> list[tuple[str, bytes]]:
         ("bmp", files.encode_image(palette, "bmp")),
         ("tif", files.encode_image(palette, "tif", compression="tiff_lzw")),
         ("tif", files.encode_image(gray.convert("1"), "tif", compression="group4")),
-        ("tif", files.encode_image(colour, "tif", compression="jpeg")),
+        ("tif", files.encode_image(color, "tif", compression="jpeg")),
     ]
     for shape in ((height, width, 3), (height, width, 4), (height, width)):
         image = deep[..., : shape[2]] if len(shape) == 3 else deep[..., 0]

@@ -196,7 +196,7 @@ def _find_problem(path: Path, width: int, height: int) -> str:
                 image.load()
                 size = image.size
     except UnidentifiedImageError:
-        # Pillow does not read TIFF files of floats in colour.
+        # Pillow does not read TIFF files of floats in color.
         is_tiff = path.suffix == ".tif"
         size = imagecodecs.tiff_decode(path.read_bytes()).shape[1::-1] if is_tiff else None
     except Exception as error:

@@ -220,15 +220,15 @@ def add_chunks(png: bytes, *added: tuple[bytes, bytes]) -> bytes:
 def encode_png16(pixels: np.ndarray, *chunks: tuple[bytes, bytes]) -> bytes:
     """Encode a PNG file of 16 bits per sample without a library; `chunks` precede the pixels."""
     height, width = pixels.shape[:2]
-    colours = {1: 0, 2: 4, 3: 2, 4: 6}[pixels.shape[2] if pixels.ndim == 3 else 1]
-    header = struct.pack(">IIBBBBB", width, height, 16, colours, 0, 0, 0)
+    colors = {1: 0, 2: 4, 3: 2, 4: 6}[pixels.shape[2] if pixels.ndim == 3 else 1]
+    header = struct.pack(">IIBBBBB", width, height, 16, colors, 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     parts = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(make_chunk(*part) for part in parts)
 
 
 def file_with_metadata(suffix: str, **options: Any) -> bytes:
-    """Return an image file with EXIF, XMP, a colour profile and a resolution, if supported."""
+    """Return an image file with EXIF, XMP, a color profile and a resolution, if supported."""
     metadata = {"exif": exif(6, thumbnail=THUMBNAIL), "xmp": xmp(6), "icc_profile": ICC}
     return encode_image(IMAGE, suffix, **(metadata | {"dpi": (300, 300)} | options))
 

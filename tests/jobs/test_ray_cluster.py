@@ -143,7 +143,7 @@ def test_a_missing_package_is_named(
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "ray" else found(n))
     assert run("cluster", pictures, pictures / "out") == 2
     error = capsys.readouterr().err
-    assert error == "zerodce: a cluster needs a package: pip install 'zerodce-jax[ray]'\n"
+    assert error == "zerodce: a cluster needs packages: pip install 'zerodce-jax[ray]'\n"
 
 
 def test_without_work_ray_does_not_start(

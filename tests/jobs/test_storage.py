@@ -10,8 +10,7 @@ import pytest
 from helpers import object_store, photo_files
 from helpers.inverters import PIXELS, touch
 from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.jobs.remote_files import RemoteFiles
-from zerodce_jax.jobs.storage import Files, Folder, LocalFiles, folder_at
+from zerodce_jax.jobs.storage import Files, Folder, LocalFiles, RemoteFiles, folder_at
 from zerodce_jax.media import photo
 from zerodce_jax.media.photo import Photo
 

@@ -209,7 +209,7 @@ def test_implausible_resolutions_are_dropped(per_metre: int) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "avif", "heic"])
-def test_stripped_photographs_keep_only_the_colour_profile(suffix: str) -> None:
+def test_stripped_photographs_keep_only_the_color_profile(suffix: str) -> None:
     extra = {"comment": b"words", "extra": b"\xff\xed\0\x08secret"} if suffix == "jpg" else {}
     source = file_with_metadata(suffix, **extra)
     stripped = photo.decode(source).stripped()

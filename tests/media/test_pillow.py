@@ -30,13 +30,13 @@ from zerodce_jax.media.photo import Photo
 
 def image_of_mode(name: str) -> tuple[Image.Image, dict[str, int]]:
     """Return an image of a mode and, if the name ends in tRNS, the option for transparency."""
-    colour, transparent = Image.fromarray(np.dstack([gradient(20, 30, 3), ALPHA])), {}
+    color, transparent = Image.fromarray(np.dstack([gradient(20, 30, 3), ALPHA])), {}
     plain, _, extra = name.partition(" ")
     if plain == "P":
-        image = colour.convert("RGB").quantize(9)
+        image = color.convert("RGB").quantize(9)
         transparent = {"transparency": 4}
     else:
-        image = colour.convert(plain)
+        image = color.convert(plain)
         corner = image.getpixel((0, 0))
         transparent = {"transparency": corner}
     return image, transparent if extra else {}
@@ -111,7 +111,7 @@ def test_blocks_too_large_for_jpeg_are_dropped_with_a_message() -> None:
     assert photo.decode(data).metadata.exif is None
     assert photo.decode(data).metadata.icc == files.ICC
     assert encode_photo(first, "webp")[1] == encode_photo(first, "tif")[1] == ()
-    # A colour profile of any size fits, together with the other blocks.
+    # A color profile of any size fits, together with the other blocks.
     full = Metadata(files.exif(), files.xmp(), bytes(range(256)) * 1500, (72.0, 72.0))
     assert round_trip(Photo(gradient(3, 3, 3), metadata=full), "jpg").metadata.icc == full.icc
 

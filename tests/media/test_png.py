@@ -1,4 +1,4 @@
-"""png.py: copied chunks, 16-bit colour, and data after the end of the image."""
+"""png.py: copied chunks, 16-bit color, and data after the end of the image."""
 
 import struct
 import zlib
@@ -30,7 +30,7 @@ TEXTS = (
     (b"iTXt", b"Packed\0\1\0\0\0" + zlib.compress(b"words")),
     (b"tEXt", b"Comment\0a second one"),
 )
-COLOURS = (
+COLORS = (
     (b"gAMA", struct.pack(">I", 45455)),
     (b"cHRM", struct.pack(">8I", *range(30_000, 38_000, 1000))),
     (b"sRGB", b"\1"),
@@ -52,7 +52,7 @@ OTHERS = (
 def test_chunks_are_copied_unchanged(shape: tuple[int, ...], dtype: str) -> None:
     pixels = gradient(8, 9, 4, dtype=dtype)[..., : shape[2] if len(shape) == 3 else 1]
     background = (b"bKGD", bytes(2 * (1 if pixels.shape[2] < 3 else 3)))
-    added = (*TEXTS, *COLOURS, *OTHERS, (b"sBIT", bytes([5] * pixels.shape[2])), background)
+    added = (*TEXTS, *COLORS, *OTHERS, (b"sBIT", bytes([5] * pixels.shape[2])), background)
     plain = files.encode_png16(pixels) if dtype == "uint16" else encode_8_bits(pixels)
     first = photo.decode(add_chunks(plain, *added))
     assert first.pixels.dtype == dtype
@@ -71,16 +71,16 @@ def encode_8_bits(pixels: np.ndarray) -> bytes:
     return encode_image(Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels), "png")
 
 
-def test_a_stripped_photograph_keeps_the_colour_chunks() -> None:
+def test_a_stripped_photograph_keeps_the_color_chunks() -> None:
     significant = (b"sBIT", b"\5\5\5")
-    first = photo.decode(add_chunks(PLAIN, *TEXTS, *COLOURS, *OTHERS, significant))
+    first = photo.decode(add_chunks(PLAIN, *TEXTS, *COLORS, *OTHERS, significant))
     data, _ = encode_photo(first.stripped(), "png")
     kept = [chunk for chunk in png_chunks(data) if chunk[0] not in {b"IHDR", b"IDAT", b"IEND"}]
-    assert kept == [*COLOURS, significant]
+    assert kept == [*COLORS, significant]
 
 
 def test_chunks_are_not_written_in_other_formats() -> None:
-    first = photo.decode(add_chunks(PLAIN, *TEXTS, *COLOURS))
+    first = photo.decode(add_chunks(PLAIN, *TEXTS, *COLORS))
     for suffix in files.METADATA_SUFFIXES:
         assert b"Long comment" not in encode_photo(first, suffix)[0] or suffix == "png"
     # The options of another format are not taken for chunks of PNG.
@@ -111,10 +111,10 @@ def test_16_bits_are_kept_for_every_number_of_channels(channels: int) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_transparent_colour_of_16_bits_becomes_alpha(channels: int) -> None:
+def test_a_transparent_color_of_16_bits_becomes_alpha(channels: int) -> None:
     pixels = gradient(6, 6, 3, dtype="uint16")[..., :channels]
-    colour = (b"tRNS", pixels[2, 3].astype(">u2").tobytes())
-    first = photo.decode(files.encode_png16(pixels, colour))
+    color = (b"tRNS", pixels[2, 3].astype(">u2").tobytes())
+    first = photo.decode(files.encode_png16(pixels, color))
     assert first.alpha.dtype == np.uint16
     transparent = (pixels == pixels[2, 3]).all(axis=2)
     np.testing.assert_array_equal(first.alpha, np.where(transparent, 0, 0xFFFF))

@@ -39,7 +39,7 @@ def encode_with_tifffile(pixels: np.ndarray, **options: Any) -> bytes:
 
 
 def join_alpha(read: Photo) -> np.ndarray:
-    """Return colours and alpha in one array."""
+    """Return colors and alpha in one array."""
     return read.pixels if read.alpha is None else np.dstack([read.pixels, read.alpha])
 
 

@@ -197,7 +197,7 @@ def test_malformed_repository_names_are_refused(
 def test_the_error_names_the_extra_of_a_missing_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("zerodce_jax.models.hub.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for arguments in (
         ("convert", "hf://a/b", tmp_path / "n.safetensors"),
         ("push", "fast", "a/b"),

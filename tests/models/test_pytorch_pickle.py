@@ -335,9 +335,16 @@ def test_false_sizes_allocate_no_memory(make: Callable[[], bytes], tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_deep_nesting_does_not_crash_the_process(tmp_path: Path, python: Callable) -> None:
-    # Hashing a dict key of a million nested tuples recurses in C without a limit.
-    deep = b"})" + b"\x85" * 1_000_000 + b"K\x00s"
+@pytest.mark.parametrize(
+    "after",
+    [b"K\x00s", pf.plain("x") + b"\x93", b")R"],
+    ids=["key", "global", "function"],
+)
+def test_deep_nesting_does_not_crash_the_process(
+    after: bytes, tmp_path: Path, python: Callable
+) -> None:
+    # Hashing a million nested tuples recurses in C without a limit.
+    deep = b"})" + b"\x85" * 1_000_000 + after
     path = file_of(tmp_path / "deep.pth", "zip", deep)
     result: subprocess.CompletedProcess[str] = python(
         "-c",

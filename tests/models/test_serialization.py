@@ -329,8 +329,8 @@ def test_misfits_of_the_jax_layout_have_our_names(tmp_path: Path) -> None:
         load_network(path)
     lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
     assert lines == [
-        "conv7.bias: missing, expected (24,)",
         "conv1.kernel: shape (3, 3, 3, 15), expected (3, 3, 3, 16)",
+        "conv7.bias: missing, expected (24,)",
     ]
 
 
@@ -367,7 +367,7 @@ def test_state_dicts_of_other_networks_are_refused(tensors: dict[str, np.ndarray
         "null",
         '{"features": 0}',
         '{"features": "many"}',
-        '{"colour": 1}',
+        '{"color": 1}',
     ],
 )
 def test_malformed_configs_in_files_are_refused(metadata: str, tmp_path: Path) -> None:

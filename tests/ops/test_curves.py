@@ -1,4 +1,4 @@
-"""curves.py: values by hand, the range, stopping early, gain by derivatives."""
+"""Tests of curves.py: values computed by hand, ranges, iterations, the gain as a derivative."""
 
 from collections.abc import Callable
 
@@ -18,31 +18,31 @@ def pixel(*values: float) -> jax.Array:
     return jnp.array(values, jnp.float32).reshape(1, 1, -1)
 
 
-def images(low: float) -> st.SearchStrategy[np.ndarray]:
-    return hnp.arrays(np.float32, (2, 2, 3), elements=st.floats(low, 1, width=32))
+def random_arrays(channels: int, low: float) -> st.SearchStrategy[np.ndarray]:
+    return hnp.arrays(np.float32, (2, 2, channels), elements=st.floats(low, 1, width=32))
 
 
-def test_one_application_by_hand() -> None:
+def test_one_iteration_by_hand() -> None:
     # x + a (x^2 - x): 0.5 + 0.25 = 0.75; 0.5 - 0.5 * 0.25 = 0.375; 0.2 + 0.5 * 0.16 = 0.28
     result = apply_curve(pixel(0.5, 0.5, 0.2), pixel(-1, 0.5, -0.5))
     np.testing.assert_allclose(result, pixel(0.75, 0.375, 0.28), rtol=1e-6)
 
 
 def test_two_iterations_by_hand() -> None:
-    # Red: 0.5 -> 0.75 -> 0.75 + 0.1875 = 0.9375; green stays; blue: 0.5 -> 0.25 -> 0.25 + 0.1875.
+    # Red: 0.5 -> 0.75 -> 0.75 + 0.1875 = 0.9375. Green: 0.5. Blue: 0.5 -> 0.25 -> 0.25 + 0.1875.
     maps = pixel(-1, 0, 1, -1, 0, -1)
     result = apply_curves(pixel(0.5, 0.5, 0.5), maps, iterations=2)
     np.testing.assert_allclose(result, pixel(0.9375, 0.5, 0.4375), rtol=1e-6)
 
 
-def test_stops_after_the_iterations_asked_for() -> None:
+def test_curves_stop_after_the_requested_iterations() -> None:
     maps = pixel(-1, -1, -1, 1, 1, 1)
     result = apply_curves(pixel(0.5, 0.5, 0.5), maps, iterations=1)
     np.testing.assert_allclose(result, pixel(0.75, 0.75, 0.75), rtol=1e-6)
     assert apply_curves(pixel(0.5, 0.5, 0.5), maps, iterations=0).tolist() == [[[0.5] * 3]]
 
 
-def test_shared_maps_serve_every_iteration() -> None:
+def test_shared_maps_apply_to_every_iteration() -> None:
     shared = pixel(-0.3, 0.2, -1)
     repeated = jnp.tile(shared, 5)
     image = pixel(0.1, 0.6, 0.3)
@@ -51,29 +51,30 @@ def test_shared_maps_serve_every_iteration() -> None:
     )
 
 
-def test_maps_of_an_iteration_stand_side_by_side() -> None:
+def test_each_iteration_uses_three_consecutive_channels() -> None:
     maps = jnp.arange(24.0).reshape(1, 1, 24)
     assert curve_of_iteration(maps, 2).ravel().tolist() == [6, 7, 8]
 
 
 @hypothesis_settings(max_examples=30)
-@given(images(0), hnp.arrays(np.float32, (2, 2, 24), elements=st.floats(-1, 1, width=32)))
-def test_result_stays_in_range(image: np.ndarray, maps: np.ndarray) -> None:
+@given(random_arrays(3, 0), random_arrays(24, -1))
+def test_enhanced_image_stays_between_0_and_1(image: np.ndarray, maps: np.ndarray) -> None:
     result = apply_curves(jnp.asarray(image), jnp.asarray(maps), iterations=8)
     assert float(result.min()) >= 0
     assert float(result.max()) <= 1
 
 
-def test_zero_maps_are_the_identity_and_black_and_white_are_fixed() -> None:
+def test_zero_maps_change_nothing_and_black_and_white_stay() -> None:
     image = pixel(0.0, 0.37, 1.0)
     np.testing.assert_array_equal(apply_curves(image, jnp.zeros((1, 1, 24)), iterations=8), image)
-    ends = pixel(0, 1, 1)
-    np.testing.assert_array_equal(apply_curves(ends, pixel(-0.7, -0.7, 0.4), iterations=8), ends)
+    extremes = pixel(0, 1, 1)
+    maps = pixel(-0.7, -0.7, 0.4)
+    np.testing.assert_array_equal(apply_curves(extremes, maps, iterations=8), extremes)
 
 
 @pytest.mark.parametrize("channels", [3, 24])
 @pytest.mark.parametrize("iterations", [0, 3, 8])
-def test_gain_is_the_derivative(channels: int, iterations: int) -> None:
+def test_gain_is_the_derivative_of_the_curves(channels: int, iterations: int) -> None:
     rng = np.random.default_rng(5)
     image = jnp.asarray(rng.random((2, 4, 5, 3)), jnp.float32)
     maps = jnp.asarray(rng.uniform(-1, 1, (2, 4, 5, channels)), jnp.float32)
@@ -91,21 +92,23 @@ def test_gain_by_hand() -> None:
 
 
 @pytest.mark.parametrize("function", [apply_curves, curve_gain])
-def test_too_few_maps(function: object) -> None:
+def test_too_few_maps_raise_an_error(function: Callable) -> None:
     with pytest.raises(ValueError, match="6 curve maps are too few for 3 iterations"):
         function(pixel(0.5, 0.5, 0.5), jnp.zeros((1, 1, 6)), iterations=3)
 
 
 @pytest.mark.parametrize("function", [apply_curves, curve_gain])
 @pytest.mark.parametrize("channels", [3, 12])
-def test_numpy_gives_numpy_and_agrees_with_jax(function: Callable, channels: int) -> None:
+def test_numpy_input_gives_numpy_output_that_agrees_with_jax(
+    function: Callable, channels: int
+) -> None:
     rng = np.random.default_rng(6)
     image = rng.random((4, 5, 3), dtype=np.float32)
     maps = rng.uniform(-1, 1, (4, 5, channels)).astype(np.float32)
     before = image.copy()
-    ours = function(image, maps, iterations=4)
-    theirs = function(jnp.asarray(image), jnp.asarray(maps), iterations=4)
-    assert isinstance(ours, np.ndarray)
-    assert isinstance(theirs, jax.Array)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    with_numpy = function(image, maps, iterations=4)
+    with_jax = function(jnp.asarray(image), jnp.asarray(maps), iterations=4)
+    assert isinstance(with_numpy, np.ndarray)
+    assert isinstance(with_jax, jax.Array)
+    np.testing.assert_allclose(with_numpy, with_jax, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(image, before)

@@ -1,4 +1,4 @@
-"""guided_filter.py: windows by hand, what is levelled, how far it reaches."""
+"""Tests of guided_filter.py: window means by hand, the effect of eps, masks, the reach."""
 
 import numpy as np
 import pytest
@@ -15,13 +15,13 @@ def test_window_means_by_hand() -> None:
     np.testing.assert_allclose(means[0, :, 0, 0], [24, 31])
     inside[:, :4] = 0
     means = guided_filter.window_means(x, inside)
-    # Rows 4 to 6, and rows 4 to 7.
+    # Only rows 4 to 6, and rows 4 to 7, lie inside the image.
     np.testing.assert_allclose(means[0, :, 0, 0], [38, 41.5])
     assert guided_filter.window_means(x, np.zeros_like(inside)).tolist() == [[[[0]], [[0]]]]
 
 
 @given(value=st.floats(0, 1, width=32), eps=st.floats(0, 1))
-def test_what_is_flat_stays(value: float, eps: float) -> None:
+def test_flat_images_stay_flat(value: float, eps: float) -> None:
     image = np.full((1, 14, 15, 2), value, np.float32)
     inside = np.ones((1, 14, 15, 1), np.float32)
     result = guided_filter.smooth(image, eps, inside)
@@ -29,36 +29,36 @@ def test_what_is_flat_stays(value: float, eps: float) -> None:
     np.testing.assert_allclose(result, value, atol=1e-6)
 
 
-def test_eps_decides_what_is_levelled() -> None:
+def test_larger_eps_smooths_more() -> None:
     image = np.random.default_rng(0).normal(0.5, 0.05, (1, 40, 40, 1)).astype(np.float32)
     inside = np.ones((1, 40, 40, 1), np.float32)
-    spread = [
+    deviations = [
         guided_filter.smooth(image, eps, inside).std() for eps in (0.0, 1e-4, 1e-3, 1e-2, 1.0)
     ]
-    assert spread == sorted(spread, reverse=True)
+    assert deviations == sorted(deviations, reverse=True)
     np.testing.assert_array_equal(
         guided_filter.smooth(image, 0.0, inside),
         guided_filter.crop(image, guided_filter.REACH, inside),
     )
-    # To means of means.
-    assert spread[-1] == pytest.approx(0, abs=0.01)
+    # With a large eps, the result is the mean of window means.
+    assert deviations[-1] == pytest.approx(0, abs=0.01)
 
 
-def test_pixels_beyond_the_edge_do_not_count() -> None:
+def test_pixels_outside_the_mask_have_no_influence() -> None:
     image = np.random.default_rng(1).random((1, 30, 30, 3), dtype=np.float32)
     inside = np.zeros((1, 30, 30, 1), np.float32)
     inside[:, 8:, :22] = 1
-    first = guided_filter.smooth(image, 0.01, inside)
-    other = guided_filter.smooth(np.where(inside > 0, image, 0.123), 0.01, inside)
-    seen = guided_filter.crop(inside, guided_filter.REACH, inside)[..., 0] > 0
-    np.testing.assert_array_equal(first[seen], other[seen])
+    result = guided_filter.smooth(image, 0.01, inside)
+    changed_outside = guided_filter.smooth(np.where(inside > 0, image, 0.123), 0.01, inside)
+    pixels = guided_filter.crop(inside, guided_filter.REACH, inside)[..., 0] > 0
+    np.testing.assert_array_equal(result[pixels], changed_outside[pixels])
 
 
-def test_the_reach_is_as_far_as_stated() -> None:
+def test_a_pixel_influences_results_up_to_reach() -> None:
     image = np.random.default_rng(2).random((1, 41, 41, 1), dtype=np.float32)
     inside = np.ones((1, 41, 41, 1), np.float32)
-    other = image.copy()
-    other[0, 20, 20] += 0.3
-    changed = guided_filter.smooth(other, 0.01, inside) != guided_filter.smooth(image, 0.01, inside)
-    changed = np.argwhere(changed[0, :, :, 0]) + guided_filter.REACH
+    brighter = image.copy()
+    brighter[0, 20, 20] += 0.3
+    before, after = (guided_filter.smooth(x, 0.01, inside) for x in (image, brighter))
+    changed = np.argwhere((after != before)[0, :, :, 0]) + guided_filter.REACH
     assert np.abs(changed - 20).max() == guided_filter.REACH

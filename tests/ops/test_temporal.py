@@ -1,4 +1,4 @@
-"""temporal.py: light that follows frames, and what it does to a flickering video."""
+"""Tests of temporal.py: smoothing of the adjustments over frames, and flicker in real videos."""
 
 import math
 from collections.abc import Callable
@@ -19,178 +19,178 @@ RATE = 30
 pytestmark = pytest.mark.usefixtures("no_compilation_cache")
 
 
-def small(seed: int, *, light: float = 0.1) -> np.ndarray:
-    """A small copy of a scene: coarse patches of random brightness."""
+def random_scene(seed: int, *, brightness: float = 0.1) -> np.ndarray:
+    """Return the small copy of a frame: coarse patches of random brightness with a given mean."""
     patches = np.random.default_rng(seed).lognormal(0, 1, (5, 8, 1))
     scene = np.kron(patches, np.ones((4, 4, 3)))
-    return np.minimum(scene * light / scene.mean(), 1).astype(np.float32)
+    return np.minimum(scene * brightness / scene.mean(), 1).astype(np.float32)
 
 
 def adjustments(
-    value: float, strength: float, protection: float = 0.0, denoise: float = 0.0
+    map_value: float, strength: float, protection: float = 0.0, denoise: float = 0.0
 ) -> FrameAdjustments:
-    maps = np.full((20, 32, 24), value, np.float32)
+    """Return the adjustments of a frame whose curve maps all have one value."""
+    maps = np.full((20, 32, 24), map_value, np.float32)
     return FrameAdjustments(maps, Adjustments(False, strength, protection, denoise))
 
 
-def respond(frame: np.ndarray) -> Callable[[FrameAdjustments], Response]:
-    return lambda decided: Response(
-        frame,
-        decided.maps,
+def respond(scene: np.ndarray) -> Callable[[FrameAdjustments], Response]:
+    """Return the function that `Smoothing.smooth` calls to get the brightness by strength."""
+    return lambda frame: Response(
+        scene,
+        frame.maps,
         gamma=1.0,
-        highlight_protection=decided.adjustments.highlight_protection,
+        highlight_protection=frame.adjustments.highlight_protection,
         iterations=8,
     )
 
 
-def brightness(frame: np.ndarray, decided: FrameAdjustments) -> float:
-    return respond(frame)(decided)(decided.adjustments.strength)
+def enhanced_brightness(scene: np.ndarray, frame: FrameAdjustments) -> float:
+    return respond(scene)(frame)(frame.adjustments.strength)
 
 
-def assert_same(one: FrameAdjustments, other: FrameAdjustments) -> None:
-    np.testing.assert_array_equal(one.maps, other.maps)
-    assert one.adjustments == other.adjustments
+def smooth(
+    smoothing: Smoothing, time: float, scene: np.ndarray, alone: FrameAdjustments
+) -> FrameAdjustments:
+    return smoothing.smooth(time, scene, alone, respond(scene))
 
 
-def test_the_first_frame_is_as_if_alone() -> None:
+def assert_equal(result: FrameAdjustments, expected: FrameAdjustments) -> None:
+    np.testing.assert_array_equal(result.maps, expected.maps)
+    assert result.adjustments == expected.adjustments
+
+
+def test_first_frame_keeps_its_own_adjustments() -> None:
     alone = adjustments(-0.4, 1.3, 0.2)
-    assert_same(
-        Smoothing(0.5, smooth_maps=True).smooth(3.0, small(1), alone, respond(small(1))), alone
-    )
+    assert_equal(smooth(Smoothing(0.5, smooth_maps=True), 3.0, random_scene(1), alone), alone)
 
 
 @given(st.integers(0, 1000), st.floats(0.005, 0.4), st.floats(0.005, 0.4))
-def test_a_cut_begins_anew(seed: int, before: float, after: float) -> None:
+def test_a_cut_restarts_the_smoothing(seed: int, before: float, after: float) -> None:
     smoothing = Smoothing(0.5, smooth_maps=True)
-    first, second = small(seed, light=before), small(seed + 1, light=after)
-    smoothing.smooth(0.0, first, adjustments(-0.8, 2.0, 1.0), respond(first))
+    first, second = random_scene(seed, brightness=before), random_scene(seed + 1, brightness=after)
+    smooth(smoothing, 0.0, first, adjustments(-0.8, 2.0, 1.0))
     alone = adjustments(-0.2, 0.7)
-    found = smoothing.smooth(1 / RATE, second, alone, respond(second))
-    assert_same(found, alone)
+    assert_equal(smooth(smoothing, 1 / RATE, second, alone), alone)
 
 
 @given(st.integers(0, 1000), st.floats(0.02, 0.2), st.floats(0.5, 2), st.integers(0, 1))
-def test_flicker_motion_and_noise_are_no_cuts(
-    seed: int, bright: float, factor: float, shift: int
+def test_flicker_motion_and_noise_do_not_count_as_cuts(
+    seed: int, brightness: float, factor: float, shift: int
 ) -> None:
     smoothing = Smoothing(0.5, smooth_maps=True)
-    first = small(seed, light=bright)
+    first = random_scene(seed, brightness=brightness)
     noise = np.random.default_rng(seed).normal(0, 0.002, first.shape)
     second = np.clip(np.roll(first, shift, axis=1) * factor + noise, 0, 1).astype(np.float32)
-    smoothing.smooth(0.0, first, adjustments(-0.3, 1.0), respond(first))
-    found = smoothing.smooth(1 / RATE, second, adjustments(-0.3, 2.0), respond(second))
-    assert found.adjustments.strength < 1.6
+    smooth(smoothing, 0.0, first, adjustments(-0.3, 1.0))
+    smoothed = smooth(smoothing, 1 / RATE, second, adjustments(-0.3, 2.0))
+    assert smoothed.adjustments.strength < 1.6
 
 
-def test_flat_frames_are_no_cuts() -> None:
+def test_noise_in_flat_frames_does_not_count_as_a_cut() -> None:
     smoothing = Smoothing(0.5, smooth_maps=True)
     rng = np.random.default_rng(0)
     strengths = []
     for number in range(5):
         dark = (2 + rng.normal(0, 0.3, (20, 32, 3)).clip(-1, 1)).astype(np.float32) / 255
         alone = adjustments(-0.3, 1.0 + number % 2)
-        strengths.append(
-            smoothing.smooth(number / RATE, dark, alone, respond(dark)).adjustments.strength
-        )
+        strengths.append(smooth(smoothing, number / RATE, dark, alone).adjustments.strength)
     assert max(strengths[1:]) < 1.6
 
 
-def test_maps_follow_by_their_time_constant() -> None:
+def test_maps_change_by_their_time_constant() -> None:
     smoothing = Smoothing(0.5, smooth_maps=True)
-    scene = small(1)
-    smoothing.smooth(0.0, scene, adjustments(-0.2, 1.0, 0.1, 0.3), respond(scene))
-    found = smoothing.smooth(0.25, scene, adjustments(-0.6, 1.0, 0.5, 0.7), respond(scene))
+    scene = random_scene(1)
+    smooth(smoothing, 0.0, scene, adjustments(-0.2, 1.0, 0.1, 0.3))
+    smoothed = smooth(smoothing, 0.25, scene, adjustments(-0.6, 1.0, 0.5, 0.7))
     share = 1 - math.exp(-0.25 / 0.5)
-    np.testing.assert_allclose(found.maps, -0.2 - 0.4 * share, rtol=1e-5)
-    assert found.adjustments.highlight_protection == pytest.approx(0.1 + 0.4 * share)
-    assert found.adjustments.denoise == pytest.approx(0.3 + 0.4 * share)
-    # In two steps of half the time as in one.
-    again = Smoothing(0.5, smooth_maps=True)
-    again.smooth(0.0, scene, adjustments(-0.2, 1.0), respond(scene))
+    np.testing.assert_allclose(smoothed.maps, -0.2 - 0.4 * share, rtol=1e-5)
+    assert smoothed.adjustments.highlight_protection == pytest.approx(0.1 + 0.4 * share)
+    assert smoothed.adjustments.denoise == pytest.approx(0.3 + 0.4 * share)
+    # Two steps of half the time give the same maps as one step.
+    two_steps = Smoothing(0.5, smooth_maps=True)
+    smooth(two_steps, 0.0, scene, adjustments(-0.2, 1.0))
     for time in (0.125, 0.25):
-        steps = again.smooth(time, scene, adjustments(-0.6, 1.0), respond(scene))
-    np.testing.assert_allclose(steps.maps, found.maps, rtol=1e-5)
+        result = smooth(two_steps, time, scene, adjustments(-0.6, 1.0))
+    np.testing.assert_allclose(result.maps, smoothed.maps, rtol=1e-5)
 
 
-def test_maps_go_with_what_moves() -> None:
+def test_maps_change_at_once_where_something_moves() -> None:
     smoothing = Smoothing(0.5, smooth_maps=True)
-    before, after = small(1), small(1)
+    before, after = random_scene(1), random_scene(1)
     after[8:12, 12:16] *= 4
-    smoothing.smooth(0.0, before, adjustments(-0.2, 1.0), respond(before))
-    maps = smoothing.smooth(1 / RATE, after, adjustments(-0.6, 1.0), respond(after)).maps
+    smooth(smoothing, 0.0, before, adjustments(-0.2, 1.0))
+    maps = smooth(smoothing, 1 / RATE, after, adjustments(-0.6, 1.0)).maps
     assert np.all(maps[8:12, 12:16] < -0.55)
     assert np.all(maps[:8] > -0.3)
 
 
-def test_maps_that_frames_are_not_enhanced_with_are_left() -> None:
+def test_maps_of_each_frame_are_kept_without_smooth_maps() -> None:
     smoothing = Smoothing(0.5, smooth_maps=False)
-    scene = small(1)
-    smoothing.smooth(0.0, scene, adjustments(-0.2, 1.0), respond(scene))
-    found = smoothing.smooth(1 / RATE, scene, adjustments(-0.6, 1.0), respond(scene))
-    assert np.all(found.maps == np.float32(-0.6))
+    scene = random_scene(1)
+    smooth(smoothing, 0.0, scene, adjustments(-0.2, 1.0))
+    smoothed = smooth(smoothing, 1 / RATE, scene, adjustments(-0.6, 1.0))
+    assert np.all(smoothed.maps == np.float32(-0.6))
 
 
-def test_flickering_frames_reach_one_brightness() -> None:
+def test_flickering_frames_reach_nearly_the_same_brightness() -> None:
     smoothing = Smoothing(0.5, smooth_maps=True)
-    reached = []
-    for number in range(30):
-        scene = small(1) * np.float32(1 + 0.2 * math.sin(number))
-        found = smoothing.smooth(number / RATE, scene, adjustments(-0.3, 1.0), respond(scene))
-        reached.append(brightness(scene, found))
-    assert np.ptp(reached) < 0.015
-    alone = [
-        brightness(small(1) * (1 + 0.2 * math.sin(n)), adjustments(-0.3, 1.0)) for n in range(30)
+    scenes = [random_scene(1) * np.float32(1 + 0.2 * math.sin(number)) for number in range(30)]
+    alone = adjustments(-0.3, 1.0)
+    smoothed = [
+        enhanced_brightness(scene, smooth(smoothing, number / RATE, scene, alone))
+        for number, scene in enumerate(scenes)
     ]
-    assert np.ptp(alone) > 0.08
+    assert np.ptp(smoothed) < 0.015
+    assert np.ptp([enhanced_brightness(scene, alone) for scene in scenes]) > 0.08
 
 
-def test_a_fade_to_black_remains_one() -> None:
+def test_a_fade_to_black_remains_a_fade_to_black() -> None:
     smoothing = Smoothing(0.5, smooth_maps=True)
-    reached = []
+    brightness = []
     for number in range(31):
-        scene = small(1) * np.float32(1 - number / 30)
-        # As exposure would have it: the darker, the stronger.
+        scene = random_scene(1) * np.float32(1 - number / 30)
+        # Automatic exposure gives darker frames a larger strength.
         alone = adjustments(-0.3, respond(scene)(adjustments(-0.3, 1.0)).strength_for(0.4))
-        reached.append(
-            brightness(scene, smoothing.smooth(number / RATE, scene, alone, respond(scene)))
-        )
-    assert reached[-1] == 0
-    assert np.all(np.diff(reached[12:]) < 0)
-    assert reached[27] < 0.6 * reached[0]
+        smoothed = smooth(smoothing, number / RATE, scene, alone)
+        brightness.append(enhanced_brightness(scene, smoothed))
+    assert brightness[-1] == 0
+    assert np.all(np.diff(brightness[12:]) < 0)
+    assert brightness[27] < 0.6 * brightness[0]
 
 
-def test_bright_frames_are_left_alone() -> None:
+def test_bright_frames_keep_strength_0() -> None:
     smoothing = Smoothing(0.5, smooth_maps=True)
     for number in range(10):
-        scene = small(1, light=0.5) * np.float32(1 - 0.1 * (number % 2))
-        found = smoothing.smooth(number / RATE, scene, adjustments(-0.3, 0.0), respond(scene))
-        assert found.adjustments.strength == 0
+        scene = random_scene(1, brightness=0.5) * np.float32(1 - 0.1 * (number % 2))
+        smoothed = smooth(smoothing, number / RATE, scene, adjustments(-0.3, 0.0))
+        assert smoothed.adjustments.strength == 0
 
 
-def test_times_that_stand_still_change_nothing() -> None:
+def test_maps_do_not_change_while_time_stands_still_or_goes_back() -> None:
     smoothing = Smoothing(0.5, smooth_maps=True)
-    scene = small(1)
-    smoothing.smooth(1.0, scene, adjustments(-0.2, 1.0), respond(scene))
+    scene = random_scene(1)
+    smooth(smoothing, 1.0, scene, adjustments(-0.2, 1.0))
     for time in (1.0, 0.5):
-        found = smoothing.smooth(time, scene, adjustments(-0.6, 1.0), respond(scene))
-        np.testing.assert_allclose(found.maps, -0.2)
+        smoothed = smooth(smoothing, time, scene, adjustments(-0.6, 1.0))
+        np.testing.assert_allclose(smoothed.maps, -0.2)
 
 
-def test_frames_of_another_size_begin_anew() -> None:
+def test_a_new_frame_size_restarts_the_smoothing() -> None:
     smoothing = Smoothing(0.5, smooth_maps=True)
-    smoothing.smooth(0.0, small(1), adjustments(-0.2, 1.0), respond(small(1)))
-    other = small(1)[:10]
+    smooth(smoothing, 0.0, random_scene(1), adjustments(-0.2, 1.0))
+    smaller = random_scene(1)[:10]
     alone = FrameAdjustments(
         np.full((10, 32, 24), -0.6, np.float32), Adjustments(False, 2.0, 0.0, 0.0)
     )
-    assert_same(smoothing.smooth(0.1, other, alone, respond(other)), alone)
+    assert_equal(smooth(smoothing, 0.1, smaller, alone), alone)
 
 
-# With real networks.
+# Tests with real networks.
 
 
-def flickering(count: int = 24) -> list[np.ndarray]:
-    """A still scene under a lamp that flickers, with noise."""
+def flickering_frames(count: int = 24) -> list[np.ndarray]:
+    """Return frames of a still scene under a flickering lamp, with noise."""
     rng = np.random.default_rng(1)
     return [
         frame(
@@ -202,82 +202,85 @@ def flickering(count: int = 24) -> list[np.ndarray]:
     ]
 
 
-def changes(frames: list[np.ndarray]) -> float:
-    """Mean difference of the brightness of neighbouring frames."""
-    return float(np.abs(np.diff([each.mean() for each in frames])).mean())
+def flicker_of(frames: list[np.ndarray]) -> float:
+    """Return the mean difference of the brightness of consecutive frames."""
+    return float(np.abs(np.diff([pixels.mean() for pixels in frames])).mean())
 
 
-def timed(frames: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
-    return [(number / RATE, each) for number, each in enumerate(frames)]
+def with_times(frames: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
+    return [(number / RATE, pixels) for number, pixels in enumerate(frames)]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("exposure", ["auto", "off"])
 @pytest.mark.parametrize("name", ["fast", "reduced"])
-def test_less_than_half_of_the_flicker_is_left(name: str, exposure: str) -> None:
+def test_smoothing_removes_more_than_half_of_the_flicker(name: str, exposure: str) -> None:
     enhancer = Enhancer.load(name)
-    frames = flickering()
-    alone = [enhancer(each, exposure=exposure) for each in frames]
-    together = list(enhancer.clip(timed(frames), exposure=exposure))
-    assert changes(together) < 0.5 * changes(alone)
-    assert np.mean(together) == pytest.approx(np.mean(alone), rel=0.03)
+    frames = flickering_frames()
+    independent = [enhancer(pixels, exposure=exposure) for pixels in frames]
+    smoothed = list(enhancer.clip(with_times(frames), exposure=exposure))
+    assert flicker_of(smoothed) < 0.5 * flicker_of(independent)
+    assert np.mean(smoothed) == pytest.approx(np.mean(independent), rel=0.03)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lit", [0.05, 0.22], ids=["dark", "nearly-bright-enough"])
+@pytest.mark.parametrize("light", [0.05, 0.22], ids=["dark", "nearly-bright-enough"])
 @pytest.mark.parametrize("amplitude", [0.1, 0.2, 0.3])
 @pytest.mark.parametrize("name", ["fast", "reduced"])
-def test_strong_flicker_goes_too(name: str, amplitude: float, lit: float) -> None:
-    """Of what a camera delivers, in code values: alone, exposure makes each frame level already."""
+def test_smoothing_removes_strong_flicker_of_pixel_values(
+    name: str, amplitude: float, light: float
+) -> None:
     enhancer = Enhancer.load(name)
     rng = np.random.default_rng(3)
-    scene = frame(still(light=lit)).astype(float)
+    scene = frame(still(light=light)).astype(float)
     gains = 1 + amplitude * (np.sin(2.1 * np.arange(30)) + rng.normal(0, 1 / 3, 30))
     frames = [
         np.clip(np.rint(scene * gain + rng.normal(0, 5, scene.shape)), 0, 255).astype(np.uint8)
         for gain in gains
     ]
-    alone = changes([enhancer(each) for each in frames])
-    together = changes(list(enhancer.clip(timed(frames))))
-    assert together < max(0.5 * alone, 0.3)
-    assert together < alone
+    # Automatic exposure alone already brings independent frames to about the same brightness.
+    independent = flicker_of([enhancer(pixels) for pixels in frames])
+    smoothed = flicker_of(list(enhancer.clip(with_times(frames))))
+    assert smoothed < max(0.5 * independent, 0.3)
+    assert smoothed < independent
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fast", "reduced"])
-def test_a_lamp_that_is_switched_on_dazzles_nobody(name: str) -> None:
+def test_frames_do_not_overshoot_when_a_lamp_is_switched_on(name: str) -> None:
     enhancer = Enhancer.load(name)
     scene = frame(still(light=0.3)).astype(float)
     lights = [0.15] * 10 + [0.9] * 20
-    frames = [np.rint(scene * each).astype(np.uint8) for each in lights]
-    reached = [each.mean() for each in enhancer.clip(timed(frames))]
-    assert max(reached[10:]) < 1.05 * enhancer(frames[-1]).mean()
+    frames = [np.rint(scene * light).astype(np.uint8) for light in lights]
+    brightness = [pixels.mean() for pixels in enhancer.clip(with_times(frames))]
+    assert max(brightness[10:]) < 1.05 * enhancer(frames[-1]).mean()
 
 
 @pytest.mark.parametrize("name", ["fast", "reduced"])
-def test_after_a_cut_there_is_no_ghost(name: str) -> None:
+def test_first_frame_after_a_cut_is_enhanced_independently(name: str) -> None:
     enhancer = Enhancer.load(name)
-    other = frame(still(light=0.3)[::-1, ::-1], noise=0.01)
-    *_, after = enhancer.clip(timed([*flickering(6), other]))
-    np.testing.assert_array_equal(after, enhancer(other))
+    new_scene = frame(still(light=0.3)[::-1, ::-1], noise=0.01)
+    *_, last = enhancer.clip(with_times([*flickering_frames(6), new_scene]))
+    np.testing.assert_array_equal(last, enhancer(new_scene))
 
 
-def test_without_smoothing_frames_are_as_if_alone() -> None:
+def test_smoothing_0_enhances_frames_independently() -> None:
     enhancer = Enhancer.load("fast")
-    frames = flickering(3)
-    for one, found in zip(frames, enhancer.clip(timed(frames), smoothing=0), strict=True):
-        np.testing.assert_array_equal(found, enhancer(one))
+    frames = flickering_frames(3)
+    results = enhancer.clip(with_times(frames), smoothing=0)
+    for pixels, result in zip(frames, results, strict=True):
+        np.testing.assert_array_equal(result, enhancer(pixels))
 
 
-def test_tiles_do_not_show_in_videos() -> None:
-    frames = timed(flickering(4))
-    whole = list(Enhancer.load("fast", tile=256).clip(frames))
-    tiled = list(Enhancer.load("fast", tile=32).clip(frames))
-    for one, other in zip(whole, tiled, strict=True):
-        assert np.abs(one.astype(int) - other).max() <= 1
+def test_small_tiles_give_the_same_frames_as_large_tiles() -> None:
+    frames = with_times(flickering_frames(4))
+    large_tiles = Enhancer.load("fast", tile=256).clip(frames)
+    small_tiles = Enhancer.load("fast", tile=32).clip(frames)
+    for large, small in zip(large_tiles, small_tiles, strict=True):
+        assert np.abs(large.astype(int) - small).max() <= 1
 
 
 @pytest.mark.parametrize("seconds", [-1, math.inf, math.nan])
-def test_smoothing_must_be_a_time(seconds: float) -> None:
+def test_smoothing_must_be_a_finite_time(seconds: float) -> None:
     with pytest.raises(UsageError, match="smoothing must be"):
         Enhancer.load("fast").clip([], smoothing=seconds)

@@ -116,7 +116,7 @@ def test_each_step_darkens_differently_and_validation_always_alike() -> None:
     losses = make_losses(NetworkConfig(), TrainConfig(darken=True))
     params = init_params(NetworkConfig(), seed=0)
     validation, again, first = (
-        float(losses(params, ramps(2), *step)["consistency"]) for step in ((), (0,), (1,))
+        float(losses(params, ramps(2), *step)[1]["consistency"]) for step in ((), (0,), (1,))
     )
     assert validation == again != first
 
@@ -125,7 +125,7 @@ def test_each_step_darkens_differently_and_validation_always_alike() -> None:
 def test_gradients_are_finite_on_black_and_on_constant_images() -> None:
     losses = make_losses(NetworkConfig(), TrainConfig(darken=True))
     params = init_params(NetworkConfig(), seed=0)
-    gradient = jax.jit(jax.grad(lambda p, x: losses(p, x)["total"]))
+    gradient = jax.jit(jax.grad(lambda p, x: losses(p, x)[0]))
     for value in (0.0, 0.4, 1.0):
         grads = gradient(params, jnp.full((2, 32, 32, 3), value))
         assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(grads))

@@ -38,7 +38,7 @@ def test_photographs_of_all_formats_are_found_in_counting_order(folder: Path) ->
 
 
 def test_a_missing_or_empty_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such folder"):
+    with pytest.raises(InputError, match="this folder does not exist"):
         data.find_photographs(tmp_path / "missing")
     with pytest.raises(InputError, match="no photographs"):
         data.find_photographs(tmp_path)

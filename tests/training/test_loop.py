@@ -1,4 +1,4 @@
-"""loop.py, resume.py, journal.py and checkpoint.py: runs, their files, stops and resumption."""
+"""loop.py, journal.py and checkpoint.py: runs, their files, stops and resumption."""
 
 import json
 import logging
@@ -101,7 +101,7 @@ def test_loading_takes_the_best_by_validation_or_the_newest_or_a_given_step(
     fit(replace(), data=photographs, workdir=tmp_path / "unvalidated")
     newest = serialization.load_network(f"{tmp_path / 'unvalidated'}@6").params
     assert equal(serialization.load_network(tmp_path / "unvalidated").params, newest)
-    with pytest.raises(InputError, match="no checkpoint of step 5; there are 2, 4, 6"):
+    with pytest.raises(InputError, match="no checkpoint of step 5; existing steps: 2, 4, 6"):
         serialization.load_network(f"{tmp_path / 'unvalidated'}@5")
 
 

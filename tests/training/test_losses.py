@@ -87,8 +87,8 @@ def test_exposure_loss_of_known_regions() -> None:
 
 
 def test_spatial_loss_of_a_known_change() -> None:
-    # One region of four gets brighter by 1. It then differs from its 4 neighbours, two of which
-    # lie outside the image, and 2 neighbours differ from it.
+    # One region of four gets brighter by 1. It then differs from its 4 neighbors, two of which
+    # lie outside the image, and 2 neighbors differ from it.
     change = jnp.zeros((1, 8, 8, 3)).at[:, :4, :4].set(1.0)
     loss = jax.jit(losses.spatial_consistency_loss)(jnp.zeros_like(change), change)
     assert loss == pytest.approx(6 / 4)

@@ -16,20 +16,12 @@ from zerodce_jax.cli.convert import convert
 from zerodce_jax.cli.enhance import enhance
 from zerodce_jax.cli.evaluate import evaluate
 from zerodce_jax.cli.export import export
+from zerodce_jax.cli.messages import fail
 from zerodce_jax.cli.push import push
 from zerodce_jax.cli.train import train
-from zerodce_jax.errors import InputError, UsageError, one_line
+from zerodce_jax.errors import InputError
 
-COMMANDS = {
-    "enhance": enhance,
-    "cluster": cluster,
-    "convert": convert,
-    "train": train,
-    "evaluate": evaluate,
-    "export": export,
-    "push": push,
-    "app": app,
-}
+COMMANDS = (enhance, cluster, convert, train, evaluate, export, push, app)
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -45,7 +37,7 @@ def main(args: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module="PIL")
     try:
         status = tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
+            {command.__name__: command for command in COMMANDS},
             prog="zerodce",
             description="Light up dark photographs with a tiny network.",
             args=args,
@@ -54,21 +46,8 @@ def main(args: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
         return status
-    except UsageError as error:
-        return _fail(error, 2)
-    except BrokenPipeError as error:
-        # Python would flush again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return _fail(error, 1)
-    except (InputError, OSError) as error:
-        return _fail(error, 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
-
-
-def _fail(error: Exception | str, status: int) -> int:
-    first, *details = error.args if isinstance(error, InputError) else (error,)
-    print(f"zerodce: {one_line(first)}", file=sys.stderr)
-    for line in details:
-        print(f"  {one_line(line)}", file=sys.stderr)
-    return status
+    except (InputError, OSError, KeyboardInterrupt) as error:
+        if isinstance(error, BrokenPipeError):
+            # Python would flush again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return fail(error)

@@ -5,7 +5,9 @@ import signal
 import tempfile
 from pathlib import Path
 
+from zerodce_jax.atomic import sweep, working_folder
 from zerodce_jax.cli.options import Engine, prepare_engine
+from zerodce_jax.errors import require
 from zerodce_jax.media.limits import MAX_PIXELS
 
 
@@ -24,13 +26,7 @@ def app(
         engine: Engine that computes, as for enhance.
         max_pixels: Number of pixels of the largest photograph that is decoded.
     """
-    from importlib.util import find_spec
-
-    from zerodce_jax.atomic import sweep, working_folder
-    from zerodce_jax.errors import UsageError
-
-    if find_spec("gradio") is None:
-        raise UsageError("the page needs a package: pip install 'zerodce-jax[app]'")
+    require("the page", "app", "gradio")
     # Service managers stop programs by SIGTERM; treat it like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     temporary, prefix = Path(tempfile.gettempdir()), "zerodce-app-"

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
+from zerodce_jax.cli.messages import note
 from zerodce_jax.cli.options import Engine, ResultFormat, SettingFlags
-from zerodce_jax.cli.progress import Progress, say
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.errors import UsageError
+from zerodce_jax.errors import UsageError, require
 from zerodce_jax.media.limits import MAX_PIXELS
 
 _MESSAGE_LIMIT = 100
@@ -49,16 +49,18 @@ def cluster(
         batch: Number of photographs that a process takes at a time.
         overwrite: Replace results that exist, instead of skipping them.
         format: Format of the results.
-        strip: Leave out EXIF, XMP, texts and resolution; the colour profile stays.
+        strip: Leave out EXIF, XMP, texts and resolution; the color profile stays.
         report: Parquet file to write, with the outcome of each file. By default
             DST/report.parquet.
         max_pixels: Number of pixels of the largest photograph that is decoded.
     """
-    from importlib.util import find_spec
-
-    if any(find_spec(name) is None for name in ("ray", "pyarrow")):
-        raise UsageError("a cluster needs a package: pip install 'zerodce-jax[ray]'")
+    require("a cluster", "ray", "ray", "pyarrow")
+    from zerodce_jax.cli.progress import Progress
     from zerodce_jax.enhancer import choose_engine
+    from zerodce_jax.jobs import reports, runner
+    from zerodce_jax.jobs.ray_cluster import Options, RayExecutor
+    from zerodce_jax.jobs.storage import Folder, folder_at
+    from zerodce_jax.jobs.worklist import plan_work
     from zerodce_jax.models import serialization
 
     # Invalid values are refused before the network is loaded.
@@ -69,27 +71,20 @@ def cluster(
     if gpus_per_actor < 0:
         raise UsageError("--gpus-per-actor must not be negative")
     network = serialization.load_network(model)
-    for note in network.notes:
-        say(f"note: {note}")
-
-    from zerodce_jax.jobs import reports, runner
-    from zerodce_jax.jobs.ray_cluster import Options, RayExecutor
-    from zerodce_jax.jobs.storage import Folder, folder_at
-    from zerodce_jax.jobs.worklist import plan_work
-
+    note(*network.notes)
     progress = Progress(message_limit=_MESSAGE_LIMIT)
     src, dst = folder_at(source), folder_at(target)
     place = Folder(dst.files, dst.root / "report.parquet") if report is None else folder_at(report)
     work = plan_work(src, dst, format=format)
     if work.videos:
-        say(f"note: {work.videos} videos are left out; enhance takes them")
+        note(f"{work.videos} videos are left out; enhance takes them")
     executor = RayExecutor(
         work,
         network,
         network.settings.changed(**settings.overrides()),
         Options(engine, actors, gpus_per_actor, batch, strip, max_pixels),
         address=address,
-        on_message=lambda line: say(f"note: {line}"),
+        on_message=note,
     )
     nothing_to_do = not overwrite and not work.problems and None not in work.modified
     if nothing_to_do and report is None:

@@ -1,10 +1,12 @@
 """``zerodce convert``."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from zerodce_jax.cli.messages import note
+from zerodce_jax.errors import InputError, UsageError
 
 
 def convert(
@@ -31,7 +33,6 @@ def convert(
         check: Convert the network to every format and back, and print the differences.
         overwrite: Replace an existing target.
     """
-    from zerodce_jax.errors import InputError, UsageError
     from zerodce_jax.models import serialization
 
     if target is None and not check:
@@ -39,8 +40,7 @@ def convert(
     if target is not None and target.exists() and not overwrite:
         raise InputError(f"{target}: already exists; --overwrite replaces it")
     network = serialization.load_network(source, preset=preset, scale=scale)
-    for note in network.notes:
-        print(f"zerodce: note: {note}", file=sys.stderr)
+    note(*network.notes)
     if target is not None:
         serialization.save_network(network, target, layout=layout)
         print(f"{target}: {network.architecture}, {network.parameter_count:,} parameters")

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from zerodce_jax.errors import InputError, UsageError, one_line
+from zerodce_jax.cli.messages import fail
+from zerodce_jax.errors import InputError, UsageError
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,7 @@ class DistributedFlags:
     """Take address and numbers from the cluster (auto): Slurm, Open MPI, Kubernetes, TPUs."""
 
     def enabled(self) -> bool:
-        """Return whether there are several processes.
-
-        Raises:
-            UsageError: The flags cannot be combined.
-        """
+        """Return whether there are several processes; raise UsageError if flags conflict."""
         given = [value is not None for value in (self.coordinator, self.processes, self.process_id)]
         if self.distributed == "auto" and any(given):
             raise UsageError(
@@ -83,22 +80,14 @@ def joined_processes(flags: DistributedFlags, workdir: Path) -> Iterator[bool]:
         jax.distributed.shutdown()
         cancel()
     except BaseException as error:
-        status = _report(error)
+        if isinstance(error, InputError | OSError | KeyboardInterrupt):
+            status = fail(error)
+        else:
+            traceback.print_exception(error)
+            status = 1
         cancel()
         # At a normal exit JAX would wait for the other processes, and they for this one.
         os._exit(status)
-
-
-def _report(error: BaseException) -> int:
-    """Print an error, and return the exit status."""
-    if isinstance(error, InputError | OSError):
-        print(f"zerodce: {one_line(error)}", file=sys.stderr)
-        return 2 if isinstance(error, UsageError) else 1
-    if isinstance(error, KeyboardInterrupt):
-        print("zerodce: interrupted", file=sys.stderr)
-        return 130
-    traceback.print_exception(error)
-    return 1
 
 
 def _print_at_death(line: str) -> Callable[[], None]:

@@ -1,19 +1,20 @@
-"""``zerodce enhance``, and ``enhance.py``: the flags, their checks, and files or pipes."""
+"""``zerodce enhance``, and ``enhance.py``: photographs and videos in files; `pipes` does -."""
 
 import functools
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from zerodce_jax.cli import files, options, pipes
-from zerodce_jax.cli.progress import say
+from zerodce_jax.cli import options
+from zerodce_jax.cli.messages import note, say
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.errors import UsageError
+from zerodce_jax.errors import UsageError, one_line
 from zerodce_jax.media.limits import MAX_PIXELS
 
 if TYPE_CHECKING:
-    from zerodce_jax.enhancer import Enhancer
+    from zerodce_jax.jobs.plan import Item
 
 
 def enhance(
@@ -47,10 +48,11 @@ def enhance(
         tile: Side of the tiles that images are cut into, in pixels; small tiles need less memory.
         overwrite: Replace results that exist, instead of skipping them.
         format: Format of photographs.
-        strip: Leave out EXIF, XMP, texts and resolution; the colour profile stays.
+        strip: Leave out EXIF, XMP, texts and resolution; the color profile stays.
         max_pixels: Number of pixels of the largest image that is decoded.
         file: Flags for files, which have no use with -.
     """
+    from zerodce_jax.enhancer import Enhancer
     from zerodce_jax.jobs import plan
     from zerodce_jax.media import pillow
     from zerodce_jax.models import serialization
@@ -69,36 +71,73 @@ def enhance(
         raise UsageError("--max-pixels and --jobs must be whole numbers >= 1")
 
     @functools.cache
-    def load(name: str) -> "tuple[Enhancer, EnhanceSettings]":
+    def load(name: str) -> tuple[Enhancer, EnhanceSettings]:
         network = serialization.load_network(name)
-        for note in network.notes:
-            say(f"note: {note}")
-        from zerodce_jax.enhancer import Enhancer
-
+        note(*network.notes)
         enhancer = Enhancer(network, engine=options.prepare_engine(engine), tile=tile)
         return enhancer, network.settings.changed(**settings.overrides())
 
     if "-" in inputs or str(output) == "-" or video.raw is not None:
+        from zerodce_jax.cli import pipes
+
         if file.suffix or file.shard != "1/1" or file.report is not None or file.dry_run:
             raise UsageError("--suffix, --shard, --report and --dry-run are for files, not for -")
         if video.raw is not None:
-            form = pipes.raw_format(video.raw, video.pixel_format)
-            if inputs != ("-",) or str(output) != "-":
-                raise UsageError("--raw goes from - to -: zerodce enhance - -o - --raw WxH@FPS")
-            pipes.pipe_frames(form, *load(model or "fast"), video.smoothing)
-            return 0
-        pipes.check_pipe(inputs, output, overwrite=overwrite)
-        losses = pipes.pipe_photograph(
-            inputs[0], output, *load(model or "reduced"), format, strip, max_pixels
-        )
-        for line in losses:
-            say(f"note: {line}")
+            load_one = functools.partial(load, model or "fast")
+            pipes.enhance_frames(inputs, output, video.raw, video, load_one)
+        else:
+            load_one = functools.partial(load, model or "reduced")
+            pipes.enhance_photograph(inputs, output, load_one, format, strip, max_pixels, overwrite)
         return 0
 
     items = plan.plan(inputs, output, suffix=file.suffix, format=format)
     items = plan.share(items, output, file.shard)
     if file.dry_run:
-        return files.print_plan(items, overwrite=overwrite)
-    return files.enhance_files(
-        items, load, model, video, file, strip=strip, max_pixels=max_pixels, overwrite=overwrite
-    )
+        return _print_plan(items, overwrite=overwrite)
+
+    from zerodce_jax.cli.progress import Progress
+    from zerodce_jax.jobs import photos, reports, runner, videos
+
+    progress = Progress()
+    items.sort(key=lambda item: item.is_video)
+    photographs = sum(not item.is_video for item in items)
+    photo_executor = video_executor = None
+    if photographs or not items:
+        photo_executor = photos.PhotoExecutor(
+            *load(model or "reduced"), jobs=file.jobs, strip=strip, max_pixels=max_pixels
+        )
+    if photographs < len(items):
+        video_executor = videos.VideoExecutor(
+            *load(model or "fast"),
+            smoothing=video.smoothing,
+            encoding=video.encoding(),
+            strip=strip,
+            max_pixels=max_pixels,
+            on_frame=progress.on_frame,
+        )
+    executor = runner.ByKind(photo_executor, video_executor)
+    results: list[runner.Result] = []
+    running = runner.run(items, executor, overwrite=overwrite, fail_fast=file.fail_fast)
+    progress.follow(running, photographs, results.append)
+    if file.report is not None:
+        reports.write_json(file.report, results)
+    return progress.end()
+
+
+def _print_plan(items: "list[Item]", *, overwrite: bool) -> int:
+    """Print what a run would do, and return the exit status."""
+    from zerodce_jax.jobs.storage import LocalFiles
+
+    counts = Counter()
+    for item in items:
+        if item.problem:
+            counts["problems"] += 1
+            say(item.problem)
+        elif not overwrite and LocalFiles().modification_time(item.target) is not None:
+            counts["done"] += 1
+            print(f"{one_line(item.target)} exists")
+        else:
+            counts["to do"] += 1
+            print(f"{one_line(item.source)} -> {one_line(item.target)}")
+    print(f"{counts['to do']} to do, {counts['done']} exist")
+    return 1 if counts["problems"] else 0

@@ -6,7 +6,9 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from zerodce_jax.cli.messages import note, say
 from zerodce_jax.cli.options import Engine, SettingFlags, prepare_engine
+from zerodce_jax.errors import UsageError
 
 
 def evaluate(
@@ -39,11 +41,10 @@ def evaluate(
     """
     from tqdm import tqdm
 
-    from zerodce_jax.errors import UsageError
     from zerodce_jax.evaluation import report
     from zerodce_jax.evaluation.evaluate import Evaluation
     from zerodce_jax.evaluation.evaluate import evaluate as evaluate_networks
-    from zerodce_jax.evaluation.pairs import find_photographs, pair_by_name
+    from zerodce_jax.evaluation.pairs import pair_by_name
     from zerodce_jax.evaluation.perceptual import load_metrics
     from zerodce_jax.media import formats, pillow
     from zerodce_jax.models.serialization import load_network
@@ -61,23 +62,22 @@ def evaluate(
         matching, unpaired = pair_by_name(*pairs)
         photographs, references = [low for low, _ in matching], [high for _, high in matching]
         for path in unpaired:
-            _say(f"note: {path}: skipped, because it has no partner")
+            note(f"{path}: skipped, because it has no partner")
     elif images is not None and pairs is None:
-        photographs = find_photographs(images)
+        photographs = formats.find_photographs(images)
     else:
         raise UsageError("evaluate: use either --pairs LOW HIGH or --images DIR")
     metrics = load_metrics(perceptual, references=references is not None)
     loaded = {name: load_network(name) for name in networks}
     for network in loaded.values():
-        for note in network.notes:
-            _say(f"note: {note}")
+        note(*network.notes)
 
     from zerodce_jax.enhancer import Enhancer
 
     engine = prepare_engine(engine)
     enhancers = {name: Enhancer(network, engine=engine) for name, network in loaded.items()}
-    overrides = settings.overrides()
     evaluations: list[Evaluation] = []
+    overrides = settings.overrides()
     results = evaluate_networks(
         enhancers, photographs, references, overrides=overrides, perceptual=metrics
     )
@@ -86,7 +86,7 @@ def evaluate(
             evaluations.append(evaluation)
             if evaluation.error:
                 with bar.external_write_mode(file=sys.stderr):
-                    _say(evaluation.error)
+                    say(evaluation.error)
             bar.update()
     if json is not None:
         report.write_json(json, evaluations, overrides)
@@ -100,9 +100,3 @@ def evaluate(
     print(report.markdown_table(successes, metrics))
     print(f"means over {len(successes)} photograph{'s'[: len(successes) > 1]}")
     return 1 if len(successes) < len(evaluations) else 0
-
-
-def _say(line: str) -> None:
-    from zerodce_jax.errors import one_line
-
-    print(f"zerodce: {one_line(line)}", file=sys.stderr)

@@ -1,11 +1,14 @@
 """``zerodce export``."""
 
+import importlib.util
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from zerodce_jax.cli.messages import note
+from zerodce_jax.errors import InputError, UsageError, require
 
 
 def export(
@@ -31,7 +34,6 @@ def export(
         license: License of the network, to store in the file; by default that of a shipped network.
         overwrite: Replace an existing target.
     """
-    from zerodce_jax.errors import InputError
     from zerodce_jax.models.network import Network
     from zerodce_jax.models.serialization import load_network, shipped_networks
 
@@ -39,8 +41,7 @@ def export(
     if target.exists() and not overwrite:
         raise InputError(f"{target}: already exists; --overwrite replaces it")
     network = load_network(model)
-    for note in network.notes:
-        print(f"zerodce: note: {note}", file=sys.stderr)
+    note(*network.notes)
     settings = network.settings.changed(denoise=denoise, protect_highlights=protect_highlights)
     network = Network(network.config, network.params, settings)
 
@@ -60,26 +61,23 @@ def export(
 
 
 def _check_format(target: Path, size: tuple[int, int] | None) -> None:
-    from importlib.util import find_spec
-
-    from zerodce_jax.errors import UsageError
-
-    # LiteRT's packages cannot be an extra, because their pins conflict with those of tyro.
-    extra, litert = "'zerodce-jax[export]'", "--no-deps litert-converter ai-edge-litert"
-    requirements = {
-        ".onnx": {"onnx": extra, "onnxruntime": extra},
-        ".stablehlo": {"flatbuffers": extra},
-        ".tflite": {"flatbuffers": extra, "litert_converter": litert, "ai_edge_litert": litert},
+    packages = {
+        ".onnx": ["onnx", "onnxruntime"],
+        ".stablehlo": ["flatbuffers"],
+        ".tflite": ["flatbuffers"],
     }
-    if target.suffix not in requirements:
+    if target.suffix not in packages:
         raise UsageError(f"{target}: networks are exported as .onnx, .stablehlo or .tflite")
     if (size is not None) != (target.suffix == ".tflite"):
         raise UsageError(f"{target}: --size HEIGHT WIDTH is required for .tflite, and only for it")
     if size is not None and min(size) < 1:
         raise UsageError(f"--size must be at least 1, not {min(size)}")
-    for name, command in requirements[target.suffix].items():
-        if find_spec(name) is None:
-            raise UsageError(f"{target.suffix} needs packages: pip install {command}")
+    require(target.suffix, "export", *packages[target.suffix])
+    litert = map(importlib.util.find_spec, ("litert_converter", "ai_edge_litert"))
+    if target.suffix == ".tflite" and None in litert:
+        # They cannot be in the extra, because their pins conflict with those of tyro.
+        command = "pip install --no-deps litert-converter ai-edge-litert"
+        raise UsageError(f".tflite needs packages: {command}")
     # Silence the messages of LiteRT's libraries.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

@@ -62,11 +62,7 @@ class VideoFlags:
     or rgb48le."""
 
     def encoding(self) -> "Encoding":
-        """Return how to encode.
-
-        Raises:
-            UsageError: The flags do not fit together.
-        """
+        """Return how to encode; raise UsageError if flags conflict."""
         from zerodce_jax.media.video import Encoding
 
         return Encoding(self.codec, self.quality, None if self.raw else self.pixel_format)

@@ -6,13 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from tqdm import tqdm
 
-    from zerodce_jax.jobs.plan import Item
-    from zerodce_jax.jobs.runner import Result
+from zerodce_jax.cli.messages import note, say
+from zerodce_jax.jobs.plan import Item
+from zerodce_jax.jobs.runner import Result
 
 
 class Progress:
@@ -28,22 +28,17 @@ class Progress:
         self._pixels = self._frames = self._messages = 0
         self._message_limit = message_limit
         self._video: Item | None = None
-        self._bar: tqdm[Any] | None = None
+        # `follow` opens the first bar that shows.
+        self._bar: tqdm[Any] = tqdm(disable=True)
         self._unit = ""
         self._interrupted = False
 
     def follow(
-        self,
-        results: "Generator[Result, None, None]",
-        total: int,
-        add: "Callable[[Result], object]",
+        self, results: Generator[Result, None, None], total: int, add: Callable[[Result], object]
     ) -> None:
-        """Show and count each result, and pass it on.
+        """Show and count each result of `runner.run`, and pass it to `add`, for a report.
 
-        Args:
-            results: What `runner.run` returns.
-            total: Number of photographs; the bar starts with them.
-            add: Takes each result, for a report.
+        The bar starts with `total` photographs.
         """
         self._open_bar("photograph" if total else "frame", total)
         try:
@@ -60,13 +55,12 @@ class Progress:
                     add(result)
                     self._count(result)
         finally:
-            self._close_bar()
+            self._bar.close()
 
-    def on_frame(self, item: "Item", done: int, total: int | None) -> None:
+    def on_frame(self, item: Item, done: int, total: int | None) -> None:
         """Show the number of frames of a video that are done."""
         if self._unit != "frame":
             self._open_bar("frame")
-        assert self._bar is not None
         if item is not self._video:
             self._video = item
             self._bar.reset(total)
@@ -76,14 +70,7 @@ class Progress:
         self._bar.update(done - self._bar.n)
 
     def end(self) -> int:
-        """Print the summary.
-
-        Returns:
-            The exit status.
-
-        Raises:
-            KeyboardInterrupt: An interrupt ended the run.
-        """
+        """Print the summary; return the exit status, or raise the interrupt that ended the run."""
         seconds = time.perf_counter() - self._start
         counts = [f"{self._counts[status]} {status}" for status in ("done", "skipped", "failed")]
         if self._counts["not_started"]:
@@ -96,40 +83,26 @@ class Progress:
             raise KeyboardInterrupt
         return 1 if self._counts["failed"] else 0
 
-    def _count(self, result: "Result") -> None:
+    def _count(self, result: Result) -> None:
         self._counts[result.status] += 1
         self._pixels += result.width * result.height * result.frames
         if result.item.is_video and result.status == "done":
             self._frames += result.frames
 
     def _open_bar(self, unit: str, total: int | None = None) -> None:
-        from tqdm import tqdm
-
-        self._close_bar()
+        self._bar.close()
         self._unit = unit
         self._bar = tqdm(total=total or None, unit=unit, disable=not sys.stderr.isatty())
 
-    def _close_bar(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def _show(self, result: "Result") -> None:
+    def _show(self, result: Result) -> None:
         """Advance the bar by a photograph, and print the message of a result, up to the limit."""
-        from tqdm import tqdm
-
-        if self._bar is not None and not result.item.is_video:
+        if not result.item.is_video:
             self._bar.update(result.status != "not_started")
         if not result.message:
             return
         self._messages += 1
-        kind = "" if result.status == "failed" else "note: "
         with tqdm.external_write_mode(file=sys.stderr):
             if self._message_limit is None or self._messages <= self._message_limit:
-                say(f"{kind}{result.message}")
+                (say if result.status == "failed" else note)(result.message)
             elif self._messages == self._message_limit + 1:
-                say("note: the report has the other messages")
-
-
-def say(line: str) -> None:
-    """Print a line on standard error."""
-    print(f"zerodce: {line}", file=sys.stderr)
+                note("the report has the other messages")

@@ -1,9 +1,10 @@
 """``zerodce push``."""
 
-import sys
 from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+from zerodce_jax.cli.messages import note
 
 
 def push(
@@ -32,11 +33,9 @@ def push(
     from zerodce_jax.models.serialization import load_network
 
     loaded = load_network(network)
-    for note in loaded.notes:
-        print(f"zerodce: note: {note}", file=sys.stderr)
+    note(*loaded.notes)
     files = publish.repository_files(loaded, repo, license)
     address, kept = hub.upload(files, repo, private=private, revision=revision, message=message)
-    for name in kept:
-        print(f"zerodce: note: kept the existing {name}", file=sys.stderr)
+    note(*(f"kept the existing {name}" for name in kept))
     print(address)
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import OmitArgPrefixes, arg
 
 from zerodce_jax.cli.distributed import DistributedFlags, joined_processes
+from zerodce_jax.cli.messages import say
 from zerodce_jax.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def train(
         signum = outcome.stopped_by
         if is_first and signum is not None:
             stopped = f"stopped after step {outcome.step} by {signum.name}"
-            print(f"zerodce: {stopped}; the same command continues from there", file=sys.stderr)
+            say(f"{stopped}; the same command continues from there")
         elif is_first:
             print(f"{workdir}: trained to step {outcome.step}")
     return 0 if signum is None else 128 + signum

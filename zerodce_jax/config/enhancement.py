@@ -2,10 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 
-from zerodce_jax.config.stored import Stored
-from zerodce_jax.errors import UsageError
+from zerodce_jax.config.values import Stored, check_number
 
 Exposure = Literal["auto", "off"] | float
 Denoise = Literal["auto"] | float
@@ -16,10 +15,7 @@ SMOOTHING_SECONDS = 0.5
 
 
 class SettingOverrides(TypedDict, total=False):
-    """Settings by name that replace those of a network; None keeps the network's own.
-
-    `EnhanceSettings` describes them.
-    """
+    """`EnhanceSettings` by name that replace those of a network; None keeps the network's own."""
 
     exposure: Exposure | None
     gamma: float | None
@@ -48,8 +44,6 @@ class EnhanceSettings(Stored):
     The defaults are the recipe of Zero-DCE-improved. Files of networks carry their own settings.
     """
 
-    label: ClassVar[str] = "enhancement settings"
-
     exposure: Exposure = "off"
     """Exposure level: mean brightness, in (0, 1), that darker images are brought to, each by a
     strength of its own; ``auto`` is 0.4. ``off`` gives every image the same strength."""
@@ -65,22 +59,11 @@ class EnhanceSettings(Stored):
     each image."""
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "strength", "protect_highlights"):
-            _check_number(name, getattr(self, name))
-        if self.denoise != "auto":
-            _check_number("denoise", self.denoise, "auto or ")
-        if self.exposure not in ("auto", "off"):
-            _check_number("exposure", self.exposure, "auto, off or ")
-            if not 0.0 < self.exposure < 1.0:
-                raise UsageError(f"exposure must lie between 0 and 1, not {self.exposure}")
-        if not 0.0 < self.gamma <= 10.0:
-            raise UsageError(f"gamma must be above 0 and at most 10, not {self.gamma}")
-        if not 0.0 <= self.strength <= 2.0:
-            raise UsageError(f"strength must lie in [0, 2], not {self.strength}")
-        for name in ("protect_highlights", "denoise"):
-            value = getattr(self, name)
-            if value != "auto" and not 0.0 <= value <= 1.0:
-                raise UsageError(f"{name} must lie in [0, 1], not {value}")
+        check_number("exposure", self.exposure, "auto", "off", above=0, below=1)
+        check_number("gamma", self.gamma, above=0, at_most=10)
+        check_number("strength", self.strength, at_least=0, at_most=2)
+        check_number("protect_highlights", self.protect_highlights, at_least=0, at_most=1)
+        check_number("denoise", self.denoise, "auto", at_least=0, at_most=1)
 
     @classmethod
     def adaptive(cls) -> Self:
@@ -88,11 +71,7 @@ class EnhanceSettings(Stored):
         return cls(exposure="auto", gamma=1.0, protect_highlights=1.0, denoise="auto")
 
     def changed(self, **overrides: Unpack[SettingOverrides]) -> Self:
-        """Return these settings with some of them replaced; None keeps a setting.
-
-        Raises:
-            UsageError: A value is out of range.
-        """
+        """Return these settings with some of them replaced; None keeps a setting."""
         given: dict[str, Any] = {k: value for k, value in overrides.items() if value is not None}
         return dataclasses.replace(self, **given)
 
@@ -107,8 +86,3 @@ class EnhanceSettings(Stored):
         if self.exposure == "off":
             return None
         return AUTO_EXPOSURE if self.exposure == "auto" else float(self.exposure)
-
-
-def _check_number(name: str, value: object, alternatives: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"{name} must be {alternatives}a number, not {value!r}")

@@ -2,9 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
-from zerodce_jax.config.stored import Stored
+from zerodce_jax.config.values import Stored, check_number
 from zerodce_jax.errors import UsageError
 
 Dtype = Literal["float32", "bfloat16"]
@@ -21,8 +21,6 @@ class NetworkConfig(Stored):
         Estimation" (Zero-DCE++), TPAMI 2021.
     """
 
-    label: ClassVar[str] = "network config"
-
     features: int = 16
     """Number of channels of every hidden layer."""
     pool: bool = True
@@ -32,23 +30,19 @@ class NetworkConfig(Stored):
     iterations: int = 8
     """Number of iterations of the light-enhancement curve."""
     shared_curve: bool = False
-    """Whether all iterations share one curve map per channel (3 maps instead of 3 for each
-    iteration)."""
+    """Whether all iterations share one curve map per channel."""
     scale: int = 1
-    """Factor by which the image is reduced before curve maps are estimated; they are scaled
-    back."""
+    """Factor by which the image is reduced before curve maps are estimated."""
     levels: int = 1
     """Number of brightness levels that curves are estimated for, in a bilateral grid (`ops.grid`);
-    1 is one curve for all, scaled back as Zero-DCE++ does it."""
+    1 is one curve for all, whose maps are scaled back as Zero-DCE++ does it."""
 
     def __post_init__(self) -> None:
         for name in ("features", "iterations", "scale", "levels"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(f"{self.label}: {name} must be a whole number >= 1, not {value!r}")
+            check_number(name, getattr(self, name), whole=True, at_least=1)
         for name in ("pool", "separable", "shared_curve"):
             if not isinstance(value := getattr(self, name), bool):
-                raise UsageError(f"{self.label}: {name} must be true or false, not {value!r}")
+                raise UsageError(f"{name} must be true or false, not {value!r}")
 
     @classmethod
     def reduced(cls) -> Self:
@@ -62,32 +56,19 @@ class NetworkConfig(Stored):
 
     @classmethod
     def plusplus(cls) -> Self:
-        """Return Zero-DCE++ (TPAMI 2021): separable convolutions, one shared curve.
-
-        It has 10,561 parameters. Its authors run it with ``scale=12``.
-        """
+        """Return Zero-DCE++ (TPAMI 2021), whose authors use ``scale=12``; 10,561 parameters."""
         return cls(features=32, pool=False, separable=True, shared_curve=True)
 
     @classmethod
     def fast(cls) -> Self:
-        """Return this project's own for large photographs: one shared curve, in a bilateral grid.
-
-        Curves are estimated for blocks of 16x16 pixels and two levels of brightness; 18,390
-        parameters.
-        """
+        """Return this project's own for large photographs: a bilateral grid; 18,390 parameters."""
         return cls(shared_curve=True, scale=16, levels=2)
 
     @property
     def preset(self) -> str | None:
         """Name of the preset that this config is, at any scale, or None."""
-        return next(
-            (
-                name
-                for name in PRESETS
-                if dataclasses.replace(preset(name), scale=self.scale) == self
-            ),
-            None,
-        )
+        presets = {dataclasses.replace(preset(name), scale=self.scale): name for name in PRESETS}
+        return presets.get(self)
 
     @property
     def maps(self) -> int:
@@ -106,19 +87,21 @@ class NetworkConfig(Stored):
 
     @property
     def radius(self) -> int:
-        """Radius of the receptive field, in pixels of the image that the network sees.
-
-        Each of the seven convolutions and the pool adds one pixel.
-        """
+        """Radius of the receptive field, in pixels of the image that the network sees."""
+        # Each of the seven convolutions and the pool adds one pixel.
         return 7 + int(self.pool)
+
+    @property
+    def channels(self) -> list[tuple[int, int]]:
+        """Number of input and output channels of each of the seven convolutions."""
+        n = self.features
+        return [(3, n), (n, n), (n, n), (n, n), (2 * n, n), (2 * n, n), (2 * n, self.outputs)]
 
     @property
     def param_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter by its dotted name; kernels are (height, width, in, out)."""
-        n = self.features
-        channels = [(3, n), (n, n), (n, n), (n, n), (2 * n, n), (2 * n, n), (2 * n, self.outputs)]
         shapes: dict[str, tuple[int, ...]] = {}
-        for index, (inputs, outputs) in enumerate(channels, start=1):
+        for index, (inputs, outputs) in enumerate(self.channels, start=1):
             if self.separable:
                 shapes[f"conv{index}.depthwise.kernel"] = (3, 3, 1, inputs)
                 shapes[f"conv{index}.depthwise.bias"] = (inputs,)
@@ -134,11 +117,7 @@ PRESETS = ("reduced", "original", "plusplus", "fast")
 
 
 def preset(name: str) -> NetworkConfig:
-    """Return the preset of a name.
-
-    Raises:
-        UsageError: There is no such preset.
-    """
+    """Return the preset of a name, or raise `UsageError`."""
     if name not in PRESETS:
         raise UsageError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
     return getattr(NetworkConfig, name)()

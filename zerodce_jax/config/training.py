@@ -2,10 +2,10 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from zerodce_jax.config.network import Dtype, NetworkConfig, preset
-from zerodce_jax.errors import UsageError
+from zerodce_jax.config.values import check_number
 
 WELL_EXPOSED = (0.25, 0.6)
 """Lowest and highest mean brightness, in [0, 1], of photographs that darkening learns from."""
@@ -85,26 +85,22 @@ class TrainConfig(LossConfig):
     """Number of steps between sample sheets: input, enhanced image, curve map."""
 
     def __post_init__(self) -> None:
-        minimums = {"image_size": 16, "warmup_steps": 0, "weight_decay": 0, "consistency_weight": 0}
-        minimums |= dict.fromkeys(("scale", "epochs", "steps", "batch_size", "keep"), 1)
-        minimums |= dict.fromkeys(("log_every", "checkpoint_every", "sample_every"), 1)
-        minimums |= {f"{name}_weight": 0 for name in ("spatial", "exposure", "color", "smoothness")}
-        for name, minimum in minimums.items():
-            value = getattr(self, name)
-            _require(value is None or value >= minimum, name, f"at least {minimum}", value)
-        for name in ("lr", "grad_clip"):
-            _require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
-        for name in ("ema", "val_fraction"):
-            _require(0 <= getattr(self, name) < 1, name, "in [0, 1)", getattr(self, name))
-        _require(0 <= self.exposure_level <= 1, "exposure_level", "in [0, 1]", self.exposure_level)
+        def check(*names: str, **bounds: Any) -> None:
+            for name in names:
+                if (value := getattr(self, name)) is not None:
+                    check_number(f"--{name.replace('_', '-')}", value, **bounds)
+
+        check("scale", "epochs", "steps", "batch_size", "keep", at_least=1)
+        check("log_every", "checkpoint_every", "sample_every", at_least=1)
+        check("image_size", at_least=16)
+        check("spatial_weight", "exposure_weight", "color_weight", "smoothness_weight", at_least=0)
+        check("consistency_weight", "warmup_steps", "weight_decay", at_least=0)
+        check("lr", "grad_clip", above=0)
+        check("ema", "val_fraction", at_least=0, below=1)
+        check("exposure_level", at_least=0, at_most=1)
 
     @property
     def network(self) -> NetworkConfig:
         """Architecture to train."""
         network = preset(self.model)
         return dataclasses.replace(network, scale=self.scale or network.scale)
-
-
-def _require(holds: bool, name: str, condition: str, value: object) -> None:
-    if not holds:
-        raise UsageError(f"--{name.replace('_', '-')} must be {condition}, not {value}")

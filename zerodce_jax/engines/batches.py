@@ -15,7 +15,7 @@ from zerodce_jax.engines.base import Batch, Engine
 from zerodce_jax.engines.tiling import Tile, tiles
 from zerodce_jax.ops import resampling
 from zerodce_jax.ops.enhancement import Adjustments, reach
-from zerodce_jax.ops.grid import blocks, neighbour_blocks
+from zerodce_jax.ops.grid import blocks, neighbor_blocks
 from zerodce_jax.ops.temporal import Smoothing
 
 
@@ -108,7 +108,7 @@ class Batches:
         adjustments = Adjustments(zeros(dtype=bool), *(zeros() for _ in Adjustments._fields[1:]))
         if maps is None:
             return Batch(tiles, valid, adjustments)
-        # Neighbouring pixels lie at most 1/scale samples of the reduced image apart; the patch
+        # Neighboring pixels lie at most 1/scale samples of the reduced image apart; the patch
         # begins up to one sample before the first pixel and ends up to one after the last.
         patch = (window - 1) // self._config.scale + 3
         patches = zeros(patch, patch, maps.shape[-1])
@@ -129,8 +129,8 @@ class Batches:
         top, left = tile.top - tile.halo, tile.left - tile.halo
         if self._config.levels > 1:
             scale = self._config.scale
-            y = neighbour_blocks(maps.shape[0], top // scale, patch - 2)
-            x = neighbour_blocks(maps.shape[1], left // scale, patch - 2)
+            y = neighbor_blocks(maps.shape[0], top // scale, patch - 2)
+            x = neighbor_blocks(maps.shape[1], left // scale, patch - 2)
             patches[slot] = maps[np.ix_(y, x)]
             return
         offsets = np.arange(tile.window)

@@ -97,7 +97,7 @@ class OnnxEngine:
         }
 
     def _box(self, valid: np.ndarray, size: int, window: int) -> Box:
-        """Return the centre of a window, cut off at the edges of the image.
+        """Return the center of a window, cut off at the edges of the image.
 
         So the zero padding of each convolution, and the end of each mean, is where the whole image
         has it, without a mask.

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from zerodce_jax.config import SettingOverrides
-from zerodce_jax.errors import InputError, UsageError, one_line
+from zerodce_jax.errors import InputError, UsageError, one_line, require
 from zerodce_jax.evaluation import metrics
 from zerodce_jax.evaluation.perceptual import PerceptualMetric
 from zerodce_jax.media import photo, pillow
@@ -74,43 +73,34 @@ def evaluate(
         overrides: Settings that replace those of all networks.
         perceptual: Further metrics; see `perceptual.load_metrics`.
 
-    Returns:
-        An iterator over the evaluations, in the order of the photographs. Only the first few
-        evaluations have thumbnails, to bound the memory.
+    Yields:
+        The evaluations, in the order of the photographs. Only the first few have thumbnails, to
+        bound the memory.
 
     Raises:
         UsageError: A network has the name `INPUT`, a perceptual metric has the name of another
-            score, or a package is not installed. The iterator raises it for a setting that is out
-            of range.
+            score, a package is not installed, or a setting is out of range.
     """
     if INPUT in networks:
         raise UsageError(f"{INPUT} is the name of the unprocessed photograph; write ./{INPUT}")
     for metric in perceptual:
         if metric.name in COLUMNS:
             raise UsageError(f"{metric.name} is always computed; it is not a perceptual metric")
-    if references is not None and find_spec("skimage") is None:
-        raise UsageError("evaluate needs packages: pip install 'zerodce-jax[evaluate]'")
+    if references is not None:
+        require("evaluate", "evaluate", "skimage")
 
-    def evaluations() -> Iterator[Evaluation]:
-        with_thumbnails = 0
-        partners = [None] * len(photographs) if references is None else references
-        for photograph, reference in zip(photographs, partners, strict=True):
-            try:
-                evaluation = _evaluate_one(
-                    networks, photograph, reference, overrides or {}, perceptual
-                )
-                if with_thumbnails == _MAX_THUMBNAILS:
-                    evaluation = replace(evaluation, thumbnails=())
-                else:
-                    with_thumbnails += 1
-            except UsageError:
-                raise
-            except (InputError, OSError) as error:
-                evaluation = Evaluation(photograph, reference, error=one_line(error))
-            yield evaluation
-
-    # The checks above run now; the iterator runs later.
-    return evaluations()
+    successes = 0
+    partners = [None] * len(photographs) if references is None else references
+    for photograph, reference in zip(photographs, partners, strict=True):
+        try:
+            evaluation = _evaluate_one(networks, photograph, reference, overrides or {}, perceptual)
+        except UsageError:
+            raise
+        except (InputError, OSError) as error:
+            yield Evaluation(photograph, reference, error=one_line(error))
+            continue
+        successes += 1
+        yield evaluation if successes <= _MAX_THUMBNAILS else replace(evaluation, thumbnails=())
 
 
 def _evaluate_one(
@@ -139,9 +129,9 @@ def _evaluate_one(
 
 
 def _scores(
-    image: Float[np.ndarray, "h w 3"],
-    enhanced: Float[np.ndarray, "h w 3"],
-    reference: Float[np.ndarray, "h w 3"] | None,
+    image: metrics.Image,
+    enhanced: metrics.Image,
+    reference: metrics.Image | None,
     perceptual: Sequence[PerceptualMetric],
 ) -> dict[str, float]:
     scores = {}

@@ -6,13 +6,14 @@ is not defined for the image.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from zerodce_jax.ops.noise import immerkaer
+
+Image = Float[np.ndarray, "h w 3"]
 
 _BLOCK = 8  # pixels
 _MIN_BLOCKS = 16  # for a meaningful average
@@ -20,11 +21,10 @@ _MIN_BLOCKS = 16  # for a meaningful average
 _ROUNDING_NOISE = 1 / 255 / math.sqrt(12)
 
 
-def psnr(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]) -> float:
-    """Return the peak signal-to-noise ratio: -10 log10(mean((image - reference)^2)).
+def psnr(image: Image, reference: Image) -> float:
+    """Return the peak signal-to-noise ratio, -10 log10(mean((image - reference)^2)), in decibels.
 
-    Returns:
-        Decibels, computed by scikit-image. Higher is better; inf means equal images.
+    scikit-image computes it. Higher is better; inf means equal images.
     """
     from skimage.metrics import peak_signal_noise_ratio
 
@@ -32,14 +32,11 @@ def psnr(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"
         return float(peak_signal_noise_ratio(reference, image, data_range=1))
 
 
-def ssim(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]) -> float:
-    """Return the structural similarity, as a mean over channels and windows.
+def ssim(image: Image, reference: Image) -> float:
+    """Return the structural similarity, at most 1, as a mean over channels and windows.
 
-    Windows are 11x11 pixels with Gaussian weights of sigma 1.5; K1 = 0.01, K2 = 0.03.
-
-    Returns:
-        Similarity, at most 1, computed by scikit-image. Higher is better; 1 means equal images; nan
-        for images smaller than a window.
+    Windows are 11x11 pixels with Gaussian weights of sigma 1.5; K1 = 0.01, K2 = 0.03. scikit-image
+    computes it. Higher is better; 1 means equal images; nan for images smaller than a window.
 
     References:
         Wang et al., "Image Quality Assessment: From Error Visibility to Structural Similarity",
@@ -61,22 +58,17 @@ def ssim(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"
     return float(similarity)
 
 
-def mae(image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]) -> float:
+def mae(image: Image, reference: Image) -> float:
     """Return the mean absolute error, mean(|image - reference|), in [0, 1]; lower is better."""
     return float(np.abs(image - reference).mean(dtype=np.float64))
 
 
-def match_brightness(
-    image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"]
-) -> Float[np.ndarray, "h w 3"]:
+def match_brightness(image: Image, reference: Image) -> Image:
     """Scale the image to the mean brightness of the reference, and clip it.
 
     The result is image mean(Y reference) / mean(Y image). Its `psnr` and `ssim` do not depend on
     the overall brightness, which is a matter of taste. Report them in separate columns, because
-    they use the reference.
-
-    Returns:
-        Image, (height, width, 3), in [0, 1]; a black image stays black.
+    they use the reference. A black image stays black.
     """
     mean = image.mean(dtype=np.float64)
     if not mean:
@@ -85,14 +77,10 @@ def match_brightness(
     return np.clip(image * image.dtype.type(factor), 0, 1)
 
 
-def highlight_lift(
-    image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
-) -> float:
+def highlight_lift(image: Image, enhanced: Image) -> float:
     """Return how much brighter highlights become: mean(Y enhanced - Y image) where Y image >= 0.7.
 
-    Returns:
-        Difference in [-1, 0.3], 0 without change; nan if fewer than 0.1 % of the pixels are
-        highlights.
+    The result lies in [-1, 0.3], or is nan if fewer than 0.1 % of the pixels are highlights.
     """
     before, after = image.mean(axis=-1), enhanced.mean(axis=-1)
     bright = before >= 0.7
@@ -101,22 +89,17 @@ def highlight_lift(
     return float((after - before)[bright].mean(dtype=np.float64))
 
 
-def newly_clipped(image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]) -> float:
-    """Return the share of the pixels in which enhancement clips a channel to white.
+def newly_clipped(image: Image, enhanced: Image) -> float:
+    """Return the share of the pixels in which enhancement clips a channel to white, in [0, 1].
 
     Such a pixel has a channel >= 254/255 in the enhanced image, and all channels < 250/255 in the
-    input image.
-
-    Returns:
-        Share in [0, 1]; lower is better.
+    input image. Lower is better.
     """
     clipped = (enhanced.max(axis=-1) >= 254 / 255) & (image.max(axis=-1) < 250 / 255)
     return float(clipped.mean())
 
 
-def noise_amplification(
-    image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
-) -> float:
+def noise_amplification(image: Image, enhanced: Image) -> float:
     """Return the noise in dark flat blocks, relative to a global brightening.
 
     The global brightening is image^g, with g such that it has the mean of the enhanced image. Dark
@@ -124,9 +107,8 @@ def noise_amplification(
     The quarter of them with the smallest variance of 2x2 means, which has the least structure,
     counts as flat. `immerkaer` measures the noise.
 
-    Returns:
-        Ratio, 1 for as much noise as the global brightening has; lower is better. nan if there are
-        fewer than 16 dark blocks, or if no g gives the mean.
+    The result is 1 for as much noise as the global brightening has; lower is better. It is nan if
+    there are fewer than 16 dark blocks, or if no g gives the mean.
     """
     before = _blocks(image)
     brightness = before.mean(axis=-1)
@@ -142,8 +124,7 @@ def noise_amplification(
     return float(immerkaer(_blocks(enhanced)[flat]).sum() / expected)
 
 
-@dataclass(frozen=True)
-class DetailRetention:
+class DetailRetention(NamedTuple):
     """Ratio of the local contrast after enhancement to that before; see `detail_retention`."""
 
     bright: float
@@ -152,9 +133,7 @@ class DetailRetention:
     """Ratio in the blocks with the most contrast."""
 
 
-def detail_retention(
-    image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
-) -> DetailRetention:
+def detail_retention(image: Image, enhanced: Image) -> DetailRetention:
     """Return how much local contrast enhancement keeps.
 
     The contrast of a block of 8x8 pixels is the standard deviation of its Y (RMS contrast), after
@@ -162,9 +141,8 @@ def detail_retention(
     Textured blocks are the quarter with the most contrast there, among those with a mean
     Y > 2/255. Blocks without contrast in the input image do not count.
 
-    Returns:
-        Medians over the blocks of contrast enhanced / contrast image. 1 means that enhancement
-        keeps the contrast; less is flatter; nan if there are fewer than 16 blocks.
+    The results are medians over the blocks of contrast enhanced / contrast image. 1 means that
+    enhancement keeps the contrast; less is flatter; nan if there are fewer than 16 blocks.
 
     References:
         Peli, "Contrast in Complex Images", Journal of the Optical Society of America A, 1990.
@@ -186,29 +164,23 @@ def detail_retention(
     return DetailRetention(median_ratio(bright), median_ratio(textured))
 
 
-def lightness_order_error(
-    image: Float[np.ndarray, "h w 3"], enhanced: Float[np.ndarray, "h w 3"]
-) -> float:
+def lightness_order_error(image: Image, enhanced: Image) -> float:
     """Return the lightness order error (LOE): how often enhancement reverses pairs of pixels.
 
     Let L be the largest channel of a pixel and U(a, b) = (a >= b). The error is the mean over the
     pixels x of the number of pixels y for which U(L(x), L(y)) differs between the two images. As in
     the publication, both images are subsampled first, to 50 pixels on the shorter side.
 
-    Returns:
-        Number of pixels, from 0 to one less than the subsampled image has; lower is better. Values
-        for images of different shapes are not comparable.
+    The result lies between 0 and one less than the number of subsampled pixels; lower is better.
+    Values for images of different shapes are not comparable.
 
     References:
         Wang et al., "Naturalness Preserved Enhancement Algorithm for Non-Uniform Illumination
         Images", IEEE Transactions on Image Processing, 2013.
     """
-    height, width = image.shape[:2]
-    ratio = min(1, 50 / min(height, width))
-    subset = np.ix_(
-        np.arange(int(height * ratio)) * height // int(height * ratio),
-        np.arange(int(width * ratio)) * width // int(width * ratio),
-    )
+    ratio = min(1, 50 / min(image.shape[:2]))
+    counts = [(size, int(size * ratio)) for size in image.shape[:2]]
+    subset = np.ix_(*(np.arange(count) * size // count for size, count in counts))
     before, after = (x[subset].max(axis=-1).ravel() for x in (image, enhanced))
     # Chunks bound the memory, because a panorama has many pairs of pixels.
     reversals = sum(
@@ -229,11 +201,10 @@ def _blocks(values: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "blocks 8 
 
 
 def _fine_means(blocks: Float[np.ndarray, "blocks 8 8"]) -> Float[np.ndarray, "blocks 4 4"]:
-    """Return means over 2x2 pixels."""
     return blocks.reshape(len(blocks), 4, 2, 4, 2).mean(axis=(2, 4))
 
 
-def _global_exponent(image: Float[np.ndarray, "h w 3"], mean: float) -> float:
+def _global_exponent(image: Image, mean: float) -> float:
     """Return the exponent g in [1/64, 64] for which image^g has the given mean, or nan."""
     # A histogram of 16 bits, which is exact for images of 8 and 16 bits, saves the seconds that
     # repeated powers of all pixels would take.

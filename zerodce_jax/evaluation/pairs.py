@@ -1,36 +1,13 @@
-"""Search for photographs in folders, and pairs of a dark photograph and its reference."""
+"""Find pairs of a dark photograph and its reference."""
 
 from pathlib import Path
 
 from zerodce_jax.errors import InputError
-from zerodce_jax.media import formats
-
-
-def find_photographs(folder: Path) -> list[Path]:
-    """Return the sorted photographs in a folder and its subfolders, without hidden ones.
-
-    Raises:
-        InputError: The folder does not exist, or holds no photographs.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: this folder does not exist")
-    found = [
-        path
-        for path in folder.rglob("*")
-        if formats.format_of(path)
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
-    if not found:
-        raise InputError(f"{folder}: no photographs in this folder")
-    return sorted(found)
+from zerodce_jax.media.formats import find_photographs
 
 
 def pair_by_name(low: Path, high: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
-    """Pair the photographs of two folders by their relative paths without extensions.
-
-    Args:
-        low: Folder of dark photographs.
-        high: Folder of their references.
+    """Pair dark photographs with their references by relative paths without extensions.
 
     Returns:
         Pairs of a photograph and its reference, and the photographs of both folders that have no
@@ -40,16 +17,19 @@ def pair_by_name(low: Path, high: Path) -> tuple[list[tuple[Path, Path]], list[P
         InputError: A folder holds no photographs, no names match, or two references have the same
             name.
     """
-    photographs = [(path, path.relative_to(low).with_suffix("")) for path in find_photographs(low)]
     references: dict[Path, Path] = {}
     for path in find_photographs(high):
         name = path.relative_to(high).with_suffix("")
         if name in references:
             raise InputError(f"{references[name]} and {path} are references with the same name")
         references[name] = path
-    pairs = [(path, references[name]) for path, name in photographs if name in references]
+    partners = {
+        path: references.get(path.relative_to(low).with_suffix(""))
+        for path in find_photographs(low)
+    }
+    pairs = [(path, reference) for path, reference in partners.items() if reference]
     if not pairs:
         raise InputError(f"no photographs of {low} and {high} have the same name")
-    unpaired = [path for path, name in photographs if name not in references]
-    paired = {reference for _, reference in pairs}
+    unpaired = [path for path, reference in partners.items() if reference is None]
+    paired = set(partners.values())
     return pairs, unpaired + [path for path in references.values() if path not in paired]

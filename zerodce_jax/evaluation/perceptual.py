@@ -24,10 +24,9 @@ _NOT_FOR_IMAGES = {"clipscore", "fid", "fid_dinov2", "inception_score", "sfid"}
 
 @dataclass(frozen=True)
 class PerceptualMetric:
-    """A metric of pyiqa."""
+    """A metric, by its name in pyiqa."""
 
     name: str
-    """Name in pyiqa, such as lpips or niqe."""
     lower_better: bool
     """Whether a lower score is better."""
     needs_reference: bool
@@ -37,15 +36,10 @@ class PerceptualMetric:
     def __call__(
         self, image: Float[np.ndarray, "h w 3"], reference: Float[np.ndarray, "h w 3"] | None
     ) -> float:
-        """Return the score of an image.
+        """Return the score of an image in [0, 1], or nan if the metric is not defined for it.
 
-        Args:
-            image: Image, (height, width, 3), in [0, 1].
-            reference: Image of the same shape; only metrics that need a reference use it.
-
-        Returns:
-            The score, or nan if the metric is not defined for the image. NIQE is not defined for
-            black images and below 96x96 pixels.
+        NIQE is not defined for black images and below 96x96 pixels. Only metrics that need a
+        reference use it.
         """
         import torch  # pyright: ignore[reportMissingImports]
 
@@ -61,11 +55,7 @@ class PerceptualMetric:
 
 
 def load_metrics(names: Iterable[str], *, references: bool) -> list[PerceptualMetric]:
-    """Load metrics with their weights.
-
-    Args:
-        names: Names in pyiqa, such as lpips, niqe, dists, musiq; repeated names count once.
-        references: Whether references exist to compare with.
+    """Load metrics of pyiqa, such as lpips, niqe, dists and musiq, with their weights, each once.
 
     Raises:
         UsageError: pyiqa is not installed or does not have a metric, a metric needs references that

@@ -85,11 +85,7 @@ def write_csv(path: Path, evaluations: Iterable[Evaluation]) -> None:
 
 
 def write_sheet(path: Path, evaluations: Iterable[Evaluation]) -> None:
-    """Write a contact sheet: a row per photograph with input, results and reference.
-
-    Args:
-        path: A photograph, in the format that its suffix stands for.
-        evaluations: Evaluations; those without thumbnails are left out.
+    """Write a contact sheet: a row per evaluation with thumbnails of input, results, reference.
 
     Raises:
         InputError: No evaluation has thumbnails, or the format cannot be written.

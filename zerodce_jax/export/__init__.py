@@ -8,7 +8,6 @@ decides for each image, its strength and protection, are inputs.
 """
 
 import json
-from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from zerodce_jax.export.function import Function, input_names, jax_function
 from zerodce_jax.media import photo
 from zerodce_jax.models.network import Network
 
-LICENSE = "Apache-2.0; trained on photographs under an academic licence (MODEL_CARD.md)"
-"""Licence of the networks that ship."""
+LICENSE = "Apache-2.0; trained on photographs under an academic license (MODEL_CARD.md)"
+"""License of the networks that ship."""
 TOLERANCE = 1e-3
 """Largest difference from the JAX function that an export may have, in [0, 1]."""
 
@@ -32,13 +31,7 @@ Images = Float[np.ndarray, "_ _ _ 3"]
 
 
 def metadata(network: Network, *, source: str, license: str) -> dict[str, str]:  # noqa: A002
-    """Return what a file says about its network.
-
-    Args:
-        network: The network that is exported.
-        source: Where the network was read from.
-        license: Licence of the network.
-    """
+    """Return what a file says about its network, where that was read from, and its license."""
     return {
         "network": network.architecture,
         "source": source,
@@ -62,7 +55,7 @@ def save(
         size: Height and width, in pixels, which ``.tflite`` needs.
 
     Returns:
-        The result of `differences` for random images and a photograph that comes with the package.
+        The name and shape of each test image, and the largest difference for it, in [0, 1].
 
     Raises:
         InputError: The export differs from the JAX function by more than `TOLERANCE`.
@@ -72,42 +65,31 @@ def save(
         content = to_tflite(network, metadata, size)
     else:
         content = {".onnx": to_onnx, ".stablehlo": to_stablehlo}[path.suffix](network, metadata)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-        found = differences(network, run(temporary), _test_images(size))
-        name, worst = max(found, key=lambda row: row[1])
-        # Written so that nan fails too.
-        if not worst <= TOLERANCE:
-            raise InputError(f"{path}: differs from the JAX function by {worst:.2g} ({name})")
-    return found
-
-
-def differences(
-    network: Network, exported: Function, images: Sequence[tuple[str, Images]]
-) -> list[tuple[str, float]]:
-    """Return the largest differences between an export and the JAX function.
-
-    Args:
-        network: The network that was exported.
-        exported: The result of `formats.run`.
-        images: Images to try, with names.
-
-    Returns:
-        For each of the images, its name with its shape, and the difference, in [0, 1].
-    """
     expected = jax.jit(jax_function(network))
     rows = []
-    for name, image in images:
-        largest = 0.0
-        for strength, gamma in ((1.0, 1.0), (3.0, 1.15)):
-            numbers = {"strength": strength, "protection": 1.0}
-            values = {name: np.full(len(image), x, np.float32) for name, x in numbers.items()}
-            values |= {"image": image, "gamma": np.array(gamma, np.float32)}
-            inputs = [values[name] for name in input_names(network)]
-            result, wanted = (np.asarray(function(*inputs)) for function in (exported, expected))
-            largest = max(largest, float(np.abs(result - wanted).max()))
-        rows.append((f"{name} {'x'.join(map(str, image.shape))}", largest))
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+        exported = run(temporary)
+        for name, images in _test_images(size):
+            difference = _difference(network, exported, expected, images)
+            rows.append((f"{name} {'x'.join(map(str, images.shape))}", difference))
+            # Written so that nan fails too.
+            if not difference <= TOLERANCE:
+                raise InputError(f"{path}: differs from the JAX function by {difference:.2g}")
     return rows
+
+
+def _difference(network: Network, exported: Function, expected: Function, images: Images) -> float:
+    """Return the largest difference of two functions, over two strengths and gammas."""
+    differences = []
+    ones = np.ones(len(images), np.float32)
+    protection = [ones] * network.settings.steps.protect_highlights
+    for strength, gamma in ((1, 1), (3, 1.15)):
+        inputs = [images, strength * ones, *protection, np.array(gamma, np.float32)]
+        results = [np.asarray(function(*inputs)) for function in (exported, expected)]
+        differences.append(np.abs(np.subtract(*results)).max())
+    # Unlike Python's maximum, this one keeps nan.
+    return float(np.max(differences))
 
 
 def _test_images(size: tuple[int, int] | None) -> list[tuple[str, Images]]:

@@ -13,18 +13,11 @@ from zerodce_jax.errors import UsageError
 from zerodce_jax.export.function import Function, input_names, jax_function
 from zerodce_jax.models.network import Network
 
-PLATFORMS = ("cpu", "cuda", "tpu")
-"""Platforms that StableHLO files are for."""
 _INPUTS = ("image", "strength", "protection", "gamma")
 
 
 def to_onnx(network: Network, metadata: dict[str, str]) -> bytes:
-    """Return the function as an ONNX model; `onnx_array.OPSET` is the opset that it needs.
-
-    Args:
-        network: The network to export.
-        metadata: Texts that the file carries, by name.
-    """
+    """Return the function as an ONNX model of the opset `onnx_array.OPSET`, with metadata."""
     from zerodce_jax.export.onnx_model import onnx_model
 
     model = onnx_model(network)
@@ -36,11 +29,8 @@ def to_onnx(network: Network, metadata: dict[str, str]) -> bytes:
 def to_stablehlo(network: Network, metadata: dict[str, str]) -> bytes:
     """Return the function as `jax.export` serializes it, for CPUs, CUDA GPUs and TPUs.
 
-    JAX promises to read such files for six months; the parameters are the durable form.
-
-    Args:
-        network: The network to export.
-        metadata: Texts that the file carries, as JSON in ``Exported.fun_name``.
+    JAX promises to read such files for six months; the parameters are the durable form. The
+    metadata are JSON in ``Exported.fun_name``.
 
     Raises:
         UsageError: The network reduces images as Zero-DCE++ does it, to a size that cannot be
@@ -55,35 +45,27 @@ def to_stablehlo(network: Network, metadata: dict[str, str]) -> bytes:
         )
     batch, height, width = jax_export.symbolic_shape("batch, height, width")
     arguments = _arguments(network, (batch, height, width, 3))
-    exported = jax_export.export(jax.jit(jax_function(network)), platforms=PLATFORMS)(*arguments)
+    function = jax.jit(jax_function(network))
+    exported = jax_export.export(function, platforms=("cpu", "cuda", "tpu"))(*arguments)
     return bytes(replace(exported, fun_name=json.dumps(metadata)).serialize())
 
 
 def to_tflite(network: Network, metadata: dict[str, str], size: tuple[int, int]) -> bytes:
-    """Return the function as a LiteRT model, for one image of one size.
-
-    Args:
-        network: The network to export.
-        metadata: Texts that the file carries, as JSON in the model's description.
-        size: Height and width, in pixels.
-    """
+    """Return the function as a LiteRT model for one image size; its description has metadata."""
     import flatbuffers
     from jax import export as jax_export
 
     # Not a declared package: its pins contradict those of tyro, though it needs nothing else.
-    converter, schema, ir, passmanager, stablehlo = (
+    ir, passmanager, stablehlo = (
+        import_module(f"litert_converter.mlir.{name}")
+        for name in ("ir", "passmanager", "dialects.stablehlo")
+    )
+    converter, schema = (
         import_module(f"litert_converter.{name}")
-        for name in (
-            "converter_api_ext",
-            "schema_py_generated",
-            "mlir.ir",
-            "mlir.passmanager",
-            "mlir.dialects.stablehlo",
-        )
+        for name in ("converter_api_ext", "schema_py_generated")
     )
-    exported = jax_export.export(jax.jit(jax_function(network)), platforms=("cpu",))(
-        *_arguments(network, (1, *size, 3))
-    )
+    arguments = _arguments(network, (1, *size, 3))
+    exported = jax_export.export(jax.jit(jax_function(network)), platforms=("cpu",))(*arguments)
     context = ir.Context()
     converter.prepare_mlir_context(context)
     with context, ir.Location.unknown():

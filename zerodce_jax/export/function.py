@@ -31,9 +31,8 @@ def denoising_strength(settings: EnhanceSettings) -> float:
 def jax_function(network: Network) -> Function:
     """Return the function that is exported, not jitted.
 
-    Args:
-        network: The network. Its settings decide whether there is an input for highlight
-            protection, and how strongly to denoise.
+    The settings of the network decide whether there is an input for highlight protection, and how
+    strongly to denoise.
 
     Returns:
         A function of image (batch, height, width, 3) in [0, 1], strength (batch,), protection
@@ -46,8 +45,8 @@ def jax_function(network: Network) -> Function:
         image: Float[Array, "b h w 3"], strength: Float[Array, " b"], *others: Array
     ) -> Float[Array, "b h w 3"]:
         *protection, gamma = others
-        adjustments = Adjustments(None, strength, *protection)
-        adjustments = adjustments._replace(denoise=denoising_strength(network.settings))
+        denoise = denoising_strength(network.settings)
+        adjustments = Adjustments(None, strength, *protection, denoise=denoise)
         enhanced = enhance(
             image,
             model.estimate(image),

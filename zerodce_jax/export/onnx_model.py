@@ -20,11 +20,10 @@ def onnx_model(network: Network) -> onnx.ModelProto:
     """
     graph, config, steps = Graph(), network.config, network.settings.steps
     image = graph.images("image")
-    adjustments = Adjustments(None, graph.per_image("strength"))
-    if steps.protect_highlights:
-        adjustments = adjustments._replace(highlight_protection=graph.per_image("protection"))
-    if steps.denoise:
-        adjustments = adjustments._replace(denoise=denoising_strength(network.settings))
+    strength = graph.per_image("strength")
+    protection = [graph.per_image("protection")] if steps.protect_highlights else []
+    denoise = denoising_strength(network.settings)
+    adjustments = Adjustments(None, strength, *protection, denoise=denoise)
     enhanced = enhance(
         image,
         forward(network, _reduce(image, config)),
@@ -50,14 +49,16 @@ def _reduce(image: Value, config: NetworkConfig) -> Value:
     size = graph.node("Round", graph.node("Div", size, graph.constant(scale)))
     size = graph.node("Max", size, graph.constant(1))
     size = graph.node("Cast", size, to=onnx.TensorProto.INT64)
-    return _resize(image, size, "half_pixel")
+    return _resize(image, size, ("rows", "columns"), "half_pixel")
 
 
 def _upsample(maps: Value, image: Value, config: NetworkConfig) -> Value:
     """Bring curve maps to the size of images, as `DCENet.upsample`."""
     graph, scale = image.graph, config.scale
     if config.levels == 1:
-        return maps if scale == 1 else _resize(maps, image.size(), "align_corners")
+        if scale == 1:
+            return maps
+        return _resize(maps, image.size(), image.shape[1:3], "align_corners")
 
     def upsample(maps: Value) -> Value:
         scales = graph.constant([1, 1, scale, scale])
@@ -69,12 +70,12 @@ def _upsample(maps: Value, image: Value, config: NetworkConfig) -> Value:
     return interpolate_levels(maps, image, config.levels, upsample)
 
 
-def _resize(x: Value, size: str, positions: str) -> Value:
-    """Resample bilinearly to a height and width."""
+def _resize(x: Value, size: str, names: tuple[str, str], positions: str) -> Value:
+    """Resample bilinearly to a height and width, which have names in the shape of the result."""
     graph = x.graph
     ends = (graph.constant([n], np.int64) for n in (0, 2))
     batch_and_channels = graph.node("Slice", graph.node("Shape", x.name), *ends)
     whole = graph.node("Concat", batch_and_channels, size, axis=0)
     mode = {"mode": "linear", "coordinate_transformation_mode": positions}
     name = graph.node("Resize", x.name, "", "", whole, **mode)
-    return Value(graph, name, (x.shape[0], f"{name} height", f"{name} width", x.shape[-1]))
+    return Value(graph, name, (x.shape[0], *names, x.shape[-1]))

@@ -58,91 +58,42 @@ class PhotoExecutor(Executor):
     ) -> None:
         if jobs < 1:
             raise UsageError(f"--jobs must be a whole number >= 1, not {jobs}")
-        self.enhancer, self.settings = enhancer, settings
-        self.jobs, self.strip, self.max_pixels = jobs, strip, max_pixels
-        self.source, self.target = source, target
+        self._enhancer, self._settings = enhancer, settings
+        self._jobs, self._strip, self._max_pixels = jobs, strip, max_pixels
+        self._source, self.target = source, target
         # Photographs whose reading began and whose results are not reported, in order.
         self._begun: deque[_Task] = deque()
 
     def run(self, items: Iterable[tuple[int, Item]]) -> Generator[tuple[int, Result], None, None]:
         """Yield the number and the result of each item, in order; see `Executor.run`."""
-        self._begun = deque()
-        pool = ThreadPoolExecutor(self.jobs)
-        try:
-            yield from _Pipeline(self, iter(items), pool, self._begun).results()
-        finally:
-            # Finishes what is being written, and drops what waits to be read or written.
-            pool.shutdown(cancel_futures=True)
-
-    def completed(self) -> Iterable[tuple[int, Result]]:
-        """Return finished results that `run` may not have yielded; see `Executor`."""
-        return [(task.number, task.result) for task in self._begun if task.result is not None]
-
-
-@dataclass
-class _Task:
-    """A photograph on its way through the pipeline."""
-
-    number: int
-    item: Item
-    start: float
-    pixels: int = 0
-    reading: "Future[Photo] | None" = None
-    opened: Photo | None = None
-    writing: "Future[None] | None" = None
-    result: Result | None = None
-    """The outcome. The thread that writes sets it, so that no interrupt can lose it."""
-
-    def fail(self, error: InputError | OSError) -> None:
-        seconds = time.perf_counter() - self.start
-        self.result = Result(self.item, "failed", seconds, message=one_line(error))
-
-    def write(self, opened: Photo, source: Files, target: Files) -> None:
-        try:
-            losses = target.write(self.item.target, opened)
-        except (InputError, OSError) as error:
-            self.fail(error)
-            return
-        height, width = opened.pixels.shape[:2]
-        notes = "; ".join([*opened.notes, *losses])
-        message = one_line(f"{source.name(self.item.source)}: {notes}") if notes else ""
-        seconds = time.perf_counter() - self.start
-        self.result = Result(self.item, "done", seconds, width, height, message)
-
-
-class _Pipeline:
-    """The three stages of a run: reading, enhancing, writing. Tasks keep their order throughout."""
-
-    def __init__(
-        self,
-        options: PhotoExecutor,
-        items: Iterator[tuple[int, Item]],
-        pool: ThreadPoolExecutor,
-        begun: deque[_Task],
-    ) -> None:
-        self._options, self._items, self._pool = options, items, pool
-        # All tasks that are not reported, and those in the first two stages.
-        self._begun = begun
+        self._items, self._begun = iter(items), deque()
+        # The tasks that are being read, and those that are being enhanced.
         self._reading: deque[_Task] = deque()
         self._enhancing: deque[_Task] = deque()
         # The next task, if it must wait until there is memory for it.
         self._held: _Task | None = None
         self._pixels_in_memory = 0
+        self._pool = ThreadPoolExecutor(self._jobs)
+        try:
+            while True:
+                for pixels in self._enhancer.many(self._images(), self._settings):
+                    task = self._enhancing.popleft()
+                    assert task.opened is not None
+                    opened, task.opened = replace(task.opened, pixels=pixels), None
+                    task.writing = self._pool.submit(self._write, task, opened)
+                    del opened, pixels
+                    yield from self._finished(still_writing=self._jobs)
+                yield from self._finished(still_writing=0)
+                # A held task had to wait until the others were written; without one, all are done.
+                if self._held is None:
+                    return
+        finally:
+            # Finishes what is being written, and drops what waits to be read or written.
+            self._pool.shutdown(cancel_futures=True)
 
-    def results(self) -> Iterator[tuple[int, Result]]:
-        options = self._options
-        while True:
-            for pixels in options.enhancer.many(self._images(), options.settings):
-                task = self._enhancing.popleft()
-                assert task.opened is not None
-                opened, task.opened = replace(task.opened, pixels=pixels), None
-                task.writing = self._pool.submit(task.write, opened, options.source, options.target)
-                del opened, pixels
-                yield from self._finished(still_writing=options.jobs)
-            yield from self._finished(still_writing=0)
-            # A held task had to wait until the others were written; without one, all are done.
-            if self._held is None:
-                return
+    def completed(self) -> Iterable[tuple[int, Result]]:
+        """Return finished results that `run` may not have yielded; see `Executor`."""
+        return [(task.number, task.result) for task in self._begun if task.result is not None]
 
     def _images(self) -> Iterator[Shaped[np.ndarray, "h w *rgb"]]:
         """Yield the pixels of photographs in order, until none is left or the next is held."""
@@ -159,14 +110,14 @@ class _Pipeline:
                 continue
             finally:
                 task.reading = None
-            task.opened = opened.stripped() if self._options.strip else opened
+            task.opened = opened.stripped() if self._strip else opened
             self._enhancing.append(task)
             # The next photograph is read while this one is enhanced.
             self._read_ahead()
             yield opened.pixels
 
     def _read_ahead(self) -> None:
-        while len(self._reading) < self._options.jobs:
+        while len(self._reading) < self._jobs:
             task = self._held or self._next()
             if task is None:
                 return
@@ -176,26 +127,35 @@ class _Pipeline:
                 return
             self._held = None
             self._pixels_in_memory = total
-            task.reading = self._pool.submit(
-                self._options.source.read, task.item.source, max_pixels=self._options.max_pixels
-            )
+            read, path = self._source.read, task.item.source
+            task.reading = self._pool.submit(read, path, max_pixels=self._max_pixels)
             self._reading.append(task)
 
-    def _next(self) -> _Task | None:
+    def _next(self) -> "_Task | None":
         """Return the next task whose photograph can be opened; those that cannot have failed."""
         for number, item in self._items:
             task = _Task(number, item, time.perf_counter())
             self._begun.append(task)
             try:
-                width, height = self._options.source.size(
-                    item.source, max_pixels=self._options.max_pixels
-                )
+                width, height = self._source.size(item.source, max_pixels=self._max_pixels)
             except (InputError, OSError) as error:
                 task.fail(error)
             else:
                 task.pixels = width * height
                 return task
         return None
+
+    def _write(self, task: "_Task", opened: Photo) -> None:
+        try:
+            losses = self.target.write(task.item.target, opened)
+        except (InputError, OSError) as error:
+            task.fail(error)
+            return
+        height, width = opened.pixels.shape[:2]
+        notes = "; ".join([*opened.notes, *losses])
+        message = one_line(f"{self._source.name(task.item.source)}: {notes}") if notes else ""
+        seconds = time.perf_counter() - task.start
+        task.result = Result(task.item, "done", seconds, width, height, message)
 
     def _finished(self, *, still_writing: int) -> Iterator[tuple[int, Result]]:
         """Yield results in order, and wait while more than `still_writing` are being written."""
@@ -216,3 +176,22 @@ class _Pipeline:
             # Only now is the result reported; until then `completed` must find it.
             self._begun.popleft()
             self._pixels_in_memory -= task.pixels
+
+
+@dataclass
+class _Task:
+    """A photograph that is being read, enhanced or written."""
+
+    number: int
+    item: Item
+    start: float
+    pixels: int = 0
+    reading: "Future[Photo] | None" = None
+    opened: Photo | None = None
+    writing: "Future[None] | None" = None
+    result: Result | None = None
+    """The outcome. The thread that writes sets it, so that no interrupt can lose it."""
+
+    def fail(self, error: InputError | OSError) -> None:
+        seconds = time.perf_counter() - self.start
+        self.result = Result(self.item, "failed", seconds, message=one_line(error))

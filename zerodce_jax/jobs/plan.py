@@ -14,10 +14,7 @@ from zerodce_jax.errors import UsageError, one_line
 from zerodce_jax.media import formats
 
 _VIDEOS_WRITTEN = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".mts", ".m2ts")
-_VIDEOS_READ = (
-    *_VIDEOS_WRITTEN,
-    *(".3gp", ".asf", ".avi", ".flv", ".mpeg", ".mpg", ".ogv", ".wmv"),
-)
+_VIDEOS_ONLY_READ = (".3gp", ".asf", ".avi", ".flv", ".mpeg", ".mpg", ".ogv", ".wmv")
 
 
 @dataclass(frozen=True)
@@ -69,18 +66,21 @@ def plan(
     found = [item for given in inputs for item in find(given, output)]
     one_file = len(found) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112
     if one_file and (formats.format_of(output) or is_video(output)):
-        items = [Item(found[0].source, output)]
-        _refuse_other_kind(items[0])
+        source = found[0].source
+        items = [Item(source, output)]
+        if is_video(source) and output.suffix.lower() not in _VIDEOS_WRITTEN:
+            raise UsageError(f"{output}: a video becomes one of {', '.join(_VIDEOS_WRITTEN)}")
+        if formats.format_of(source) and is_video(output):
+            raise UsageError(f"{output}: a photograph does not become a video")
     else:
         if output.is_file():
             raise UsageError(f"{output}: is a file; several results need a folder")
         items = [
             replace(item, target=output / renamed(item.target, suffix, format)) for item in found
         ]
-        results = {os.path.realpath(item.target) for item in items}
-        items = [
-            item for item in items if not suffix or os.path.realpath(item.source) not in results
-        ]
+        if suffix:
+            results = {os.path.realpath(item.target) for item in items}
+            items = [item for item in items if os.path.realpath(item.source) not in results]
     if not items:
         raise UsageError(f"no photographs or videos in {', '.join(map(str, inputs))}")
     _refuse_clashes(items)
@@ -162,25 +162,17 @@ def _name(path: Path) -> Path:
 
 def renamed(relative: Path, suffix: str, kind: Literal["keep"] | formats.Format) -> Path:
     """Return the name of the result of a photograph or a video; see `plan`."""
+    known = formats.format_of(relative)
+    wanted = known and formats.output_format(known) if kind == "keep" else kind
+    ending = formats.suffix_of(wanted) if wanted and wanted != known else relative.suffix
     if is_video(relative):
         ending = relative.suffix if relative.suffix.lower() in _VIDEOS_WRITTEN else ".mkv"
-        return relative.with_name(f"{relative.stem}{suffix}{ending}")
-    known = formats.format_of(relative)
-    wanted = (formats.output_format(known) if known else None) if kind == "keep" else kind
-    ending = formats.suffix_of(wanted) if wanted and wanted != known else relative.suffix
     return relative.with_name(f"{relative.stem}{suffix}{ending}")
 
 
 def is_video(path: Path) -> bool:
     """Return whether a file is a video, by its name."""
-    return path.suffix.lower() in _VIDEOS_READ
-
-
-def _refuse_other_kind(item: Item) -> None:
-    if item.is_video and item.target.suffix.lower() not in _VIDEOS_WRITTEN:
-        raise UsageError(f"{item.target}: a video becomes one of {', '.join(_VIDEOS_WRITTEN)}")
-    if formats.format_of(item.source) and is_video(item.target):
-        raise UsageError(f"{item.target}: a photograph does not become a video")
+    return path.suffix.lower() in _VIDEOS_WRITTEN + _VIDEOS_ONLY_READ
 
 
 def _refuse_clashes(items: list[Item]) -> None:

@@ -113,11 +113,10 @@ class RayExecutor(Executor):
                     if missing[number]:
                         missing[number] = False
                         yield number, result
-        for number, is_missing in enumerate(missing):
-            if is_missing:
-                item = self._work[number]
-                message = f"{self._work.source.files.name(item.source)}: {_GAVE_UP}"
-                yield number, Result(item, "failed", message=message)
+        for number in (number for number, is_missing in enumerate(missing) if is_missing):
+            item = self._work[number]
+            message = f"{self._work.source.files.name(item.source)}: {_GAVE_UP}"
+            yield number, Result(item, "failed", message=message)
 
     def _enhance(self, numbers: Sequence[int], batch: int) -> Iterator[tuple[int, Result]]:
         """Enhance photographs in batches of one size; those of failed batches have no result."""
@@ -305,7 +304,7 @@ class _Messages(io.TextIOBase):
 
     def write(self, text: str, /) -> int:
         for line in text.splitlines():
-            # A message starts with the process that it comes from, in colour; the other lines are
+            # A message starts with the process that it comes from, in color; the other lines are
             # the log of that process.
             found = re.match(r"(?:\x1b\[\d*m)*\(\w+\)(?:\x1b\[\d*m)* (.+)", line)
             if found:

@@ -17,11 +17,7 @@ _ROWS = 4096
 
 
 def write_json(path: Path, results: Iterable[Result]) -> None:
-    """Write results as JSON.
-
-    Args:
-        path: The file to write; an existing file is replaced.
-        results: Results in any order.
+    """Write results, in any order, as JSON; an existing file is replaced.
 
     Raises:
         OSError: The file cannot be written.
@@ -51,8 +47,7 @@ def parquet(
         A function that adds one result. Memory does not grow with the number of results.
 
     Raises:
-        InputError: The report cannot be written.
-        OSError: The same, for a file of this machine.
+        InputError: The report cannot be written; for a file of this machine, OSError.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -11,14 +11,15 @@ one byte for each.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 from zerodce_jax.jobs.plan import Item
 from zerodce_jax.jobs.storage import Files, LocalFiles
+from zerodce_jax.jobs.worklist import Worklist
 
 _WAITING, _SETTLED, _REPORTED = range(3)
 """States of an item: its result is not known, known without the executor, and yielded by `run`."""
@@ -42,15 +43,6 @@ class Result:
     """The cause of a failure, or what is missing from the result, in one line."""
     frames: int = 1
     """Number of frames that were written; 1 for a photograph."""
-
-
-@runtime_checkable
-class Items(Protocol):
-    """A list of items, or an object that creates each item on access."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, number: int, /) -> Item: ...
 
 
 class Executor(ABC):
@@ -104,7 +96,11 @@ class ByKind(Executor):
 
 
 def run(
-    items: Items, executor: Executor, *, overwrite: bool = False, fail_fast: bool = False
+    items: Sequence[Item] | Worklist,
+    executor: Executor,
+    *,
+    overwrite: bool = False,
+    fail_fast: bool = False,
 ) -> Generator[Result, None, None]:
     """Run items through an executor; an item that fails does not stop the others.
 
@@ -112,7 +108,7 @@ def run(
     folder.
 
     Args:
-        items: The items, such as `plan.plan` returns.
+        items: The items, as `plan.plan` or `worklist.plan_work` returns them.
         executor: Makes the results.
         overwrite: Whether to replace results that exist instead of skipping them.
         fail_fast: Whether to start no other item after one failed.
@@ -164,7 +160,7 @@ def run(
 
 
 def _with_settled(
-    results: Iterable[tuple[int, Result]], items: Items, states: bytearray
+    results: Iterable[tuple[int, Result]], items: Sequence[Item] | Worklist, states: bytearray
 ) -> Iterator[tuple[int, Result]]:
     """Yield the results of an executor, each after the settled items that precede it."""
     start = 0

@@ -1,34 +1,43 @@
 """Where photographs are read and written: on this machine, or at an address such as ``s3://``.
 
-`LocalFiles` and `RemoteFiles` follow the protocol `Files`. A `Folder` is one folder in either of
-them; `folder_at` opens the folder that a path or an address names.
+`LocalFiles` and `RemoteFiles` have the same methods. A `Folder` is one folder in either of them;
+`folder_at` opens the folder that a path or an address names.
 """
 
 import io
 import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from zerodce_jax import atomic
-from zerodce_jax.errors import InputError, UsageError, first_line
+from zerodce_jax.errors import InputError, UsageError, first_line, prefix_errors
 from zerodce_jax.jobs import plan
 from zerodce_jax.jobs.plan import Item
-from zerodce_jax.jobs.remote_files import OBJECT_STORES, RemoteFiles
-from zerodce_jax.media import photo
+from zerodce_jax.media import formats, photo
 from zerodce_jax.media.photo import Photo
 
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
 
-@runtime_checkable
-class Files(Protocol):
-    """Files of one storage, by their paths in it."""
+OBJECT_STORES = {"s3", "s3a", "gcs", "gs", "abfs", "abfss", "az", "adl", "oci", "oss"}
+"""Names of object stores in pyarrow and fsspec."""
+_HEAD = 1 << 17
+"""Number of bytes at the start of a file that hold the header of most photographs."""
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """Files of this machine, or of a disk that all machines mount at the same path."""
 
     def name(self, path: Path, /) -> str:
-        """Return the name of a file for messages and reports."""
-        ...
+        """Return the name of a file for messages and reports: its path."""
+        return str(path)
 
     def find(self, folder: Path, leave_out: Path | None, /) -> Iterator[Item]:
         """Yield the photographs and videos in a folder, by the rules of `plan.plan`.
@@ -43,7 +52,9 @@ class Files(Protocol):
         Raises:
             InputError: The folder does not exist or cannot be listed.
         """
-        ...
+        if not folder.is_dir():
+            raise InputError(f"{folder}: the folder does not exist")
+        yield from plan.find(folder, leave_out)
 
     def modification_times(self, folder: Path, /) -> dict[str, int]:
         """Return the modification time of each file in a folder, by its path relative to it.
@@ -53,65 +64,16 @@ class Files(Protocol):
         Raises:
             InputError: The folder is a file, or cannot be listed.
         """
-        ...
-
-    def modification_time(self, path: Path, /) -> int | None:
-        """Return the modification time of a file in nanoseconds, or None if it does not exist.
-
-        Raises:
-            InputError: The storage does not answer.
-        """
-        ...
-
-    def size(self, path: Path, /, *, max_pixels: int) -> tuple[int, int]:
-        """Return the width and height of a photograph; see `photo.size`."""
-        ...
-
-    def read(self, path: Path, /, *, max_pixels: int) -> Photo:
-        """Decode a photograph; see `photo.read`."""
-        ...
-
-    def write(self, path: Path, opened: Photo, /) -> tuple[str, ...]:
-        """Encode a photograph; see `photo.write`."""
-        ...
-
-    def put(self, path: Path, content: io.BufferedIOBase, /) -> None:
-        """Write a file completely or not at all.
-
-        Raises:
-            InputError: The file cannot be written.
-            OSError: The same, for a file of this machine.
-        """
-        ...
-
-    def sweep(self, folder: Path, /) -> None:
-        """Remove the temporary files of killed processes from a folder; see `atomic.sweep`."""
-        ...
-
-
-@dataclass(frozen=True)
-class LocalFiles:
-    """Files of this machine, or of a disk that all machines mount at the same path."""
-
-    def name(self, path: Path, /) -> str:
-        """Return the path."""
-        return str(path)
-
-    def find(self, folder: Path, leave_out: Path | None, /) -> Iterator[Item]:
-        """Yield the photographs and videos in a folder; see `Files.find`."""
-        if not folder.is_dir():
-            raise InputError(f"{folder}: the folder does not exist")
-        yield from plan.find(folder, leave_out)
-
-    def modification_times(self, folder: Path, /) -> dict[str, int]:
-        """Return the modification time of each file in a folder; see `Files`."""
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}: is a file; results need a folder")
         paths = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
         return {str(path.relative_to(folder)): self.modification_time(path) or 0 for path in paths}
 
     def modification_time(self, path: Path, /) -> int | None:
-        """Return the modification time of a file, or of a symbolic link itself; see `Files`."""
+        """Return the modification time of a file, in nanoseconds, or None if it does not exist.
+
+        The time of a symbolic link is its own.
+        """
         try:
             return path.lstat().st_mtime_ns
         except OSError:
@@ -130,7 +92,11 @@ class LocalFiles:
         return photo.write(path, opened)
 
     def put(self, path: Path, content: io.BufferedIOBase, /) -> None:
-        """Write a file completely or not at all; see `Files.put`."""
+        """Write a file completely or not at all.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic.replacing(path) as temporary, temporary.open("wb") as file:
             shutil.copyfileobj(content, file, 1 << 20)
@@ -141,12 +107,134 @@ class LocalFiles:
 
 
 @dataclass(frozen=True)
+class RemoteFiles:
+    """Files of any file system that pyarrow and fsspec reach, by their paths in it.
+
+    The methods are those of `LocalFiles`, but raise each error of the storage as an `InputError` of
+    one line. On object stores a file appears under its name only once it is complete. On other file
+    systems it is written under a hidden temporary name beside its own, and moved; if a process is
+    killed before the move, the temporary file stays.
+    """
+
+    filesystem: "FileSystem"
+    prefix: str = field(compare=False)
+    """Text that makes an address of a path, such as ``s3://``."""
+
+    def name(self, path: Path, /) -> str:
+        """Return the address of a file, without a password."""
+        return f"{self.prefix}{path.as_posix()}"
+
+    def find(self, folder: Path, leave_out: Path | None, /) -> Iterator[Item]:
+        """Yield the photographs and videos in a folder; see `LocalFiles.find`."""
+        excluded = leave_out if leave_out is not None and folder in leave_out.parents else None
+        for path, _ in sorted(self._list(folder, missing_ok=False)):
+            relative = path.relative_to(folder)
+            hidden = any(part.startswith(".") for part in relative.parts)
+            below = excluded is not None and path.is_relative_to(excluded)
+            known = formats.format_of(relative) or plan.is_video(relative)
+            if known and not hidden and not below:
+                yield Item(path, relative)
+
+    def modification_times(self, folder: Path, /) -> dict[str, int]:
+        """Return the modification time of each file; see `LocalFiles.modification_times`."""
+        files = self._list(folder, missing_ok=True)
+        return {str(path.relative_to(folder)): time for path, time in files}
+
+    def modification_time(self, path: Path, /) -> int | None:
+        """Return the modification time of a file; see `LocalFiles.modification_time`."""
+        from pyarrow.fs import FileType
+
+        with _storage_errors(self.name(path)):
+            info = self.filesystem.get_file_info(path.as_posix())
+        return (info.mtime_ns or 0) if info.type == FileType.File else None
+
+    def size(self, path: Path, /, *, max_pixels: int) -> tuple[int, int]:
+        """Return the width and height of a photograph; see `photo.size`."""
+        with prefix_errors(self.name(path)):
+            head = self._content(path, max_pixels, _HEAD)
+            try:
+                return photo.measure(io.BytesIO(head), max_pixels=max_pixels)
+            except InputError:
+                if len(head) < _HEAD:
+                    raise
+            file = io.BytesIO(self._content(path, max_pixels))
+            return photo.measure(file, max_pixels=max_pixels)
+
+    def read(self, path: Path, /, *, max_pixels: int) -> Photo:
+        """Decode a photograph; see `photo.read`."""
+        with prefix_errors(self.name(path)):
+            return photo.decode(self._content(path, max_pixels), max_pixels=max_pixels)
+
+    def write(self, path: Path, opened: Photo, /) -> tuple[str, ...]:
+        """Encode a photograph; see `photo.write`."""
+        with prefix_errors(self.name(path)):
+            data, losses = photo.encode_as(path, opened)
+        self.put(path, io.BytesIO(data))
+        return losses
+
+    def put(self, path: Path, content: io.BufferedIOBase, /) -> None:
+        """Write a file completely or not at all."""
+        temporary = path
+        with _storage_errors(self.name(path)):
+            if not self._is_object_store:
+                name = f"{atomic.TEMPORARY_PREFIX}{uuid.uuid4().hex}-{path.name}"
+                temporary = path.with_name(name)
+                self.filesystem.create_dir(path.parent.as_posix(), recursive=True)
+            with self.filesystem.open_output_stream(temporary.as_posix()) as file:
+                shutil.copyfileobj(content, file, 1 << 23)
+            if temporary != path:
+                self.filesystem.move(temporary.as_posix(), path.as_posix())
+
+    def sweep(self, folder: Path, /) -> None:
+        """Do nothing: only the machine of a process can tell whether it still runs."""
+
+    @property
+    def _is_object_store(self) -> bool:
+        # fsspec's names read "py::fsspec+s3" or "py::fsspec+('s3', 's3a')".
+        name = self.filesystem.type_name.removeprefix("py::fsspec+")
+        return not OBJECT_STORES.isdisjoint(name.strip("()").replace("'", "").split(", "))
+
+    def _list(self, folder: Path, *, missing_ok: bool) -> Iterator[tuple[Path, int]]:
+        """Yield the path and the modification time of each file in a folder."""
+        from pyarrow.fs import FileSelector, FileType
+
+        selector = FileSelector(folder.as_posix(), missing_ok, recursive=True)
+        with _storage_errors(self.name(folder)):
+            try:
+                found = self.filesystem.get_file_info(selector)
+            except FileNotFoundError as error:
+                raise InputError("the folder does not exist") from error
+        for info in found:
+            if info.type == FileType.File:
+                yield Path(info.path), info.mtime_ns or 0
+
+    def _content(self, path: Path, max_pixels: int, limit: int | None = None) -> bytes:
+        """Return the content of a file, or its first `limit` bytes."""
+        opening = self.filesystem.open_input_file
+        with _storage_errors(self.name(path)), opening(path.as_posix()) as file:
+            photo.check_file(file.size(), max_pixels)
+            return file.read(limit)
+
+
+Files = LocalFiles | RemoteFiles
+
+
+@contextmanager
+def _storage_errors(name: str) -> Iterator[None]:
+    """Turn an error of the storage into an `InputError` of one line that names a file."""
+    with prefix_errors(name):
+        try:
+            yield
+        except OSError as error:
+            raise InputError(first_line(error)) from error
+
+
+@dataclass(frozen=True)
 class Folder:
-    """One folder of a storage."""
+    """One folder of a storage, by its path there."""
 
     files: Files
     root: Path
-    """Path of the folder in its storage."""
 
     @property
     def name(self) -> str:
@@ -184,10 +272,9 @@ def folder_at(address: str) -> Folder:
             from fsspec.core import url_to_fs
 
             spec, path = url_to_fs(address)
-        except (ImportError, ValueError) as error:
-            raise UsageError(f"{address}: {first_line(error)}") from error
-        except OSError as error:
-            raise InputError(f"{address}: {first_line(error)}") from error
+        except (ImportError, ValueError, OSError) as error:
+            kind = InputError if isinstance(error, OSError) else UsageError
+            raise kind(f"{address}: {first_line(error)}") from error
         filesystem = PyFileSystem(FSSpecHandler(spec))
     except OSError as error:
         raise InputError(f"{address}: {first_line(error)}") from error

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _AHEAD = 4
 """Number of frames that are decoded before they are needed."""
 
-T = TypeVar("T")
 OnFrame = Callable[[Item, int, int | None], None]
 """Function that is called after each frame with the item, the number of its frames that are done,
 and the number of all its frames if the file states it."""
@@ -96,8 +95,7 @@ class VideoExecutor(Executor):
                 begun.append(replace(frame, pixels=frame.pixels[:0]))
                 yield frame.time, frame.pixels
 
-        clip = self._enhancer.clip(images(), self._settings, smoothing=self._smoothing)
-        for pixels in clip:
+        for pixels in self._enhancer.clip(images(), self._settings, smoothing=self._smoothing):
             yield begun.popleft(), pixels
 
 
@@ -158,19 +156,18 @@ def enhance_raw(
         )
 
 
-def _ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield items that another thread takes, a few of them before they are needed."""
-    iterator, end = iter(items), object()
-    waiting: deque[Future[Any]] = deque()
+def _ahead(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Yield frames that another thread decodes, `_AHEAD` of them before they are needed."""
+    waiting: deque[Future[Frame | None]] = deque()
     pool = ThreadPoolExecutor(1)
     try:
         while True:
             while len(waiting) < _AHEAD:
-                waiting.append(pool.submit(next, iterator, end))
-            item = waiting.popleft().result()
-            if item is end:
+                waiting.append(pool.submit(next, frames, None))
+            frame = waiting.popleft().result()
+            if frame is None:
                 return
-            yield item
+            yield frame
     finally:
         pool.shutdown(cancel_futures=True)
 

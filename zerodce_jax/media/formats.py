@@ -1,24 +1,15 @@
-"""Names and suffixes of the image formats."""
+"""Names and suffixes of the image formats, and the search for photographs by their suffixes."""
 
+import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
+
+from zerodce_jax.errors import InputError
 
 Format = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "heif", "gif"]
 
-_SUFFIXES: dict[str, Format] = {
-    ".png": "png",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".webp": "webp",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".bmp": "bmp",
-    ".avif": "avif",
-    ".heic": "heif",
-    ".heif": "heif",
-    ".hif": "heif",
-    ".gif": "gif",
-}
+_SUFFIXES: dict[str, Format] = {f".{name}": name for name in get_args(Format)}
+_SUFFIXES |= {".jpg": "jpeg", ".tif": "tiff", ".heic": "heif", ".hif": "heif"}
 
 
 def format_of(path: Path) -> Format | None:
@@ -34,3 +25,23 @@ def output_format(source_format: Format) -> Format:
 def suffix_of(file_format: Format) -> str:
     """Return the usual suffix of a format, with its dot."""
     return {"jpeg": ".jpg", "tiff": ".tif", "heif": ".heic"}.get(file_format, f".{file_format}")
+
+
+def find_photographs(folder: Path, *, hidden: bool = False) -> list[Path]:
+    """Return the sorted photographs in a folder and its subfolders, with or without hidden ones.
+
+    Raises:
+        InputError: The folder does not exist, or holds no photographs.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: this folder does not exist")
+    paths = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    found = [
+        path
+        for path in paths
+        if format_of(path)
+        and (hidden or not any(part[0] == "." for part in path.relative_to(folder).parts))
+    ]
+    if not found:
+        raise InputError(f"{folder}: no photographs in this folder")
+    return sorted(found)

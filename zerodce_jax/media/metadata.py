@@ -7,7 +7,7 @@ and is never written anew.
 
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -28,7 +28,7 @@ class Metadata:
     xmp: bytes | None = None
     """XMP packet."""
     icc: bytes | None = None
-    """ICC colour profile."""
+    """ICC color profile."""
     dpi: tuple[float, float] | None = None
     """Horizontal and vertical resolution, in dots per inch."""
     native: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -42,8 +42,8 @@ def read_orientation(exif: bytes | None, xmp: bytes | None) -> int:
     """
     order = _byte_order(exif or b"")
     if exif and order:
-        (first,) = struct.unpack_from(f"{order}I", exif, 4)
-        for tag, at in _entries(exif, order, first):
+        entries, _ = _directory(exif, order, 4)
+        for tag, at in entries:
             if tag == ORIENTATION:
                 (kind,) = struct.unpack_from(f"{order}H", exif, at)
                 # The standard asks for a short integer, but some programs write a long one.
@@ -57,24 +57,18 @@ def read_orientation(exif: bytes | None, xmp: bytes | None) -> int:
 def upright_exif(exif: bytes) -> bytes:
     """Return EXIF with the orientation set to 1 and without the thumbnail.
 
-    All other bytes keep their values and positions.
-
-    Args:
-        exif: TIFF structure. A damaged one is edited as far as it can be parsed.
-
-    Returns:
-        The same number of bytes, or fewer if the thumbnail was at the end.
+    All other bytes keep their values and positions. The result is shorter only if the thumbnail
+    was at the end. Damaged EXIF is edited as far as it can be parsed.
     """
     order = _byte_order(exif)
     if order is None:
         return exif
     data = bytearray(exif)
-    (first,) = struct.unpack_from(f"{order}I", data, 4)
-    for tag, at in _entries(data, order, first):
+    entries, link = _directory(data, order, 4)
+    for tag, at in entries:
         if tag == ORIENTATION:
             data[at : at + 8] = struct.pack(f"{order}HIH", _SHORT, 1, 1)
-    link = _link_position(data, order, first)
-    if link is not None:
+    if link + 4 <= len(data):
         _remove_thumbnail(data, order, link)
     return bytes(data)
 
@@ -96,43 +90,32 @@ def _byte_order(exif: bytes) -> str | None:
 
 def _remove_thumbnail(data: bytearray, order: str, link: int) -> None:
     """Set the link to the second directory, which describes the thumbnail, to 0; clear the JPEG."""
-    (second,) = struct.unpack_from(f"{order}I", data, link)
+    entries, _ = _directory(data, order, link)
     values = dict.fromkeys((_THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH), 0)
-    for tag, at in _entries(data, order, second) if second else ():
+    for tag, at in entries if any(data[link : link + 4]) else ():
         if tag in values:
             is_long = struct.unpack_from(f"{order}H", data, at)[0] == _LONG
             (values[tag],) = struct.unpack_from(f"{order}{'I' if is_long else 'H'}", data, at + 6)
     struct.pack_into(f"{order}I", data, link, 0)
     start, length = values[_THUMBNAIL_OFFSET], values[_THUMBNAIL_LENGTH]
     # A thumbnail is a JPEG file. Other data there may belong to another tag and must stay.
-    if length and data[start : start + 2] == b"\xff\xd8" and start + length <= len(data):
-        if start + length == len(data):
-            del data[start:]
-        else:
-            data[start : start + length] = bytes(length)
+    end = start + length
+    if length and data[start : start + 2] == b"\xff\xd8" and end <= len(data):
+        data[start:end] = bytes(length) if end < len(data) else b""
 
 
-def _entries(data: bytes | bytearray, order: str, directory: int) -> Iterator[tuple[int, int]]:
-    """Yield the number of each tag in a directory, and the position of its type, count and value.
+def _directory(
+    data: bytes | bytearray, order: str, pointer: int
+) -> tuple[list[tuple[int, int]], int]:
+    """Parse the directory whose offset is at the position `pointer`.
 
-    Args:
-        data: TIFF structure.
-        order: Byte order, as a `struct` prefix.
-        directory: Position of the directory.
+    Returns:
+        The number of each tag with the position of its type, count and value; and the position of
+        the offset of the next directory, which may be out of bounds.
     """
-    if directory + 2 > len(data):
-        return
-    (count,) = struct.unpack_from(f"{order}H", data, directory)
-    for start in range(directory + 2, directory + 2 + 12 * count, 12):
-        if start + 12 > len(data):
-            return
-        yield struct.unpack_from(f"{order}H", data, start)[0], start + 2
-
-
-def _link_position(data: bytearray, order: str, directory: int) -> int | None:
-    """Return the position of the offset of the next directory, or None if it is out of bounds."""
-    if directory + 2 > len(data):
-        return None
-    (count,) = struct.unpack_from(f"{order}H", data, directory)
-    at = directory + 2 + 12 * count
-    return at if at + 4 <= len(data) else None
+    (start,) = struct.unpack_from(f"{order}I", data, pointer)
+    end = start + 2
+    if end <= len(data):
+        end += 12 * struct.unpack_from(f"{order}H", data, start)[0]
+    positions = range(start + 2, min(end, len(data) - 11), 12)
+    return [(struct.unpack_from(f"{order}H", data, at)[0], at + 2) for at in positions], end

@@ -1,6 +1,6 @@
 """Read and write photographs: pixels, alpha channel and metadata of image files and Pillow images.
 
-Pixels keep the encoding of the file. The colour profile, which states what the numbers mean, is
+Pixels keep the encoding of the file. The color profile, which states what the numbers mean, is
 kept with them. `pillow` handles most files; `png` and `tiff` handle those that Pillow cannot.
 """
 
@@ -27,8 +27,6 @@ from zerodce_jax.media.tiff_directory import SIGNATURES, Directory
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_WITHOUT_ALPHA: frozenset[Format] = frozenset({"jpeg", "bmp"})
-
 
 @dataclass(frozen=True)
 class Photo:
@@ -41,21 +39,20 @@ class Photo:
     format: Format | None = None
     """Format of the file that the photograph was read from, or None."""
     metadata: Metadata = field(default_factory=Metadata)
-    """EXIF, XMP, colour profile and other metadata."""
+    """EXIF, XMP, color profile and other metadata."""
     notes: tuple[str, ...] = ()
     """Messages, one line each, about parts of the file that were not read."""
 
     def stripped(self) -> "Photo":
         """Return a copy without EXIF, XMP, texts and resolution.
 
-        The colour profile stays, because colours would change without it. The encoding options
+        The color profile stays, because colors would change without it. The encoding options
         stay too.
         """
-        native = dict(self.metadata.native)
+        dropped = {"tags", "extra", "comment"}
+        native = {key: x for key, x in self.metadata.native.items() if key not in dropped}
         if "chunks" in native:
-            native["chunks"] = tuple(c for c in native["chunks"] if c[0] in png.COLOUR_CHUNKS)
-        for key in ("tags", "extra", "comment"):
-            native.pop(key, None)
+            native["chunks"] = tuple(c for c in native["chunks"] if c[0] in png.COLOR_CHUNKS)
         metadata = Metadata(icc=self.metadata.icc, native=MappingProxyType(native))
         return replace(self, metadata=metadata)
 
@@ -66,11 +63,7 @@ def largest_file(max_pixels: int) -> int:
 
 
 def check_file(size: int, max_pixels: int) -> None:
-    """Check the size of a file, in bytes, before the file is read.
-
-    Raises:
-        InputError: The file is larger than `largest_file`.
-    """
+    """Raise an InputError for a file of more bytes than `largest_file`, before it is read."""
     if size > largest_file(max_pixels):
         raise InputError(f"{size:,} bytes are too many for an image")
 
@@ -89,11 +82,7 @@ def size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 def measure(
     file: io.BytesIO | io.BufferedReader, *, max_pixels: int = MAX_PIXELS
 ) -> tuple[int, int]:
-    """Return the width and height that the header of an open image file states; see `size`.
-
-    Raises:
-        InputError: As for `size`; the message does not name the file.
-    """
+    """Return what `size` returns, for an open file, which messages of errors do not name."""
     with _decoder_errors():
         if file.read(4) in SIGNATURES:
             file.seek(0)
@@ -115,20 +104,10 @@ def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
 
 
 def read_rgb(path: Path, *, size: int | None = None) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode an image file for training, as upright 8-bit RGB without alpha.
+    """Decode an image file as upright 8-bit RGB without alpha; errors are those of `read`.
 
-    Args:
-        path: Image file.
-        size: Side of the square that the whole image is scaled to, or None to keep its size. The
-            filter is Lanczos, which uses every pixel, as in the PyTorch originals.
-
-    Returns:
-        (size, size, 3), or (height, width, 3).
-
-    Raises:
-        InputError: The file is not an image, is damaged, or has pixels of a type that is not
-            supported.
-        OSError: The file cannot be read.
+    `size` is the side of the square that the whole image is scaled to, or None to keep its size.
+    The filter is Lanczos, which uses every pixel, as in the PyTorch originals.
     """
     return pillow.to_rgb(samples.convert(read(path).pixels, np.uint8), size)
 
@@ -136,15 +115,13 @@ def read_rgb(path: Path, *, size: int | None = None) -> UInt8[np.ndarray, "h w 3
 def write(path: Path, photo: Photo) -> tuple[str, ...]:
     """Write a photograph atomically, in the format that the suffix of the path stands for.
 
-    Args:
-        path: Destination, with a suffix that `format_of` knows. A missing folder is created.
-        photo: Photograph to write.
+    A missing folder is created.
 
     Returns:
         Messages, one line each, about parts of the photograph that the format cannot hold.
 
     Raises:
-        InputError: The format cannot hold this image at all, or writing it is not supported.
+        InputError: As for `encode_as`.
         OSError: The file cannot be written.
     """
     with prefix_errors(path):
@@ -166,18 +143,13 @@ def encode_as(path: Path, photo: Photo) -> tuple[bytes, tuple[str, ...]]:
     Raises:
         InputError: No format has that suffix, or as for `encode`.
     """
-    file_format = format_of(path)
-    if file_format is None:
-        raise InputError(f"no image format has the suffix {path.suffix!r}")
-    return encode(photo, file_format)
+    if file_format := format_of(path):
+        return encode(photo, file_format)
+    raise InputError(f"no image format has the suffix {path.suffix!r}")
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Decode the content of an image file; see `read`.
-
-    Raises:
-        InputError: As for `read`; the message does not name the file.
-    """
+    """Decode the content of an image file; see `read`. Messages of errors do not name the file."""
     with _decoder_errors():
         if data.startswith(SIGNATURES):
             return _decode_tiff(data, max_pixels)
@@ -189,7 +161,6 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
         samples.check_size(*image.size, max_pixels)
         is_deep = file_format == "png" and png.bit_depth(data) > 8
         stored = png.decode(data) if is_deep else pillow.read_samples(image)
-        metadata, orientation = pillow.read_metadata(image)
         native: dict[str, Any] = {}
         if file_format == "jpeg":
             native = pillow.jpeg_options(image)
@@ -197,7 +168,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
             native = {"chunks": png.extra_chunks(data)}
         elif file_format == "webp" and pillow.is_lossless_webp(data):
             native = {"lossless": True, "exact": True}
-        metadata = replace(metadata, native=MappingProxyType(native))
+        metadata, orientation = pillow.read_metadata(image, native)
         pixels, alpha = samples.unpack(stored, orientation)
         return Photo(pixels, alpha, file_format, metadata, pillow.read_notes(image))
 
@@ -217,11 +188,7 @@ def _decode_tiff(data: bytes, max_pixels: int) -> Photo:
 
 
 def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
-    """Encode a photograph.
-
-    Args:
-        photo: Photograph to encode. If the format stays the same, so do the encoding options.
-        file_format: Format of the result.
+    """Encode a photograph. If the format stays the same, so do the encoding options.
 
     Returns:
         The content of the file, and messages, one line each, about parts of the photograph that
@@ -230,15 +197,12 @@ def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
     Raises:
         InputError: The format cannot hold this image at all, or writing it is not supported.
     """
-    metadata = photo.metadata
+    metadata, pixels, alpha, losses = photo.metadata, photo.pixels, photo.alpha, []
     if photo.format != file_format:
         metadata = replace(metadata, native=MappingProxyType({}))
-    losses = []
-    alpha = photo.alpha
-    if alpha is not None and file_format in _WITHOUT_ALPHA:
+    if alpha is not None and file_format in {"jpeg", "bmp"}:
         losses.append(f"{file_format} does not support transparency, which is dropped")
         alpha = None
-    pixels = photo.pixels
     if file_format == "png" and pixels.dtype == np.float32:
         pixels = samples.convert(pixels, np.uint16)
     elif file_format not in {"png", "tiff"}:
@@ -254,10 +218,7 @@ def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
 
 
 def from_pil(image: object) -> Photo:
-    """Convert a Pillow image to a photograph.
-
-    Args:
-        image: Pillow image of the mode RGB, L, RGBA, LA, P, 1, or 16-bit gray.
+    """Convert a Pillow image of the mode RGB, L, RGBA, LA, P, 1, or 16-bit gray to a photograph.
 
     Raises:
         InputError: The image has another mode, or is not a Pillow image.
@@ -274,7 +235,7 @@ def to_pil(photo: Photo) -> "Image":
     The dictionary `info` of the image holds the metadata under the keys that Pillow uses.
 
     Raises:
-        InputError: Pillow has no mode for the pixels: more than 8 bits with colour or alpha.
+        InputError: Pillow has no mode for the pixels: more than 8 bits with color or alpha.
     """
     alpha = photo.alpha
     pixels = photo.pixels if alpha is None else np.dstack([photo.pixels, alpha])
@@ -309,15 +270,11 @@ def _decoder_errors(problem: str = "damaged image") -> Iterator[None]:
     """Convert any error of a decoder or an encoder to an InputError of one line."""
     try:
         yield
-    except InputError:
-        raise
     except MemoryError as error:
         raise InputError("not enough memory for this image") from error
-    except OSError as error:
-        # An error with a number comes from the operating system, not from the decoder.
-        if error.errno is not None:
-            raise
-        raise InputError(f"{problem} ({one_line(error)})") from error
     except Exception as error:
-        # Decoders raise errors of many types, from SyntaxError to ZeroDivisionError.
+        # Decoders raise errors of many types, from SyntaxError to ZeroDivisionError. An OSError
+        # with a number comes from the operating system.
+        if isinstance(error, InputError) or getattr(error, "errno", None) is not None:
+            raise
         raise InputError(f"{problem} ({one_line(error) or type(error).__name__})") from error

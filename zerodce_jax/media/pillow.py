@@ -7,8 +7,10 @@ import ctypes
 import io
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, get_args
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -28,17 +30,8 @@ from zerodce_jax.media.samples import check_size
 from zerodce_jax.media.tiff_directory import SIGNATURES
 
 # Pillow's names of the formats. MPO is a JPEG file with further images behind the first one.
-_FORMATS: dict[str, Format] = {
-    "PNG": "png",
-    "JPEG": "jpeg",
-    "MPO": "jpeg",
-    "WEBP": "webp",
-    "TIFF": "tiff",
-    "BMP": "bmp",
-    "AVIF": "avif",
-    "HEIF": "heif",
-    "GIF": "gif",
-}
+_FORMATS: dict[str, Format] = {name.upper(): name for name in get_args(Format)}
+_FORMATS["MPO"] = "jpeg"
 # Encoding options for photographs that were read from another format.
 _DEFAULT_OPTIONS: dict[Format, dict[str, Any]] = {
     "jpeg": {"quality": 95},
@@ -91,7 +84,7 @@ def unpack_image(image: object) -> tuple[Shaped[np.ndarray, "h w *channels"], in
     if not isinstance(image, Image.Image):
         raise InputError(f"not a Pillow image but an object of type {type(image).__name__}")
     image.load()
-    metadata, orientation = read_metadata(image)
+    metadata, orientation = read_metadata(image, {})
     # Pillow may raise any error for damaged EXIF.
     with suppress(Exception):
         orientation = image.getexif().get(ORIENTATION, 1)
@@ -105,14 +98,17 @@ def make_image(samples: Shaped[np.ndarray, "h w *channels"], metadata: Metadata)
         InputError: Pillow has no mode for such samples.
     """
     if samples.dtype != np.uint8 and samples.ndim > 2:
-        raise InputError(f"Pillow has no mode for {samples.dtype} samples with colour or alpha")
+        raise InputError(f"Pillow has no mode for {samples.dtype} samples with color or alpha")
     image = Image.fromarray(samples)
-    exif = b"Exif\0\0" + metadata.exif if metadata.exif else None
-    blocks = {"exif": exif, "xmp": metadata.xmp, "icc_profile": metadata.icc}
-    image.info |= {name: value for name, value in blocks.items() if value}
-    if metadata.dpi:
-        image.info["dpi"] = metadata.dpi
+    image.info |= _info(metadata)
     return image
+
+
+def _info(metadata: Metadata) -> dict[str, Any]:
+    """Return metadata under the names that Pillow uses."""
+    exif = metadata.exif and b"Exif\0\0" + metadata.exif
+    info = {"exif": exif, "xmp": metadata.xmp, "icc_profile": metadata.icc, "dpi": metadata.dpi}
+    return {name: value for name, value in info.items() if value}
 
 
 def read_samples(image: Image.Image) -> Shaped[np.ndarray, "h w *channels"]:
@@ -135,7 +131,7 @@ def read_samples(image: Image.Image) -> Shaped[np.ndarray, "h w *channels"]:
     raise InputError(f"images of mode {image.mode} are not supported; convert them to RGB")
 
 
-def read_metadata(image: Image.Image) -> tuple[Metadata, int]:
+def read_metadata(image: Image.Image, native: dict[str, Any]) -> tuple[Metadata, int]:
     """Return the metadata of an image, set upright, and the orientation of the stored pixels."""
     info = image.info
     exif = info.get("exif")
@@ -154,6 +150,7 @@ def read_metadata(image: Image.Image) -> tuple[Metadata, int]:
         xmp=upright_xmp(xmp) or None,
         icc=info.get("icc_profile") or None,
         dpi=plausible_dpi(*map(float, info["dpi"])) if "dpi" in info else None,
+        native=MappingProxyType(native),
     )
     return metadata, read_orientation(exif, xmp)
 
@@ -166,21 +163,19 @@ def jpeg_options(image: Image.Image) -> dict[str, Any]:
     while len(used) > 1 and used[-1] == used[-2]:
         used.pop()
     tables = [[min(255, step) for step in image.quantization[name]] for name in used]
-    options: dict[str, Any] = {
+    extra = b""
+    for name, content in image.applist:
+        if name not in {"COM", "APP0", "APP14"} and not content.startswith(_KNOWN_SEGMENTS):
+            length = (len(content) + 2).to_bytes(2, "big")
+            extra += bytes([0xFF, 0xE0 + int(name[3:])]) + length + content
+    comment = {"comment": image.info["comment"]} if image.info.get("comment") else {}
+    return comment | {
         "qtables": tables,
         # Pillow knows 4:4:4, 4:2:2 and 4:2:0. Write others as 4:4:4, which loses nothing.
         "subsampling": max(0, JpegImagePlugin.get_sampling(image)),
         "progressive": bool(image.info.get("progressive")),
+        "extra": extra,
     }
-    if image.info.get("comment"):
-        options["comment"] = image.info["comment"]
-    extra = b""
-    for name, content in image.applist:
-        if name in {"COM", "APP0", "APP14"} or content.startswith(_KNOWN_SEGMENTS):
-            continue
-        length = (len(content) + 2).to_bytes(2, "big")
-        extra += bytes([0xFF, 0xE0 + int(name[3:])]) + length + content
-    return options | {"extra": extra}
 
 
 def is_lossless_webp(data: bytes) -> bool:
@@ -210,15 +205,9 @@ def encode(
     metadata: Metadata,
     losses: list[str],
 ) -> bytes:
-    """Encode samples and metadata.
+    """Encode gray or RGB samples, with or without alpha, and metadata.
 
-    Args:
-        pixels: Gray or RGB samples, with or without alpha.
-        file_format: Format of the result.
-        metadata: Metadata; `native` holds the encoding options if the photograph was read from
-            the same format.
-        losses: List that receives messages, one line each, about metadata that the format cannot
-            hold.
+    The list `losses` receives messages, one line each, about metadata that the format cannot hold.
 
     Raises:
         InputError: Writing the format is not supported, or it cannot hold an image of this size.
@@ -232,18 +221,14 @@ def encode(
     if file_format == "heif":
         _register_heif()
     image = Image.fromarray(pixels)
-    options = dict(metadata.native or _DEFAULT_OPTIONS[file_format])
-    if file_format != "bmp":
-        options |= {"icc_profile": metadata.icc} if metadata.icc else {}
-        for name, block in (("exif", metadata.exif), ("xmp", metadata.xmp)):
-            if block and file_format == "jpeg" and len(block) > _MAX_JPEG_SEGMENT:
+    if file_format == "jpeg":
+        for name in ("exif", "xmp"):
+            if len(getattr(metadata, name) or b"") > _MAX_JPEG_SEGMENT:
                 losses.append(f"{name.upper()} is too large for jpeg and is dropped")
-            elif block:
-                options |= {name: (b"Exif\0\0" if name == "exif" else b"") + block}
-    elif metadata.exif or metadata.xmp or metadata.icc:
+                metadata = replace(metadata, **{name: None})
+    elif file_format == "bmp" and (metadata.exif or metadata.xmp or metadata.icc):
         losses.append("bmp does not support metadata, which is dropped")
-    if metadata.dpi:
-        options |= {"dpi": metadata.dpi}
+    options = dict(metadata.native or _DEFAULT_OPTIONS[file_format]) | _info(metadata)
     file = io.BytesIO()
     image.save(file, format=file_format, **options)
     return file.getvalue()
@@ -262,24 +247,22 @@ def to_rgb(
 def thumbnail(
     pixels: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Scale an image (Lanczos) to fit a white canvas of a width and height, and centre it there."""
+    """Scale an image (Lanczos) to fit a white canvas of a width and height, and center it there."""
     image = Image.fromarray(pixels)
     ratio = min(size[0] / image.width, size[1] / image.height)
-    image = image.resize(
-        (max(1, round(image.width * ratio)), max(1, round(image.height * ratio))),
-        Image.Resampling.LANCZOS,
-    )
+    width, height = (max(1, round(side * ratio)) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", size, "white")
-    canvas.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    canvas.paste(image, ((size[0] - width) // 2, (size[1] - height) // 2))
     return np.asarray(canvas)
 
 
 def draw_text(text: str, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
-    """Return a white image of a width and height, in pixels, with centred black text."""
+    """Return a white image of a width and height, in pixels, with centered black text."""
     image = Image.new("RGB", size, "white")
     font = ImageFont.load_default(size=0.7 * size[1])
-    centre = (size[0] / 2, size[1] / 2)
-    ImageDraw.Draw(image).text(centre, text, fill="black", font=font, anchor="mm")
+    center = (size[0] / 2, size[1] / 2)
+    ImageDraw.Draw(image).text(center, text, fill="black", font=font, anchor="mm")
     return np.asarray(image)
 
 

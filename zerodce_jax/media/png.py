@@ -1,4 +1,4 @@
-"""Read and write PNG files with features that Pillow lacks: 16-bit colour, and all chunks.
+"""Read and write PNG files with features that Pillow lacks: 16-bit color, and all chunks.
 
 A PNG file is a signature and a sequence of chunks (PNG specification, third edition, section 5).
 Pixels are encoded anew, and the other chunks are copied unchanged.
@@ -16,7 +16,7 @@ from zerodce_jax.media.metadata import Metadata
 Chunk = tuple[bytes, bytes]
 """Type and data of a chunk."""
 
-COLOUR_CHUNKS = frozenset({b"iCCP", b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"sBIT"})
+COLOR_CHUNKS = frozenset({b"iCCP", b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"sBIT"})
 """Types of the chunks that define the meaning of the pixel values."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _XMP = b"XML:com.adobe.xmp\0"
@@ -26,7 +26,7 @@ _TEXT_EXIF = b"Raw profile type exif\0"
 _NOT_COPIED = frozenset(
     {b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"hIST", b"acTL", b"fcTL", b"fdAT", b"eXIf"}
 )
-# Chunks that are valid only for the bit depth and colour type that they were written for.
+# Chunks that are valid only for the bit depth and color type that they were written for.
 _TYPE_DEPENDENT = frozenset({b"bKGD", b"sBIT"})
 
 
@@ -36,7 +36,7 @@ def bit_depth(data: bytes) -> int:
 
 
 def decode(data: bytes) -> Shaped[np.ndarray, "h w *channels"]:
-    """Decode the pixels, with their own bit depth and channels; a transparent colour gives alpha.
+    """Decode the pixels, with their own bit depth and channels; a transparent color gives alpha.
 
     Raises:
         imagecodecs.PngError: The file is damaged.
@@ -49,7 +49,7 @@ def decode(data: bytes) -> Shaped[np.ndarray, "h w *channels"]:
 def extra_chunks(data: bytes) -> tuple[Chunk, ...]:
     """Return the chunks of a PNG file that hold neither pixels nor other fields of `Metadata`.
 
-    Chunks that depend on the bit depth and colour type carry both before their data, so that
+    Chunks that depend on the bit depth and color type carry both before their data, so that
     `encode` can compare them.
     """
     kept = []
@@ -65,11 +65,9 @@ def extra_chunks(data: bytes) -> tuple[Chunk, ...]:
 
 
 def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> bytes:
-    """Encode pixels and metadata.
+    """Encode gray or RGB pixels (uint8 or uint16), with or without alpha, and metadata.
 
-    Args:
-        pixels: Gray, gray and alpha, RGB, or RGB and alpha; uint8 or uint16.
-        metadata: Metadata; `native` may hold the result of `extra_chunks` as ``chunks``.
+    The metadata may hold the result of `extra_chunks` in `native`, as ``chunks``.
     """
     import imagecodecs
 
@@ -114,5 +112,5 @@ def _serialize(chunk: Chunk) -> bytes:
 
 
 def _pixel_type(data: bytes) -> bytes:
-    """Return the bit depth and the colour type of a PNG file, as in the header."""
+    """Return the bit depth and the color type of a PNG file, as in the header."""
     return data[24:26]

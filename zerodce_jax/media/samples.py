@@ -9,11 +9,7 @@ from zerodce_jax.errors import InputError
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Check the size of an image.
-
-    Raises:
-        InputError: The image has more than `max_pixels`.
-    """
+    """Raise an InputError for an image of more than `max_pixels`."""
     if width * height > max_pixels:
         raise InputError(
             f"{width}x{height} pixels are more than the limit of {max_pixels:,} (--max-pixels)"
@@ -43,14 +39,9 @@ def white(dtype: np.dtype) -> int:
 def unpack(
     stored: Shaped[np.ndarray, "h w *channels"], orientation: int
 ) -> tuple[Shaped[np.ndarray, "height width *rgb"], Shaped[np.ndarray, "height width"] | None]:
-    """Turn an image upright, and split its colours from the alpha channel.
+    """Turn an image upright, and split it into gray or RGB samples and the alpha channel or None.
 
-    Args:
-        stored: Gray, gray and alpha, RGB, or RGB and alpha.
-        orientation: EXIF orientation of the stored image, 1 to 8 (CIPA DC-008, tag 0x0112).
-
-    Returns:
-        Gray or RGB samples, and the alpha channel or None.
+    The EXIF orientation of the stored image is 1 to 8 (CIPA DC-008, tag 0x0112).
     """
     if orientation in {5, 6, 7, 8}:
         stored = stored.swapaxes(0, 1)
@@ -60,5 +51,5 @@ def unpack(
         stored = stored[::-1]
     if stored.ndim < 3 or stored.shape[2] not in {2, 4}:
         return np.ascontiguousarray(stored), None
-    colours = stored[:, :, 0] if stored.shape[2] == 2 else stored[:, :, :3]
-    return np.ascontiguousarray(colours), np.ascontiguousarray(stored[:, :, -1])
+    colors = stored[:, :, 0] if stored.shape[2] == 2 else stored[:, :, :3]
+    return np.ascontiguousarray(colors), np.ascontiguousarray(stored[:, :, -1])

@@ -1,4 +1,4 @@
-"""Read and write TIFF files with features that Pillow lacks: deep colour, and all tags.
+"""Read and write TIFF files with features that Pillow lacks: deep color, and all tags.
 
 Samples of more than 8 bits are decoded by libtiff through imagecodecs. Tags are copied unchanged.
 """
@@ -21,7 +21,7 @@ from zerodce_jax.media.metadata import (
 from zerodce_jax.media.samples import white
 from zerodce_jax.media.tiff_directory import SIGNATURES, ByteOrder, Directory, Tag, Type, header
 
-# Tags that describe how the samples are stored: strips, tiles, colour maps, JPEG tables, pages.
+# Tags that describe how the samples are stored: strips, tiles, color maps, JPEG tables, pages.
 _STRUCTURE_TAGS = frozenset(
     {254, 255, Tag.WIDTH, Tag.HEIGHT, Tag.BITS, Tag.COMPRESSION, Tag.PHOTOMETRIC, 263, 264, 265}
     | {266, Tag.STRIP_OFFSETS, ORIENTATION, Tag.SAMPLES, Tag.ROWS_PER_STRIP, Tag.STRIP_SIZES, 280}
@@ -44,7 +44,7 @@ def is_for_pillow(data: bytes, directory: Directory) -> bool:
     """Return whether Pillow decodes a file without loss, so that `decode` is not needed.
 
     Raises:
-        InputError: The colours are YCbCr and not compressed as JPEG, which is not supported.
+        InputError: The colors are YCbCr and not compressed as JPEG, which is not supported.
     """
     (photometric, *_) = directory.integers(Tag.PHOTOMETRIC, (_BLACK_IS_ZERO,))
     if photometric == _YCBCR and directory.integers(Tag.COMPRESSION, (1,))[0] not in {6, 7}:
@@ -62,14 +62,7 @@ def is_for_pillow(data: bytes, directory: Directory) -> bool:
 
 
 def decode(data: bytes, directory: Directory) -> Shaped[np.ndarray, "h w *channels"]:
-    """Decode the pixels of a file as uint8, uint16, or float32 in [0, 1].
-
-    Args:
-        data: Content of the file.
-        directory: First directory of the file.
-
-    Returns:
-        Gray, gray and alpha, RGB, or RGB and alpha.
+    """Decode the pixels of a file as uint8, uint16, or float32 in [0, 1], with or without alpha.
 
     Raises:
         InputError: Samples of this type are not supported.
@@ -107,8 +100,8 @@ def decode(data: bytes, directory: Directory) -> Shaped[np.ndarray, "h w *channe
         # Cameras and scanners store 12 bits, for example.
         pixels = _expand_to_16_bits(pixels, *bits)
     if photometric == _WHITE_IS_ZERO:
-        colours = pixels[:, :, :1] if extra else pixels
-        inverted = pixels.dtype.type(white(pixels.dtype)) - colours
+        colors = pixels[:, :, :1] if extra else pixels
+        inverted = pixels.dtype.type(white(pixels.dtype)) - colors
         pixels = np.dstack([inverted, pixels[:, :, 1:]]) if extra else inverted
     return pixels
 
@@ -143,23 +136,21 @@ def read_metadata(directory: Directory) -> tuple[Metadata, int]:
 
 
 def _dpi(directory: Directory) -> tuple[float, float] | None:
-    numbers = []
+    unit = {2: 1.0, 3: 2.54}.get(directory.integers(Tag.RESOLUTION_UNIT, (2,))[0], 0)
+    dpi = []
     for tag in (Tag.X_RESOLUTION, Tag.Y_RESOLUTION):
         kind, value = directory.tags.get(tag, (0, b""))
         if kind != Type.RATIONAL:
             return None
         numerator, denominator = struct.unpack_from(f"{directory.order}II", value)
-        numbers.append(numerator / (denominator or 1))
-    unit = {2: 1.0, 3: 2.54}.get(directory.integers(Tag.RESOLUTION_UNIT, (2,))[0])
-    return plausible_dpi(numbers[0] * unit, numbers[1] * unit) if unit else None
+        dpi.append(numerator / (denominator or 1) * unit)
+    return plausible_dpi(*dpi)
 
 
 def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> bytes:
-    """Encode pixels and metadata, compressed without loss.
+    """Encode gray or RGB pixels (uint8, uint16 or float32), with or without alpha, without loss.
 
-    Args:
-        pixels: Gray, gray and alpha, RGB, or RGB and alpha; uint8, uint16 or float32.
-        metadata: Metadata; `native` may hold the ``tags`` that `read_metadata` returned.
+    The metadata may hold the ``tags`` that `read_metadata` returned in `native`.
 
     Raises:
         InputError: The file would be larger than TIFF supports (4 GiB).
@@ -193,14 +184,14 @@ def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> b
 def _describe_pixels(directory: Directory, pixels: np.ndarray, rows: int) -> None:
     """Set the tags that a reader needs for pixels in strips of `rows` rows."""
     samples = pixels.shape[2] if pixels.ndim == 3 else 1
-    colours = 3 if samples >= 3 else 1
+    colors = 3 if samples >= 3 else 1
     is_integer = pixels.dtype.kind == "u"
-    directory.set_integers(Tag.WIDTH, pixels.shape[1])
-    directory.set_integers(Tag.HEIGHT, pixels.shape[0])
-    directory.set_integers(Tag.ROWS_PER_STRIP, rows)
+    height, width = pixels.shape[:2]
+    for tag, number in ((Tag.WIDTH, width), (Tag.HEIGHT, height), (Tag.ROWS_PER_STRIP, rows)):
+        directory.set_integers(tag, number)
     for tag, *numbers in (
         (Tag.COMPRESSION, 8),
-        (Tag.PHOTOMETRIC, _RGB if colours == 3 else _BLACK_IS_ZERO),
+        (Tag.PHOTOMETRIC, _RGB if colors == 3 else _BLACK_IS_ZERO),
         (Tag.SAMPLES, samples),
         (Tag.PLANAR, 1),
         (Tag.PREDICTOR, 2 if is_integer else 1),
@@ -208,7 +199,7 @@ def _describe_pixels(directory: Directory, pixels: np.ndarray, rows: int) -> Non
         (Tag.SAMPLE_FORMAT, *[1 if is_integer else 3] * samples),
     ):
         directory.set_integers(tag, *numbers, kind=Type.SHORT)
-    if samples > colours:
+    if samples > colors:
         directory.set_integers(Tag.EXTRA_SAMPLES, _ALPHA, kind=Type.SHORT)
 
 

@@ -77,13 +77,11 @@ class Directory:
         if offset + head > len(data):
             return directory
         (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, offset)
-        count = min(count, (len(data) - offset) // entry_size)
+        end = offset + head + count * entry_size
         # In a valid file, all values together are no longer than the file. The limit keeps a
         # damaged file, in which many tags claim the same bytes, from filling the memory.
         remaining = len(data)
-        for start in range(offset + head, offset + head + count * entry_size, entry_size):
-            if start + entry_size > len(data):
-                break
+        for start in range(offset + head, min(end, len(data) - entry_size + 1), entry_size):
             tag, kind, number = struct.unpack_from(order + entry, data, start)
             length = _TYPE_SIZES.get(kind, 0) * number
             at = start + entry_size - inline
@@ -101,9 +99,8 @@ class Directory:
                     parsed = cls._parse_at(data, order, place, big=big, pointers=below)
                     directory.subdirectories.setdefault(tag, parsed)
                 del directory.tags[tag]
-        link = offset + head + count * entry_size
-        if link + inline <= len(data):
-            directory.pages += struct.unpack_from(order + pointer, data, link)[0] > 0
+        if end + inline <= len(data):
+            directory.pages += struct.unpack_from(order + pointer, data, end)[0] > 0
         return directory
 
     def integers(self, tag: int, default: tuple[int, ...]) -> tuple[int, ...]:
@@ -126,22 +123,13 @@ class Directory:
 
     def without(self, dropped: Set[int]) -> "Directory":
         """Return a copy without some tags, and without tags of types that only BigTIFF has."""
-        kept = {
-            tag: (kind, value)
-            for tag, (kind, value) in self.tags.items()
-            if tag not in dropped and kind != Type.LONG8
-        }
-        below = self.subdirectories.items()
-        return Directory(
-            self.order, kept, {tag: child.without(frozenset()) for tag, child in below}
-        )
+        tags = {tag: self.tags[tag] for tag in self.tags.keys() - dropped}
+        kept = {tag: typed for tag, typed in tags.items() if typed[0] != Type.LONG8}
+        below = {tag: child.without(frozenset()) for tag, child in self.subdirectories.items()}
+        return Directory(self.order, kept, below)
 
     def serialize(self, offset: int) -> bytes:
-        """Return the bytes of the directory and its subdirectories.
-
-        Args:
-            offset: Position of the result in its file.
-        """
+        """Return the bytes of the directory and its subdirectories, for a position in a file."""
         tags = sorted({*self.tags, *self.subdirectories})
         free = offset + 2 + 12 * len(tags) + 4
         entries, values = bytearray(), bytearray()

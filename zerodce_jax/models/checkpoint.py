@@ -1,7 +1,6 @@
 """Orbax checkpoints: a folder with numbered steps and a file with the configuration."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,20 +33,19 @@ def write_checkpoint(directory: Path, network: Network) -> None:
 
 
 def read_checkpoint(directory: Path, step: int | None = None) -> Network:
-    """Read a network from a checkpoint folder.
+    """Read a network from a folder that `write_checkpoint` or a training run wrote.
 
     Args:
-        directory: A folder that `write_checkpoint` or a training run wrote.
-        step: The step; None takes the best one by validation, or the newest if no step was
-            validated.
+        directory: The folder. If it stores no settings, the network gets the default ones.
+        step: The step; None takes the one with the lowest validation loss, or the newest if none
+            was validated.
 
     Returns:
-        The network, with the moving average of the parameters if the run kept one. If the folder
-        stores no settings, they are the recipe of Zero-DCE-improved.
+        The network, with the moving average of the parameters if the run kept one.
 
     Raises:
-        InputError: No checkpoint is finished, this step does not exist or is damaged, or it does
-            not fit its config.
+        InputError: No checkpoint is finished, or the step is missing, damaged, or does not fit its
+            config.
     """
     try:
         values = read_config(directory)
@@ -61,7 +59,7 @@ def read_checkpoint(directory: Path, step: int | None = None) -> Network:
         if not checkpoints:
             raise InputError(f"{directory}: no finished checkpoint in this folder")
         if step is None:
-            step = best_step(list(checkpoints.values()))
+            step = _best_step(checkpoints)
         if step not in checkpoints:
             steps = ", ".join(map(str, sorted(checkpoints)))
             raise InputError(f"{directory}: no checkpoint of step {step}; existing steps: {steps}")
@@ -76,7 +74,7 @@ def read_checkpoint(directory: Path, step: int | None = None) -> Network:
             sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
             abstract = {
                 key: jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding)
-                for key, shape in config.param_shapes.items()
+                for key, shape in shapes.items()
             }
             params = checkpointer.load_checkpointables(step, {name: unflatten(abstract)})[name]
         except InputError:
@@ -87,12 +85,9 @@ def read_checkpoint(directory: Path, step: int | None = None) -> Network:
     return Network(config, jax.tree.map(np.asarray, params), settings)
 
 
-def best_step(checkpoints: Sequence[Any]) -> int:
-    """Return the step with the lowest validation loss, or the newest if none was validated."""
-    validated = [checkpoint for checkpoint in checkpoints if checkpoint.metrics]
-    if validated:
-        return min(validated, key=lambda checkpoint: float(checkpoint.metrics["total"])).step
-    return max(checkpoint.step for checkpoint in checkpoints)
+def _best_step(checkpoints: dict[int, Any]) -> int:
+    losses = {step: float(c.metrics["total"]) for step, c in checkpoints.items() if c.metrics}
+    return min(losses, key=losses.__getitem__) if losses else max(checkpoints)
 
 
 def write_config(directory: Path, values: dict) -> None:
@@ -119,9 +114,9 @@ def read_config(directory: Path) -> dict:
 class TrainingCheckpoints:
     """The checkpoints of a training run, written in the background; old ones are removed.
 
-    Each checkpoint is complete. It holds the parameters, their moving average, the state of the
-    optimizer, and the step, which also gives the position in the data. Processes that train
-    together write it together. The class is a context manager: its exit waits for pending writes.
+    A checkpoint holds the parameters, their moving average, the state of the optimizer, and the
+    step, which also gives the position in the data. Processes that train together write it
+    together. The class is a context manager, whose exit waits for pending writes.
 
     Args:
         directory: The folder of the run, which must exist.
@@ -131,21 +126,17 @@ class TrainingCheckpoints:
     def __init__(self, directory: Path, *, keep: int) -> None:
         training: Any = ocp.training
         policies = training.preservation_policies
+        best = policies.BestN(
+            n=1,
+            get_metric_fn=lambda metrics: metrics["total"],
+            reverse=True,
+            keep_checkpoints_without_metrics=False,
+        )
         self._checkpointer = ocp.training.Checkpointer(
             str(directory.absolute()),
             # The training loop decides when to save.
             save_decision_policy=training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=policies.AnyPreservationPolicy(
-                [
-                    policies.LatestN(keep),
-                    policies.BestN(
-                        n=1,
-                        get_metric_fn=lambda metrics: metrics["total"],
-                        reverse=True,
-                        keep_checkpoints_without_metrics=False,
-                    ),
-                ]
-            ),
+            preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
             cleanup_tmp_directories=True,
         )
 
@@ -156,10 +147,10 @@ class TrainingCheckpoints:
         return None if checkpoint is None else checkpoint.step
 
     def save(self, state: dict, *, metrics: dict[str, float] | None = None) -> None:
-        """Start to write a checkpoint, and return once later changes cannot affect it.
+        """Start to write the state of a training step; later changes of it do not matter.
 
         Args:
-            state: The state of the training step: parameters, optimizer state and step.
+            state: Parameters, optimizer state and step.
             metrics: Validation losses, including ``total``.
         """
         # The next training step donates these buffers, so the write needs a copy.
@@ -169,14 +160,7 @@ class TrainingCheckpoints:
         )
 
     def restore(self, state: dict) -> dict:
-        """Read the newest checkpoint.
-
-        Args:
-            state: Any state with the same structure, shapes and sharding.
-
-        Returns:
-            The saved state.
-        """
+        """Return the newest saved state, given one with its structure, shapes and sharding."""
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
         )

@@ -2,8 +2,11 @@
 
 It has seven 3x3 convolutions of stride 1 with symmetric skip connections (Guo et al. 2020, section
 3.2). Zero-DCE-improved adds an overlapping max-pool; Zero-DCE++ makes the convolutions separable.
-Images are channels-last float32 in [0, 1]; curve maps are float32 in [-1, 1].
+Images are float32 in [0, 1], (batch, height, width, 3). Curve maps are float32 in [-1, 1], (batch,
+height, width, maps); before `DCENet.upsample` there are the maps of each brightness level.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -41,8 +44,9 @@ class DenseConv(nnx.Module):
             # XLA's CPU backend is fastest with many input channels, although concatenation copies
             # the inputs (benchmarks/README.md).
             x = jnp.concatenate(inputs, axis=-1).astype(self._dtype)
-            in_pairs = x.shape[-1] < 8 and x.shape[2] % 2 == 0
-            return (_convolve_pairs if in_pairs else _convolve)(x, kernel) + bias
+            if x.shape[-1] < 8 and x.shape[2] % 2 == 0:
+                return _convolve_pairs(x, kernel) + bias
+            return _convolve(x, kernel, "SAME") + bias
         # A kernel per input saves the concatenation. Groups of 16 outputs keep XLA's CPU backend on
         # its fast path for the gradient of the weights, which 24 outputs leave
         # (benchmarks/README.md).
@@ -51,7 +55,7 @@ class DenseConv(nnx.Module):
         results = []
         for group in jnp.split(kernel, output_splits, axis=-1):
             pairs = zip(inputs, jnp.split(group, input_splits, axis=2), strict=True)
-            results.append(sum(_convolve(x.astype(self._dtype), part) for x, part in pairs))
+            results.append(sum(_convolve(x.astype(self._dtype), part, "SAME") for x, part in pairs))
         return jnp.concatenate(results, axis=-1) + bias
 
 
@@ -82,15 +86,8 @@ class SeparableConv(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
         self.depthwise = DepthwiseConv(inputs, dtype=dtype, rngs=rngs)
-        self.pointwise = nnx.Conv(
-            inputs,
-            outputs,
-            (1, 1),
-            dtype=jnp.dtype(dtype),
-            kernel_init=INIT,
-            precision=PRECISION,
-            rngs=rngs,
-        )
+        options = {"dtype": jnp.dtype(dtype), "kernel_init": INIT, "precision": PRECISION}
+        self.pointwise = nnx.Conv(inputs, outputs, (1, 1), rngs=rngs, **options)
 
     def __call__(self, *inputs: Float[Array, "b h w _"]) -> Float[Array, "b h w outputs"]:
         """Convolve with zero padding."""
@@ -118,41 +115,21 @@ class DCENet(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         self.config = config
-        n = config.features
 
         def conv(inputs: int, outputs: int) -> DenseConv | SeparableConv:
             if config.separable:
                 return SeparableConv(inputs, outputs, dtype=dtype, rngs=rngs)
             return DenseConv(inputs, outputs, dtype=dtype, inference=inference, rngs=rngs)
 
-        self.conv1 = conv(3, n)
-        self.conv2 = conv(n, n)
-        self.conv3 = conv(n, n)
-        self.conv4 = conv(n, n)
-        self.conv5 = conv(2 * n, n)
-        self.conv6 = conv(2 * n, n)
-        self.conv7 = conv(2 * n, config.outputs)
+        convs = (conv(*channels) for channels in config.channels)
+        self.conv1, self.conv2, self.conv3, self.conv4, self.conv5, self.conv6, self.conv7 = convs
 
     def __call__(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b h w maps"]:
-        """Predict the curve maps of whole images.
-
-        Args:
-            images: Images, (batch, height, width, 3), in [0, 1].
-
-        Returns:
-            Curve maps at the size of the images, (batch, height, width, maps), in [-1, 1].
-        """
+        """Predict the curve maps of whole images, at their size."""
         return self.upsample(self.estimate(images), images)
 
     def estimate(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b y x outputs"]:
-        """Predict the curve maps of whole images at the scale of the config.
-
-        Args:
-            images: Images, (batch, height, width, 3), in [0, 1].
-
-        Returns:
-            Curve maps for each brightness level, (batch, rows, columns, outputs), in [-1, 1].
-        """
+        """Predict the curve maps of whole images, at the scale and for the levels of the config."""
         scale = self.config.scale
         if self.config.levels > 1:
             return self.forward(block_means(images, scale))
@@ -164,33 +141,18 @@ class DCENet(nnx.Module):
     def upsample(
         self, estimated: Float[Array, "b y x outputs"], images: Float[Array, "b h w 3"]
     ) -> Float[Array, "b h w maps"]:
-        """Upsample estimated curve maps to the size of their images.
-
-        Args:
-            estimated: The result of `estimate`, (batch, rows, columns, outputs).
-            images: The images, (batch, height, width, 3), in [0, 1].
-
-        Returns:
-            Curve maps, (batch, height, width, maps), within the range of the estimated ones.
-        """
+        """Upsample the result of `estimate` to the size of its images; its range does not grow."""
         scale = self.config.scale
         height, width = images.shape[1:3]
         if self.config.levels > 1:
             grid = jnp.pad(estimated, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
             padding = [(0, blocks(size, scale) * scale - size) for size in (height, width)]
-            maps = slice_grid(
-                grid,
-                jnp.pad(images, [(0, 0), *padding, (0, 0)]),
-                scale=scale,
-                levels=self.config.levels,
-            )
+            padded = jnp.pad(images, [(0, 0), *padding, (0, 0)])
+            maps = slice_grid(grid, padded, scale=scale, levels=self.config.levels)
             return maps[:, :height, :width]
         if scale == 1:
             return estimated
-        rows, columns = (
-            resampling.up_positions(size, reduced)
-            for size, reduced in zip((height, width), estimated.shape[1:3], strict=True)
-        )
+        rows, columns = map(resampling.up_positions, (height, width), estimated.shape[1:3])
         return resampling.resample(estimated, rows, columns)
 
     def forward(
@@ -199,13 +161,9 @@ class DCENet(nnx.Module):
         """Predict curve maps at the size of the input, independent of the config's scale.
 
         Args:
-            images: Images or tiles, (batch, height, width, 3), in [0, 1]; 0 where the mask is 0.
-            mask: Mask, (batch, height, width, 1), which is 1 on pixels of the image and 0 beyond
-                its edge. With it, every layer of a tile sees the same zero padding as in the whole
-                image.
-
-        Returns:
-            Curve maps, (batch, height, width, outputs), in [-1, 1].
+            images: Images or tiles, which are 0 where the mask is 0.
+            mask: 1 on pixels of the image, and 0 beyond its edge. With it, every layer of a tile
+                sees the same zero padding as in the whole image.
         """
 
         def activate(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -215,10 +173,8 @@ class DCENet(nnx.Module):
         x1 = activate(self.conv1(images))
         x2 = activate(self.conv2(x1))
         x3 = activate(self.conv3(x2))
-        pooled = x3
-        if self.config.pool:
-            # Only conv4 sees the pooled map. The skip connection to conv5 passes the map before it.
-            pooled = activate(_max_pool(x3))
+        # Only conv4 sees the pooled map. The skip connection to conv5 passes the map before it.
+        pooled = activate(_max_pool(x3)) if self.config.pool else x3
         x4 = activate(self.conv4(pooled))
         x5 = activate(self.conv5(x3, x4))
         x6 = activate(self.conv6(x2, x5))
@@ -236,40 +192,25 @@ def graphdef(
 
 
 def init_params(config: NetworkConfig, *, seed: int) -> dict:
-    """Return random initial parameters as a nested dict of float32 arrays.
-
-    Args:
-        config: The architecture.
-        seed: Seed of the random generator, which alone determines the parameters.
-    """
-
-    def draw() -> dict:
-        return nnx.to_pure_dict(nnx.state(DCENet(config, rngs=nnx.Rngs(seed)), nnx.Param))
-
+    """Return initial parameters, a nested dict of float32 arrays that the seed determines."""
     # Without jit, JAX would compile a program for every shape.
-    return jax.jit(draw)()
+    draw = jax.jit(lambda: nnx.state(DCENet(config, rngs=nnx.Rngs(seed)), nnx.Param))
+    return nnx.to_pure_dict(draw())
 
 
 def _convolve(
-    x: Float[Array, "b h w inputs"],
-    kernel: Float[Array, "ky kx inputs outputs"],
-    *,
-    padding: str = "SAME",
+    x: Float[Array, "b h w inputs"], kernel: Float[Array, "3 _ inputs outputs"], padding: str
 ) -> Float[Array, "b y x outputs"]:
+    layouts = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (1, 1),
-        padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=PRECISION,
+        x, kernel, (1, 1), padding, dimension_numbers=layouts, precision=PRECISION
     )
 
 
 def _convolve_pairs(
     x: Float[Array, "b h w inputs"], kernel: Float[Array, "3 3 inputs outputs"]
 ) -> Float[Array, "b h w outputs"]:
-    """Convolve images of even width as if each pair of neighbouring pixels were one pixel.
+    """Convolve images of even width as if each pair of neighboring pixels were one pixel.
 
     With few input channels, this is four times as fast as `_convolve` on XLA's CPU backend.
     """
@@ -280,8 +221,7 @@ def _convolve_pairs(
     # Two pairs are four pixels. The left output sees the first three, the right output the last.
     left, right = (jnp.pad(kernel, ((0, 0), (side, 1 - side), (0, 0), (0, 0))) for side in range(2))
     both = jnp.concatenate([left, right], axis=-1).reshape(3, 2, 2 * inputs, 2 * outputs)
-    result = _convolve(pairs, both, padding="VALID")
-    return result.reshape(batch, height, width, outputs)
+    return _convolve(pairs, both, "VALID").reshape(batch, height, width, outputs)
 
 
 def _max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
@@ -296,8 +236,6 @@ def _max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         padding = [(0, 0)] * 4
         padding[axis] = (1, 1)
         padded = jnp.pad(x, padding)
-        before, here, after = (
-            jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3)
-        )
-        x = jnp.maximum(jnp.maximum(before, here), after)
+        shifted = (jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3))
+        x = functools.reduce(jnp.maximum, shifted)
     return x

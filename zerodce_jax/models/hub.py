@@ -4,10 +4,9 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
-from zerodce_jax.errors import InputError, UsageError, one_line
+from zerodce_jax.errors import InputError, UsageError, one_line, require
 
 SCHEME = "hf://"
 NETWORK_FILE = "model.safetensors"
@@ -19,15 +18,11 @@ _ADDRESS = re.compile(
 
 
 def download(address: str) -> Path:
-    """Download a network into the client's cache, unless the cache already holds it.
+    """Download a network into the client's cache, and return the file there.
 
-    Args:
-        address: ``hf://OWNER/NAME[@REVISION][/FILE.safetensors]``. The defaults are the main branch
-            and ``model.safetensors``.
-
-    Returns:
-        The file in the cache. Without a connection, or with ``HF_HUB_OFFLINE=1``, it is the file
-        of an earlier download.
+    The address is ``hf://OWNER/NAME[@REVISION][/FILE.safetensors]``; by default the main branch and
+    ``model.safetensors``. Without a connection, or with ``HF_HUB_OFFLINE=1``, the file is that of
+    an earlier download.
 
     Raises:
         InputError: The file does not exist, access is denied, or the hub cannot be reached.
@@ -36,11 +31,10 @@ def download(address: str) -> Path:
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
         raise UsageError(f"{address}: must be hf://OWNER/NAME[@REVISION][/FILE.safetensors]")
-    _require_client()
-    from huggingface_hub import hf_hub_download
-
     file = parts["file"] or NETWORK_FILE
     with _one_line_errors(address, file):
+        from huggingface_hub import hf_hub_download
+
         return Path(hf_hub_download(parts["repo"], file, revision=parts["revision"]))
 
 
@@ -65,36 +59,24 @@ def upload(
     """
     if not re.fullmatch(_REPO, repo):
         raise UsageError(f"{repo}: must be OWNER/NAME")
-    _require_client()
-    from huggingface_hub import CommitOperationAdd, HfApi
-
-    api = HfApi()
     with _one_line_errors(f"{SCHEME}{repo}", NETWORK_FILE):
+        from huggingface_hub import CommitOperationAdd, HfApi
+
+        api = HfApi()
         api.create_repo(repo, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repo, branch=revision, exist_ok=True)
-        kept = tuple(
-            name
-            for name in files
-            if name == "README.md" and api.file_exists(repo, name, revision=revision)
-        )
-        operations = [
-            CommitOperationAdd(name, content) for name, content in files.items() if name not in kept
-        ]
-        commit = api.create_commit(
-            repo, operations=operations, commit_message=message, revision=revision
-        )
+        has_card = "README.md" in files and api.file_exists(repo, "README.md", revision=revision)
+        kept = ("README.md",) if has_card else ()
+        added = [CommitOperationAdd(name, files[name]) for name in files if name not in kept]
+        commit = api.create_commit(repo, added, commit_message=message, revision=revision)
     return str(commit.commit_url), kept
-
-
-def _require_client() -> None:
-    if find_spec("huggingface_hub") is None:
-        raise UsageError("the hub needs a package: pip install 'zerodce-jax[hub]'")
 
 
 @contextmanager
 def _one_line_errors(address: str, file: str) -> Iterator[None]:
-    """Turn the client's errors into errors with a message of one line."""
+    """Require the client, and turn its errors into errors with a message of one line."""
+    require("the hub", "hub", "huggingface_hub")
     from huggingface_hub import errors
 
     # The first matching class counts, because some are subclasses of later ones.

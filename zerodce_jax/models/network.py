@@ -38,10 +38,8 @@ def flatten(params: dict, prefix: str = "") -> dict[str, Any]:
     """Turn nested parameters into one dict with dotted names, such as ``conv1.kernel``."""
     flat: dict[str, Any] = {}
     for name, value in params.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
+        path = f"{prefix}{name}"
+        flat |= flatten(value, f"{path}.") if isinstance(value, dict) else {path: value}
     return flat
 
 
@@ -64,34 +62,24 @@ def fit_params(
     *,
     file_names: Mapping[str, str] | None = None,
 ) -> dict:
-    """Check every array against an architecture and nest the arrays as float32 parameters.
+    """Check that arrays by dotted name fit an architecture, and nest them as float32 parameters.
 
-    Args:
-        arrays: Arrays by dotted name; kernels are (height, width, in, out).
-        config: The architecture that the arrays must fit.
-        source: Name of the source in error messages.
-        file_names: Names in the source by dotted name, for error messages; None if they are equal.
+    Kernels are (height, width, in, out). Error messages name the source, and the arrays by their
+    `file_names` (by dotted name) if these differ.
 
     Raises:
         InputError: Arrays are missing, unexpected or of the wrong shape; the message names each.
     """
-    names = file_names or {}
     expected = config.param_shapes
-    problems = [
-        f"{names.get(name, name)}: missing, expected {shape}"
-        for name, shape in expected.items()
-        if name not in arrays
-    ]
-    problems += [
-        f"{name}: unexpected, shape {array.shape}"
-        for name, array in arrays.items()
-        if name not in expected
-    ]
-    problems += [
-        f"{names.get(name, name)}: shape {arrays[name].shape}, expected {shape}"
-        for name, shape in expected.items()
-        if name in arrays and arrays[name].shape != shape
-    ]
+    problems = []
+    for name, shape in expected.items():
+        if name not in arrays or arrays[name].shape != shape:
+            found = f"shape {arrays[name].shape}" if name in arrays else "missing"
+            file_name = file_names[name] if file_names else name
+            problems.append(f"{file_name}: {found}, expected {shape}")
+    for name, array in arrays.items():
+        if name not in expected:
+            problems.append(f"{name}: unexpected, shape {array.shape}")
     if problems:
         raise InputError(
             f"{source}: {len(problems)} tensors do not fit {config.preset or 'its config'}"

@@ -6,13 +6,7 @@ from zerodce_jax.models.serialization import to_safetensors
 
 
 def repository_files(network: Network, repo: str, license: str | None) -> dict[str, bytes]:  # noqa: A002
-    """Return the files that publish a network, for `hub.upload`.
-
-    Args:
-        network: The network.
-        repo: ``OWNER/NAME`` of the repository.
-        license: Name of the license on the hub (``apache-2.0``, ``cc-by-nc-4.0``, ``other``).
-    """
+    """Return the files of a network's repository ``OWNER/NAME``, for `hub.upload`."""
     card = model_card(network, repo, license).encode()
     return {hub.NETWORK_FILE: to_safetensors(network), "README.md": card}
 

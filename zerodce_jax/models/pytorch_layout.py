@@ -12,12 +12,9 @@ from zerodce_jax.errors import InputError
 from zerodce_jax.models.network import Network, fit_params, flatten
 
 # PyTorch's name for each part of our dotted names.
-_TORCH_PARTS = {
-    "depthwise": "depth_conv",
-    "pointwise": "point_conv",
-    "kernel": "weight",
-    "bias": "bias",
-} | {f"conv{i}": f"e_conv{i}" for i in range(1, 8)}
+_TORCH_PARTS = {"depthwise": "depth_conv", "pointwise": "point_conv"}
+_TORCH_PARTS |= {"kernel": "weight", "bias": "bias"}
+_TORCH_PARTS |= {f"conv{i}": f"e_conv{i}" for i in range(1, 8)}
 
 
 def to_torch(network: Network) -> dict[str, np.ndarray]:
@@ -34,21 +31,18 @@ def from_torch(
     config: NetworkConfig | None = None,
     source: str = "state dict",
 ) -> Network:
-    """Make a network of a PyTorch state dict.
+    """Return the network of a PyTorch state dict, which error messages call `source`.
 
-    Args:
-        tensors: Arrays under the names of the originals, with or without the prefix ``module.``
-            that DataParallel adds.
-        config: The architecture; None derives it from names and shapes.
-        source: Name of the state dict in error messages.
+    Names may have the prefix ``module.`` that DataParallel adds. If the config is None, names and
+    shapes determine it.
 
     Raises:
-        InputError: Tensors are missing, unexpected or of the wrong shape; the message names each.
+        InputError: Tensors do not fit the architecture; the message names each.
     """
     tensors = {name.removeprefix("module."): array for name, array in tensors.items()}
     notes: tuple[str, ...] = ()
     if config is None:
-        config, note = _recognise(tensors, source)
+        config, note = _recognize(tensors, source)
         notes = (note,)
     torch_names = {name: _torch_name(name) for name in config.param_shapes}
     our_names = {torch_name: name for name, torch_name in torch_names.items()}
@@ -60,7 +54,7 @@ def from_torch(
     return Network(config, params, notes=notes)
 
 
-def _recognise(tensors: Mapping[str, np.ndarray], source: str) -> tuple[NetworkConfig, str]:
+def _recognize(tensors: Mapping[str, np.ndarray], source: str) -> tuple[NetworkConfig, str]:
     """Derive the architecture from names and shapes; also return a note on what was assumed."""
     separable = "e_conv1.point_conv.weight" in tensors
     suffix = ".point_conv.weight" if separable else ".weight"

@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from zerodce_jax.errors import InputError
+from zerodce_jax.errors import InputError, one_line
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-
 _STORAGE_DTYPES = {
     "DoubleStorage": "f8",
     "FloatStorage": "f4",
@@ -78,7 +77,7 @@ def _load(stream: Any, storages: list[_Storage] | None = None) -> Any:
 
     Security: this interpreter knows only the opcodes that such pickles need. It imports nothing,
     calls nothing but the functions in `_REBUILD`, and sets no attributes. It reads the stream up to
-    the end of the pickle, and appends the storages to `storages` in the order of appearance.
+    the end of the pickle, and appends the storages to `storages` in their order.
     """
     stack: list[Any] = []
     marks: list[int] = []
@@ -106,12 +105,9 @@ def _load(stream: Any, storages: list[_Storage] | None = None) -> Any:
         elif name == "LIST":
             stack.append(pop_to_mark())
         elif name == "DICT":
-            items = pop_to_mark()
-            stack.append(
-                {_expect((str, int), k): v for k, v in zip(items[::2], items[1::2], strict=True)}
-            )
-        elif name in _TUPLES:
-            size = _TUPLES[name]
+            stack.append(_dict_of(pop_to_mark()))
+        elif name in {"TUPLE1", "TUPLE2", "TUPLE3"}:
+            size = int(name[-1])
             stack[-size:] = [tuple(stack[-size:])]
         elif name in {"PUT", "BINPUT", "LONG_BINPUT"}:
             memo[argument] = stack[-1]
@@ -122,29 +118,22 @@ def _load(stream: Any, storages: list[_Storage] | None = None) -> Any:
         elif name in {"GLOBAL", "INST"}:
             stack.append(_allowed_global(*argument.split(" ", 1)))
         elif name == "STACK_GLOBAL":
-            attribute = stack.pop()
-            stack.append(_allowed_global(stack.pop(), attribute))
+            stack[-2:] = [_allowed_global(*(_expect(str, name) for name in stack[-2:]))]
         elif name == "BINPERSID":
             stack.append(_storage(stack.pop()))
             if storages is not None:
                 storages.append(stack[-1])
         elif name == "REDUCE":
-            arguments = stack.pop()
-            stack.append(_REBUILD[stack.pop()](*arguments))
-        elif name == "APPEND":
-            item = stack.pop()
-            _expect(list, stack[-1]).append(item)
-        elif name == "APPENDS":
-            items = pop_to_mark()
+            function, arguments = stack[-2:]
+            if function not in _REBUILD.values():
+                raise InputError("refused: its pickle calls a value that is not a function")
+            stack[-2:] = [function(*arguments)]
+        elif name in {"APPEND", "APPENDS"}:
+            items = [stack.pop()] if name == "APPEND" else pop_to_mark()
             _expect(list, stack[-1]).extend(items)
-        elif name == "SETITEM":
-            item = stack.pop()
-            key = _expect((str, int), stack.pop())
-            _expect(dict, stack[-1])[key] = item
-        elif name == "SETITEMS":
-            items = pop_to_mark()
-            for key, item in zip(items[::2], items[1::2], strict=True):
-                _expect(dict, stack[-1])[_expect((str, int), key)] = item
+        elif name in {"SETITEM", "SETITEMS"}:
+            items = [stack.pop(-2), stack.pop()] if name == "SETITEM" else pop_to_mark()
+            _expect(dict, stack[-1]).update(_dict_of(items))
         elif name == "BUILD":
             # A state dict has attributes with the versions of its modules. They are not needed.
             _expect(dict, stack.pop())
@@ -162,25 +151,29 @@ _LITERALS = {
 }
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _CONTAINERS = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def _expect(kind: type | tuple[type, ...], value: Any) -> Any:
-    """Return a value that has the expected type."""
+    # Values that may be deeply nested must not be hashed: that could overflow C's stack.
     if not isinstance(value, kind):
         raise TypeError(f"unexpected {type(value).__name__}")
     return value
 
 
+def _dict_of(items: list[Any]) -> dict:
+    """Return a dict of alternating keys and values."""
+    keys = (_expect((str, int), key) for key in items[::2])
+    return dict(zip(keys, items[1::2], strict=True))
+
+
 def _allowed_global(module: str, name: str) -> Any:
-    """Return a type of storages or a key of `_REBUILD`; refuse every other global."""
+    """Return a type of storages or a function of `_REBUILD`; refuse every other global."""
     if module == "torch" and name in _STORAGE_DTYPES:
         return _StorageType(_STORAGE_DTYPES[name])
     if (module, name) not in _REBUILD:
-        dotted = f"{module}.{name}"
-        dotted = dotted if dotted.isprintable() else ascii(dotted)
+        dotted = one_line(f"{module}.{name}")
         raise InputError(f"refused: its pickle names {dotted}, which tensors do not need")
-    return module, name
+    return _REBUILD[module, name]
 
 
 def _storage(persistent_id: Any) -> _Storage:
@@ -193,13 +186,8 @@ def _storage(persistent_id: Any) -> _Storage:
 def _rebuild_tensor(
     storage: _Storage, offset: int, shape: tuple, stride: tuple, *_autograd: Any
 ) -> _Tensor:
-    if not isinstance(storage, _Storage):
-        raise TypeError("a tensor without storage")
-    return _Tensor(storage, int(offset), tuple(map(int, shape)), tuple(map(int, stride)))
-
-
-def _rebuild_parameter(data: _Tensor, *_autograd: Any) -> _Tensor:
-    return data
+    shape, stride = tuple(map(int, shape)), tuple(map(int, stride))
+    return _Tensor(_expect(_Storage, storage), int(offset), shape, stride)
 
 
 def _ordered_dict(*items: Any) -> dict:
@@ -208,11 +196,11 @@ def _ordered_dict(*items: Any) -> dict:
     return {}
 
 
-_REBUILD: dict[Any, Callable] = {
+_REBUILD: dict[tuple[str, str], Callable] = {
     ("collections", "OrderedDict"): _ordered_dict,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter"): lambda data, *_autograd: data,
 }
 
 
@@ -227,8 +215,8 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
 
     Raises:
         InputError: The file is not a PyTorch checkpoint, is damaged, or holds other values than
-            tensors; or its pickle names a callable that tensors do not need. The message gives the
-            name of this callable, which is never called.
+            tensors; or its pickle names a callable that tensors do not need. The message names this
+            callable, which is never called.
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
@@ -241,7 +229,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
             raise InputError(f"{path}: {error}") from error
         except Exception as error:
             # A damaged file can cause any error, even an OSError from a seek to a wrong position.
-            detail = " ".join(str(error).split()) or type(error).__name__
+            detail = one_line(error) or type(error).__name__
             raise InputError(f"{path}: not a PyTorch state dict, or damaged ({detail})") from error
 
 
@@ -265,10 +253,8 @@ def _read_zip(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
 
 
 def _read_legacy(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
-    if _load(file) != _LEGACY_MAGIC:
-        raise ValueError("magic number missing")
-    if _load(file) != _LEGACY_PROTOCOL:
-        raise ValueError("unknown protocol")
+    if _load(file) != _LEGACY_MAGIC or _load(file) != _LEGACY_PROTOCOL:
+        raise ValueError("unknown magic number or protocol")
     little = _load(file).get("little_endian", sys.byteorder == "little")
     storages: list[_Storage] = []
     tensors = _state_dict(_load(file, storages))
@@ -277,7 +263,7 @@ def _read_legacy(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     for key in _load(file):
         # A storage consists of the number of its elements, in 8 bytes, and the elements.
         size = int.from_bytes(file.read(8), "little" if little else "big")
-        raw[key] = file.read(size * itemsizes[key])
+        raw[key] = file.read(size * itemsizes[_expect(str, key)])
     return {
         name: tensor.build(raw[tensor.storage.key], "<" if little else ">")
         for name, tensor in tensors.items()

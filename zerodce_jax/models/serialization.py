@@ -41,33 +41,33 @@ def load_network(
         scale: Scale at which the network estimates curves; None keeps the stored one.
 
     Raises:
-        InputError: The network does not exist, is damaged, or has tensors that do not fit; the
-            message names all of these tensors.
+        InputError: The network does not exist, is damaged, or has tensors that do not fit.
         UsageError: No preset has this name.
         OSError: The file cannot be read.
     """
     network = _load(source, None if preset is None else preset_config(preset))
-    if scale is not None:
-        network = replace(network, config=replace(network.config, scale=scale))
-    return network
+    if scale is None:
+        return network
+    return replace(network, config=replace(network.config, scale=scale))
 
 
 def _load(source: str | Path, config: NetworkConfig | None) -> Network:
-    if isinstance(source, str) and source in shipped_networks():
+    if source in shipped_networks():
         with resources.as_file(_weights() / f"{source}.safetensors") as file:
             return _load_safetensors(file, config)
     if isinstance(source, str) and source.startswith(hub.SCHEME):
         return _load_safetensors(hub.download(source), config)
     path = Path(source)
-    step = _step_of(path)
-    if path.is_dir() or step is not None:
+    folder, _, step = path.name.rpartition("@")
+    has_step = folder and step.isdecimal() and not path.exists()
+    if path.is_dir() or has_step:
         # Importing Orbax takes a second, so only networks in folders pay for it.
         from zerodce_jax.models import checkpoint
 
-        directory = path if step is None else path.with_name(path.name.rpartition("@")[0])
+        directory = path.with_name(folder) if has_step else path
         if not checkpoint.is_checkpoint(directory):
             raise InputError(f"{directory}: not a checkpoint folder of zerodce_jax")
-        return checkpoint.read_checkpoint(directory, step)
+        return checkpoint.read_checkpoint(directory, int(step) if has_step else None)
     if not path.exists():
         names = ", ".join(shipped_networks()) or "none"
         raise InputError(f"{source}: neither a network file nor a shipped network ({names})")
@@ -82,9 +82,8 @@ def save_network(network: Network, path: Path, *, layout: Layout = "jax") -> Non
     Args:
         network: The network.
         path: A name that ends in ``.safetensors`` for such a file; any other for an Orbax folder.
-        layout: Layout of a ``.safetensors`` file. ``jax`` keeps our names and kernels of (height,
-            width, in, out). ``torch`` writes the names of the PyTorch originals and kernels of
-            (out, in, height, width), for ``load_state_dict``.
+        layout: Layout of a ``.safetensors`` file: ``jax`` for our names and kernels (height, width,
+            in, out), or ``torch`` for ``load_state_dict`` of the PyTorch originals.
 
     Raises:
         UsageError: The name stands for a format that this package does not write.
@@ -159,24 +158,17 @@ def _load_safetensors(path: Path, config: NetworkConfig | None) -> Network:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise InputError(f"{path}: not a safetensors file, or damaged ({error})") from error
-    stored, settings = None, EnhanceSettings()
+    stored = None
     try:
         if "config" in metadata:
             stored = NetworkConfig.from_dict(json.loads(metadata["config"]))
-        if "settings" in metadata:
-            settings = EnhanceSettings.from_dict(json.loads(metadata["settings"]))
+        settings = EnhanceSettings.from_dict(json.loads(metadata.get("settings", "{}")))
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: its metadata do not describe a network ({error})") from error
     if stored is None or metadata.get("format") == "pt":
         network = from_torch(tensors, config=stored or config, source=str(path))
         return replace(network, settings=settings)
     return Network(stored, fit_params(tensors, stored, str(path)), settings)
-
-
-def _step_of(path: Path) -> int | None:
-    """Return the step that a name such as ``DIR@STEP`` gives, or None."""
-    directory, at, step = path.name.rpartition("@")
-    return int(step) if at and directory and step.isdecimal() and not path.exists() else None
 
 
 def _weights() -> Traversable:

@@ -2,8 +2,8 @@
 
 The curve gain tells how much the curve amplifies the noise of each pixel. The guided filter removes
 what varies less than ``eps``; here that is the noise which the gain accounts for, so a pixel that
-the curve left alone stays as it is, to the last bit. Brightness and colour are filtered apart,
-colour more strongly: noise in colour is seen as specks, and detail in colour is hardly missed.
+the curve left alone stays as it is, to the last bit. Brightness and color are filtered apart,
+color more strongly: noise in color is seen as specks, and detail in color is hardly missed.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ NOISE = 0.02
 """Standard deviation that a denoising strength of 1 removes, of the noise in brightness before
 enhancement, in [0, 1]."""
 COLOR_FACTOR = 4
-"""Factor of the variance that is removed in colour on that in brightness."""
+"""Factor of the variance that is removed in color on that in brightness."""
 TO_BRIGHTNESS_AND_COLOR = np.array([[1, 1, 1], [2, -1, -1], [-1, -1, 2]], np.float32) / 3
 """Matrix from (red, green, blue) to (brightness Y, red - Y, blue - Y)."""
 TO_RGB = np.array([[1, 1, 0], [1, -1, -1], [1, 0, 1]], np.float32)

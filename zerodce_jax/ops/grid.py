@@ -67,7 +67,7 @@ def block_means(image: Shaped[Array, "*b h w c"], scale: int) -> Float[Array, "*
     return sums.astype(xp.float32) / xp.outer(heights, widths)[:, :, None].astype(xp.float32)
 
 
-def neighbour_blocks(rows: int, first: int, count: int) -> np.ndarray:
+def neighbor_blocks(rows: int, first: int, count: int) -> np.ndarray:
     """Return the indices of some blocks and of one more on each side, to interpolate between.
 
     Beyond the image, the outermost block is repeated.
@@ -110,7 +110,7 @@ def slice_grid(
 
     Args:
         grid: Curve maps of the levels behind one another, (..., rows + 2, columns + 2,
-            levels x maps): the blocks of the image with their `neighbour_blocks`.
+            levels x maps): the blocks of the image with their `neighbor_blocks`.
         images: (..., rows x scale, columns x scale, 3), in [0, 1].
         scale: Side of the blocks, in pixels.
         levels: Number of brightness levels, from black to white.
@@ -153,7 +153,7 @@ def interpolate_levels(
 
 
 def upsample_weights(count: int, scale: int) -> Float[np.ndarray, "pixels samples"]:
-    """Return the interpolation between the centres of blocks as a matrix.
+    """Return the interpolation between the centers of blocks as a matrix.
 
     Args:
         count: Number of blocks, without the one more on each side.
@@ -162,12 +162,12 @@ def upsample_weights(count: int, scale: int) -> Float[np.ndarray, "pixels sample
     Returns:
         (count x scale, count + 2), float32.
     """
-    centres = (np.arange(count * scale) + 0.5) / scale + 0.5
-    return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(count + 2))).astype(np.float32)
+    centers = (np.arange(count * scale) + 0.5) / scale + 0.5
+    return np.maximum(0, 1 - np.abs(centers[:, None] - np.arange(count + 2))).astype(np.float32)
 
 
 def _upsample(grid: Array, scale: int, *, axis: int) -> Array:
-    """Interpolate between the centres of blocks along one axis, which loses its outer blocks.
+    """Interpolate between the centers of blocks along one axis, which loses its outer blocks.
 
     The result is a sum of shifted copies, which XLA fuses with what follows.
     """

@@ -1,6 +1,6 @@
 """The two bilinear resamplings between an image and its reduced copy, as Zero-DCE++ does them.
 
-The image is reduced with half-pixel centres and without antialiasing; the curve maps are brought
+The image is reduced with half-pixel centers and without antialiasing; the curve maps are brought
 back with corners aligned (PyTorch's ``align_corners`` False and True). Sizes that the scale does
 not divide are neither cropped nor padded.
 """
@@ -22,8 +22,8 @@ def reduced_size(size: int, scale: int) -> int:
 def down_positions(size: int, scale: int) -> Float[np.ndarray, " reduced"]:
     """Return the position in the image, in pixels, of each sample of the reduced image."""
     reduced = reduced_size(size, scale)
-    centres = (np.arange(reduced) + 0.5) * (size / reduced) - 0.5
-    return np.clip(centres, 0, size - 1).astype(np.float32)
+    centers = (np.arange(reduced) + 0.5) * (size / reduced) - 0.5
+    return np.clip(centers, 0, size - 1).astype(np.float32)
 
 
 def up_positions(size: int, reduced: int) -> Float[np.ndarray, " size"]:
@@ -48,13 +48,13 @@ def resample(
     Returns:
         float32 in the input's range.
     """
-    above, below, weight = _neighbours(rows, image.shape[-3])
+    above, below, weight = _neighbors(rows, image.shape[-3])
     image = _interpolate(image[..., above, :, :], image[..., below, :, :], weight[:, None, None])
-    left, right, weight = _neighbours(columns, image.shape[-2])
+    left, right, weight = _neighbors(columns, image.shape[-2])
     return _interpolate(image[..., left, :], image[..., right, :], weight[:, None])
 
 
-def _neighbours(positions: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _neighbors(positions: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first = np.minimum(positions.astype(np.int32), size - 1)
     weight = (positions - first).astype(np.float32)
     return first, np.minimum(first + 1, size - 1), weight

@@ -4,7 +4,7 @@ A well-exposed photograph is darkened as if a camera had taken it with less ligh
 restores it, at the strength that automatic exposure would choose (`zerodce_jax.ops.exposure`). This
 needs no reference images: any folder of well-exposed photographs will do.
 
-Images are float32 in [0, 1], channels last.
+Images are float32 (batch, height, width, 3) in [0, 1].
 """
 
 import math
@@ -36,17 +36,11 @@ def darken(images: Images, key: Array) -> Images:
 
     The factor on the light, between 0.02 and 1, and the shot and read noise are drawn for each
     image, all log-uniform; see `retake`.
-
-    Args:
-        images: Photographs, (batch, height, width, 3), in [0, 1].
-        key: Random key of the factors and the noise.
     """
 
     def draw(key: Array, low: float, high: float) -> Float[Array, "b 1 1 1"]:
-        logarithms = jax.random.uniform(
-            key, (len(images), 1, 1, 1), minval=math.log(low), maxval=math.log(high)
-        )
-        return jnp.exp(logarithms)
+        shape = (len(images), 1, 1, 1)
+        return jnp.exp(jax.random.uniform(key, shape, jnp.float32, math.log(low), math.log(high)))
 
     keys = jax.random.split(key, 4)
     factor = draw(keys[0], _MIN_FACTOR, 1.0)
@@ -68,7 +62,7 @@ def retake(
     of 2.2, as in Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019.
 
     Args:
-        images: Photographs, (batch, height, width, 3), in [0, 1].
+        images: Photographs.
         key: Random key of the noise.
         factor: Factor on the light, in (0, 1].
         shot: Variance of the shot noise per unit of light.
@@ -89,7 +83,6 @@ def restoration_losses(
     maps: Float[Array, "b h w maps"],
     smoothed: Float[Array, "b y x n"],
     config: LossConfig,
-    *,
     iterations: int,
 ) -> dict[str, Loss]:
     """Compare photographs with what the network makes of their darkened copies.
@@ -97,13 +90,8 @@ def restoration_losses(
     Each copy is enhanced at the strength that gives it back the mean brightness of its photograph,
     so that the losses judge the shape of the curves, not their strength.
 
-    Args:
-        images: Well-exposed photographs, (batch, height, width, 3), in [0, 1].
-        dark: Darkened copies, as `darken` makes them.
-        maps: Curve maps that the network predicts for the copies.
-        smoothed: The maps or grids whose smoothness counts.
-        config: Weights.
-        iterations: Number of applications of the curve.
+    `dark` are the copies that `darken` makes, `maps` are the curve maps, in [-1, 1], that the
+    network predicts for them, and `smoothed` are the maps or grids whose smoothness counts.
 
     Returns:
         The weighted losses: ``consistency``, the mean absolute difference of regions of 4x4
@@ -117,9 +105,9 @@ def restoration_losses(
     at_strength_1 = apply_curves(dark, maps, iterations=iterations).mean((1, 2, 3))
     # The limits keep smoothness in force where a photograph needs little or much strength.
     applied = jnp.clip(strength, 0.5, 2)[:, None, None, None] * smoothed
+    difference = jnp.abs(region_means(enhanced, 4) - region_means(images, 4)).mean()
     return {
-        "consistency": config.consistency_weight
-        * jnp.abs(region_means(enhanced, 4) - region_means(images, 4)).mean(),
+        "consistency": config.consistency_weight * difference,
         "spatial": config.spatial_weight * spatial_consistency_loss(images, enhanced),
         "exposure": config.exposure_weight * jnp.square(at_strength_1 - brightness).mean(),
         "smoothness": config.smoothness_weight * illumination_smoothness_loss(applied),

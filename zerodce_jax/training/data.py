@@ -7,7 +7,6 @@ each read some rows of every batch.
 """
 
 import logging
-import os
 import re
 import threading
 from collections.abc import Iterator, Sequence
@@ -45,31 +44,15 @@ def find_photographs(folder: Path) -> list[Path]:
     Raises:
         InputError: The folder does not exist or holds no photographs.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    found = [
-        Path(parent, name)
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if formats.format_of(Path(name))
-    ]
-    if not found:
-        raise InputError(f"{folder}: no photographs in this folder")
+    found = formats.find_photographs(folder, hidden=True)
     return sorted(found, key=lambda path: _counting_key(str(path.relative_to(folder))))
 
 
 def split(files: Sequence[Path], fraction: float) -> tuple[list[Path], list[Path]]:
-    """Split off the last files for validation.
+    """Return the files to train on, and a fraction in [0, 1) of the files to validate on.
 
-    The split takes the last files, not random ones: neighbours often show the same scene, and a
+    The split takes the last files, not random ones: neighbors often show the same scene, and a
     scene in both parts would hide overfitting.
-
-    Args:
-        files: Photographs in the order of `find_photographs`.
-        fraction: Share of the files to validate on, in [0, 1).
-
-    Returns:
-        Files to train on, and files to validate on.
     """
     count = round(len(files) * fraction)
     return list(files[: len(files) - count]), list(files[len(files) - count :])
@@ -80,10 +63,6 @@ def usable(files: Sequence[Path], config: TrainConfig) -> list[Path]:
 
     This reads every photograph once and reports the unreadable ones. Where several processes train
     together, all call this alike, and each reads some of the photographs.
-
-    Args:
-        files: The photographs.
-        config: Whether to darken photographs, and how to crop or scale them.
 
     Raises:
         InputError: No photograph is usable.
@@ -102,10 +81,8 @@ def usable(files: Sequence[Path], config: TrainConfig) -> list[Path]:
         flags[local] = list(pool.map(is_usable, files[local]))
     selected = [f for f, flag in zip(files, hosts.sum_over_processes(flags), strict=True) if flag]
     if not selected:
-        wanted = " and has a mean brightness of {} to {}".format(*WELL_EXPOSED)
-        raise InputError(
-            f"none of the {len(files)} photographs can be read{wanted if config.darken else ''}"
-        )
+        wanted = f" and has a mean brightness of {low} to {high}" if config.darken else ""
+        raise InputError(f"none of the {len(files)} photographs can be read{wanted}")
     return selected
 
 
@@ -130,14 +107,12 @@ class ImageFolder:
     def __getitem__(self, index: int) -> dict[str, Any]:
         for candidate in range(int(index), int(index) + len(self)):
             file = candidate % len(self)
-            image = self._image(file)
+            image = self._images[file] if file in self._images else self._read(file)
             if image is not None:
                 return {"images": image, "files": np.int32(file)}
         raise InputError(f"none of the {len(self)} photographs can be read")
 
-    def _image(self, file: int) -> UInt8[np.ndarray, "h w 3"] | None:
-        if file in self._images:
-            return self._images[file]
+    def _read(self, file: int) -> UInt8[np.ndarray, "h w 3"] | None:
         image = _read(self._files[file], self._size)
         # Unreadable files are always remembered, so that they are not read again.
         if self._cache or image is None:
@@ -148,16 +123,10 @@ class ImageFolder:
 def training_batches(
     files: Sequence[Path], config: TrainConfig, *, rows: Sequence[int] | None = None, start: int = 0
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Return an endless iterator over shuffled, augmented batches.
+    """Return an endless Grain iterator over shuffled, augmented batches.
 
-    Args:
-        files: The photographs.
-        config: Batch and image size, augmentation, cache and seed.
-        rows: Rows of each batch to read; None reads all of them.
-        start: Number of the first batch, from 0.
-
-    Returns:
-        A Grain iterator over batches, which the module's docstring describes.
+    `rows` are the rows of each batch to read (None reads all of them), and `start` is the number of
+    the first batch, from 0.
 
     Raises:
         InputError: None of the photographs can be read (raised by the iterator).
@@ -186,18 +155,11 @@ def validation_batches(
 ) -> Iterator[dict[str, np.ndarray]]:
     """Return an iterator over every photograph once, in order, scaled to the training size.
 
-    The last batch may be smaller.
-
-    Args:
-        files: Photographs that `usable` returned.
-        config: Batch size and image size.
+    The last batch may be smaller. All the photographs must be `usable`.
     """
     folder = ImageFolder(files, size=config.image_size)
-    return iter(
-        grain.MapDataset.source(folder)
-        .to_iter_dataset(_READ_OPTIONS)
-        .batch(config.batch_size, drop_remainder=False)
-    )
+    images = grain.MapDataset.source(folder).to_iter_dataset(_READ_OPTIONS)
+    return iter(images.batch(config.batch_size, drop_remainder=False))
 
 
 class _RowsOfBatches:

@@ -10,6 +10,7 @@ import signal
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import jax
@@ -76,13 +77,11 @@ def detect_lost_processes() -> Iterator[None]:
     """Raise `HostLostError` for errors that the end of another process causes."""
     try:
         yield
-    except InputError:
-        raise
     except Exception as error:
         # Collectives and barriers whose other ends are gone fail with these words.
         words = "gloo|nccl|connection|coordination|heartbeat"
         lost = isinstance(error, TimeoutError) or re.search(words, str(error), re.IGNORECASE)
-        if jax.process_count() > 1 and lost:
+        if lost and not isinstance(error, InputError) and jax.process_count() > 1:
             raise HostLostError(
                 "another process of this run has ended;"
                 " the same commands continue from the last checkpoint"
@@ -119,10 +118,13 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def mesh() -> jax.sharding.Mesh:
-    """Return the mesh of all devices of all processes, with one axis, ``data``."""
+def sharding(*axes: str) -> jax.NamedSharding:
+    """Return the sharding of an array over all devices of all processes.
+
+    The axis ``data`` splits the first dimension; without an axis every device has a copy.
+    """
     # The devices are in the order of the processes, so that each has adjacent rows of a batch.
-    return jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    return jax.NamedSharding(jax.sharding.Mesh(np.array(jax.devices()), ("data",)), jax.P(*axes))
 
 
 def local_rows(batch_size: int) -> range:
@@ -134,23 +136,20 @@ def local_rows(batch_size: int) -> range:
     devices = jax.device_count()
     if batch_size % devices:
         raise UsageError(f"a batch of {batch_size} cannot be split over {devices} devices")
-    sharding = jax.NamedSharding(mesh(), jax.P("data"))
-    parts = sharding.addressable_devices_indices_map((batch_size,)).values()
+    parts = sharding("data").addressable_devices_indices_map((batch_size,)).values()
     bounds = [part[0].indices(batch_size) for part in parts if part is not None]
     return range(min(start for start, _, _ in bounds), max(stop for _, stop, _ in bounds))
 
 
 def shard_batch(rows: Shaped[np.ndarray, "rows ..."]) -> Shaped[Array, "batch ..."]:
     """Return one array that is split over all devices, from the rows of each process."""
-    return jax.make_array_from_process_local_data(jax.NamedSharding(mesh(), jax.P("data")), rows)
+    return jax.make_array_from_process_local_data(sharding("data"), rows)
 
 
 def replicate(tree: Any) -> Any:
     """Copy arrays that are the same in all processes to all devices."""
-    sharding = jax.NamedSharding(mesh(), jax.P())
-    return jax.tree.map(
-        lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x), np.shape(x)), tree
-    )
+    copy = partial(jax.make_array_from_process_local_data, sharding())
+    return jax.tree.map(lambda x: copy(np.asarray(x), np.shape(x)), tree)
 
 
 def local_copy(tree: Any) -> Any:
@@ -161,8 +160,7 @@ def local_copy(tree: Any) -> Any:
 def max_over_processes(value: int) -> Int[Array, ""]:
     """Return the largest value of all processes, computed in the background."""
     per_device = np.full(jax.local_device_count(), value, np.int32)
-    replicated = jax.NamedSharding(mesh(), jax.P())
-    return jax.jit(jnp.max, out_shardings=replicated)(shard_batch(per_device))
+    return jax.jit(jnp.max, out_shardings=sharding())(shard_batch(per_device))
 
 
 def sum_over_processes(array: Shaped[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:

@@ -51,17 +51,13 @@ class Journal:
         workdir: Path,
         network: NetworkConfig,
         config: TrainConfig,
-        *,
         start: int,
         steps: int,
         sample_files: list[Path],
         on_metrics: OnMetrics | None = None,
     ) -> None:
-        self._workdir = workdir
-        self._network = network
-        self._config = config
-        self._steps = steps
-        self._on_metrics = on_metrics
+        self._workdir, self._network, self._config = workdir, network, config
+        self._steps, self._on_metrics = steps, on_metrics or (lambda *_: None)
         _drop_after(workdir / LOG_FILE, start)
         self._log = (workdir / LOG_FILE).open("a", encoding="utf-8")
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
@@ -78,15 +74,13 @@ class Journal:
             self._last_entry = (step, now)
             metrics = metrics | {"images_per_second": round(speed, 2)}
             self._write(step, metrics, "train")
-        if self._on_metrics:
-            self._on_metrics(step, self._steps, metrics)
+        self._on_metrics(step, self._steps, metrics)
 
     def validation(self, step: int, losses: dict[str, float]) -> None:
         """Record the losses on the validation photographs."""
         metrics = {f"val_{name}": value for name, value in losses.items()}
         self._write(step, metrics, "validation")
-        if self._on_metrics:
-            self._on_metrics(step, self._steps, metrics)
+        self._on_metrics(step, self._steps, metrics)
 
     def samples(self, step: int, params: dict) -> None:
         """Write a sheet with one row per sample: input, enhanced image, mean curve map."""
@@ -111,13 +105,12 @@ class Journal:
 
 def _drop_after(log: Path, step: int) -> None:
     """Drop the lines of later steps, and a last line that was not written completely."""
-    if not log.exists():
-        return
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-    complete = [line for line in lines if line.endswith("\n")]
-    with replacing(log) as temporary:
-        kept = (line for line in complete if json.loads(line)["step"] <= step)
-        temporary.write_text("".join(kept))
+    if log.exists():
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        complete = (line for line in lines if line.endswith("\n"))
+        kept = [line for line in complete if json.loads(line)["step"] <= step]
+        with replacing(log) as temporary:
+            temporary.write_text("".join(kept))
 
 
 @partial(jax.jit, static_argnums=0)

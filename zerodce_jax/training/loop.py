@@ -12,10 +12,12 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jaxtyping import Array, Int
 
 from zerodce_jax.config import EnhanceSettings, NetworkConfig, TrainConfig
 from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.models import checkpoint
 from zerodce_jax.models.checkpoint import TrainingCheckpoints
 from zerodce_jax.models.dcenet import init_params
 from zerodce_jax.models.network import Network
@@ -28,11 +30,14 @@ from zerodce_jax.training.data import (
     validation_batches,
 )
 from zerodce_jax.training.journal import Journal, OnMetrics
-from zerodce_jax.training.losses import LossFunction, loss_name, weighted_losses
-from zerodce_jax.training.resume import prepare_workdir
+from zerodce_jax.training.losses import Loss, LossFunction, loss_name, weighted_losses
 from zerodce_jax.training.step import Metrics, eval_params, init_state, make_losses, make_step
 
 _SAMPLES = 4
+# These settings do not change the steps that a run takes.
+_MAY_CHANGE = frozenset(
+    ("epochs", "steps", "cache", "log_every", "checkpoint_every", "keep", "sample_every")
+)
 
 
 @dataclass(frozen=True)
@@ -95,10 +100,8 @@ def fit(
     rows = hosts.local_rows(config.batch_size)
 
     # Set-up: the photographs and the run's folder.
-    files = find_photographs(data)
-    if val_data is None:
-        files, val_files = split(files, config.val_fraction)
-    else:
+    files, val_files = split(find_photographs(data), 0 if val_data else config.val_fraction)
+    if val_data:
         val_files = find_photographs(val_data)
     run = {
         "network": network.to_dict(),
@@ -110,7 +113,7 @@ def fit(
     # Hosts may keep the photographs in different folders, but under the same names.
     names = [[file.name for file in part] for part in (files, val_files)]
     hosts.check_same(json.dumps([run, names, resume]))
-    prepare_workdir(workdir, run, resume)
+    _prepare_workdir(workdir, run, resume)
     if config.darken:
         files = usable(files, config)
     if val_files:
@@ -126,20 +129,13 @@ def fit(
     train_step = make_step(compute_losses, config, steps)
     validate = jax.jit(compute_losses)
 
+    def open_journal(start: int) -> Journal:
+        return Journal(workdir, network, config, start, steps, sample_files, on_metrics)
+
     with (
         TrainingCheckpoints(workdir, keep=config.keep) as checkpoints,
         hosts.stop_signal() as stop_signal,
-        Journal(
-            workdir,
-            network,
-            config,
-            start=checkpoints.latest or 0,
-            steps=steps,
-            sample_files=sample_files,
-            on_metrics=on_metrics,
-        )
-        if hosts.is_first()
-        else nullcontext() as journal,
+        open_journal(checkpoints.latest or 0) if hosts.is_first() else nullcontext() as journal,
     ):
         if checkpoints.latest is not None:
             state = checkpoints.restore(state)
@@ -175,6 +171,40 @@ def fit(
     return Outcome(max(start, steps))
 
 
+def _prepare_workdir(workdir: Path, run: dict, resume: Literal["auto", "never"]) -> None:
+    """Create the folder of a run, or check that it holds no other run; all processes call this.
+
+    Raises:
+        InputError: The folder holds a run, and it differs or `resume` is ``never``.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with TrainingCheckpoints(workdir, keep=run["train"]["keep"]) as checkpoints:
+        has_run = checkpoints.latest is not None
+    if has_run:
+        if resume == "never":
+            raise InputError(f"{workdir}: already holds a run; --resume auto continues it")
+        if not checkpoint.is_checkpoint(workdir):
+            raise InputError(f"{workdir}: holds checkpoints of another program")
+        if differences := _differences(checkpoint.read_config(workdir), run):
+            raise InputError(f"{workdir}: its run differs in {', '.join(differences)}")
+    # Process 0 must not write before the others have read.
+    multihost_utils.sync_global_devices("workdir read")
+    if hosts.is_first():
+        checkpoint.write_config(workdir, run)
+
+
+def _differences(before: dict, now: dict) -> list[str]:
+    """Name the settings in which an earlier run differs."""
+    # Folders of earlier versions do not name the loss function.
+    pairs = [("loss function", before.get("losses", loss_name(weighted_losses)), now["losses"])]
+    for part in ("network", "train"):
+        for name, value in now[part].items():
+            if name not in _MAY_CHANGE:
+                pairs.append((name, before.get(part, {}).get(name), value))
+    pairs.append(("number of photographs", before.get("images"), now["images"]))
+    return [f"{name} ({old}, now {new})" for name, old, new in pairs if old != new]
+
+
 def _finish(
     step: int, metrics: Metrics, files: list[Path], signum: Int[Array, ""], journal: Journal | None
 ) -> int:
@@ -194,27 +224,26 @@ def _finish(
 
 
 def validation_losses(
-    losses: Callable[..., Metrics], params: dict, files: list[Path], config: TrainConfig
+    losses: Callable[..., tuple[Loss, Metrics]],
+    params: dict,
+    files: list[Path],
+    config: TrainConfig,
 ) -> dict[str, float]:
     """Return the mean losses over photographs; each process computes some of the batches.
 
-    Args:
-        losses: The function that `make_losses` returned, jitted.
-        params: Parameters to judge.
-        files: Photographs that `data.usable` returned.
-        config: Batch size and image size.
+    `losses` is the function that `make_losses` returned, jitted. All the files must be `usable`.
     """
     size = config.batch_size
     count = -(-len(files) // size)
     local = range(jax.process_index(), count, jax.process_count())
     local_files = [file for i in local for file in files[i * size : (i + 1) * size]]
     pixels = jax.ShapeDtypeStruct((size, config.image_size, config.image_size, 3), jnp.uint8)
-    names = sorted(jax.eval_shape(losses, params, pixels))
+    names = sorted(jax.eval_shape(losses, params, pixels)[1])
     # One row per batch keeps the sum the same for any number of processes.
     table = np.zeros((count, len(names)), np.float32)
     if local_files:
         for i, batch in zip(local, validation_batches(local_files, config), strict=True):
-            values = losses(params, batch["images"])
+            _, values = losses(params, batch["images"])
             table[i] = [len(batch["images"]) * float(values[name]) for name in names]
     sums = hosts.sum_over_processes(table).sum(0, dtype=np.float64)
     return {name: float(value) / len(files) for name, value in zip(names, sums, strict=True)}

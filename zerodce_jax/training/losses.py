@@ -1,7 +1,8 @@
 """Zero-reference losses: they judge an enhanced image without knowing the right one.
 
-Images are float32 in [0, 1], channels last; curve maps lie in [-1, 1]. Every loss is a scalar,
-averaged over the batch, and has finite gradients on all images, constant ones included.
+Images are float32 (batch, height, width, 3) in [0, 1]; enhanced images have the same shape. Curve
+maps are (batch, height, width, maps) in [-1, 1]. Every loss is a scalar, averaged over the batch,
+and has finite gradients on all images, constant ones included.
 
 References:
     Guo et al., "Zero-Reference Deep Curve Estimation for Low-Light Image Enhancement", CVPR 2020,
@@ -22,22 +23,17 @@ Loss = Float[Array, ""]
 LossFunction = Callable[[Images, Images, Float[Array, "b y x maps"], TrainConfig], dict[str, Loss]]
 """Function that judges a batch; `weighted_losses` is the default.
 
-Its arguments are the images, (batch, height, width, 3) in [0, 1]; the enhanced images, of the same
-shape; the curve maps, (batch, height, width, maps) in [-1, 1], or the grid that a network with
-several brightness levels estimates; and the `TrainConfig`. It returns named scalars, weights
+Its arguments are the images, the enhanced images, the curve maps (or the grid that a network with
+several brightness levels estimates) and the `TrainConfig`. It returns named scalars, weights
 included. Training minimizes their sum, which is logged as ``total``. It runs inside `jax.jit`.
 """
 
 
 def spatial_consistency_loss(images: Images, enhanced: Images) -> Loss:
-    """Penalize changed differences between neighbouring regions: eq. 4 with regions of 4x4 pixels.
+    """Penalize changed differences between neighboring regions: eq. 4 with regions of 4x4 pixels.
 
     With Y the mean of a region over its pixels and channels, the loss is the mean over regions i of
-    ``sum_j ((Y'_i - Y'_j) - (Y_i - Y_j))^2`` over the 4 neighbours j; Y is 0 outside the image.
-
-    Args:
-        images: Images before enhancement, (batch, height, width, 3), in [0, 1].
-        enhanced: Images after enhancement, of the same shape.
+    ``sum_j ((Y'_i - Y'_j) - (Y_i - Y_j))^2`` over the 4 neighbors j; Y is 0 outside the image.
 
     Raises:
         ValueError: The images are smaller than a region.
@@ -46,23 +42,15 @@ def spatial_consistency_loss(images: Images, enhanced: Images) -> Loss:
     change = region_means(enhanced.mean(-1), 4) - region_means(images.mean(-1), 4)
     padded = jnp.pad(change, ((0, 0), (1, 1), (1, 1)))
     center = padded[:, 1:-1, 1:-1]
-    neighbours = (
-        padded[:, 1:-1, :-2],
-        padded[:, 1:-1, 2:],
-        padded[:, :-2, 1:-1],
-        padded[:, 2:, 1:-1],
-    )
-    return sum((jnp.square(center - other) for other in neighbours), jnp.zeros(())).mean()
+    rows, columns = padded[:, 1:-1], padded[:, :, 1:-1]
+    neighbors = rows[:, :, :-2], rows[:, :, 2:], columns[:, :-2], columns[:, 2:]
+    return sum((jnp.square(center - other) for other in neighbors), jnp.zeros(())).mean()
 
 
 def exposure_loss(enhanced: Images, *, level: float = 0.6) -> Loss:
     """Penalize regions of 16x16 pixels that miss a brightness: eq. 5, squared.
 
-    The loss is the mean of ``(Y_k - E)^2`` over regions k with mean Y_k.
-
-    Args:
-        enhanced: Enhanced images, (batch, height, width, 3), in [0, 1].
-        level: The well-exposedness level E, in [0, 1].
+    The loss is the mean of ``(Y_k - E)^2`` over regions k with mean Y_k, for the level E in [0, 1].
 
     Raises:
         ValueError: The images are smaller than a region.
@@ -75,9 +63,6 @@ def color_constancy_loss(enhanced: Images) -> Loss:
 
     The loss of an image is ``sqrt(D_rg^2 + D_rb^2 + D_gb^2)``, where D is the squared difference
     of two channel means.
-
-    Args:
-        enhanced: Enhanced images, (batch, height, width, 3), in [0, 1].
     """
     red, green, blue = jnp.moveaxis(enhanced.mean((1, 2)), -1, 0)
     squares = (red - green) ** 4 + (red - blue) ** 4 + (green - blue) ** 4
@@ -91,9 +76,6 @@ def illumination_smoothness_loss(maps: Float[Array, "b h w maps"]) -> Loss:
 
     The loss is ``2 (sum dy^2 / ((H - 1) W) + sum dx^2 / (H (W - 1))) / batch``, with sums over all
     maps.
-
-    Args:
-        maps: Curve maps, (batch, height, width, maps), in [-1, 1].
     """
     batch, height, width, _ = maps.shape
     vertical = jnp.square(maps[:, 1:] - maps[:, :-1]).sum() / max(1, (height - 1) * width)
@@ -106,14 +88,7 @@ def weighted_losses(
 ) -> dict[str, Loss]:
     """Return the four losses of Zero-DCE, each times its weight; the default `LossFunction`.
 
-    Args:
-        images: Images before enhancement, (batch, height, width, 3), in [0, 1].
-        enhanced: Images after enhancement, of the same shape.
-        maps: Curve maps that enhanced them, or the grid that the maps were read from.
-        config: Weights and exposure level.
-
-    Returns:
-        ``spatial``, ``exposure``, ``color`` and ``smoothness``.
+    Their names are ``spatial``, ``exposure``, ``color`` and ``smoothness``.
 
     Raises:
         ValueError: The images are smaller than 16x16.
@@ -140,10 +115,6 @@ def loss_name(losses: LossFunction) -> str:
 
 def region_means(values: Float[Array, "b h w *c"], size: int) -> Float[Array, "b y x *c"]:
     """Return the means over regions of size x size pixels; drop a remainder at the far edges.
-
-    Args:
-        values: (batch, height, width) or (batch, height, width, channels).
-        size: Side of a region, in pixels.
 
     Raises:
         ValueError: The images are smaller than a region.

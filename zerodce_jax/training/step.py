@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Int, Shaped
 
 from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.errors import UsageError
@@ -16,11 +16,11 @@ from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.pixels import to_float
 from zerodce_jax.training import hosts
 from zerodce_jax.training.darkening import darken, restoration_losses
-from zerodce_jax.training.losses import LossFunction, weighted_losses
+from zerodce_jax.training.losses import Loss, LossFunction, weighted_losses
 
 State = dict[str, Any]
 """``params``, ``optimizer``, ``step`` (int32) and, if the config asks for an average, ``ema``."""
-Metrics = dict[str, Float[Array, ""]]
+Metrics = dict[str, Loss]
 
 
 def learning_rate(config: TrainConfig, steps: int) -> optax.Schedule:
@@ -45,11 +45,8 @@ def optimizer(config: TrainConfig, steps: int) -> optax.GradientTransformation:
 def init_state(params: dict, config: TrainConfig, steps: int) -> State:
     """Return the state before the first step, replicated on all devices."""
     params = jax.tree.map(jnp.asarray, params)
-    state = {
-        "params": params,
-        "optimizer": optimizer(config, steps).init(params),
-        "step": jnp.int32(0),
-    }
+    opt_state = optimizer(config, steps).init(params)
+    state = {"params": params, "optimizer": opt_state, "step": jnp.int32(0)}
     if config.ema:
         state["ema"] = jax.tree.map(jnp.copy, params)
     return hosts.replicate(state)
@@ -62,18 +59,14 @@ def eval_params(state: State) -> dict:
 
 def make_losses(
     network: NetworkConfig, config: TrainConfig, losses: LossFunction = weighted_losses
-) -> Callable[..., Metrics]:
+) -> Callable[..., tuple[Loss, Metrics]]:
     """Make the function from parameters and pixels to losses.
-
-    Args:
-        network: The architecture.
-        config: The recipe.
-        losses: Function that judges enhanced images; see `LossFunction`.
 
     Returns:
         A pure function of parameters, pixels (uint8, or float32 in [0, 1]) and, optionally, the
-        step, from which darkening draws its random numbers. It returns what `losses` returns, or
-        `restoration_losses` if the config darkens photographs, and their sum ``total``.
+        step, from which darkening draws its random numbers. It returns the sum of the losses, and
+        a dict of the losses and their sum, ``total``. The losses are those of `losses`, or
+        `restoration_losses` if the config darkens photographs.
 
     Raises:
         UsageError: The config darkens photographs but `losses` is not the default. The returned
@@ -85,21 +78,17 @@ def make_losses(
 
     def compute_losses(
         params: dict, pixels: Shaped[Array, "b h w 3"], step: Int[Array, ""] | int = 0
-    ) -> Metrics:
-        images = to_float(pixels)
-        inputs = images
+    ) -> tuple[Loss, Metrics]:
+        images = inputs = to_float(pixels)
         if config.darken:
-            key = jax.random.fold_in(jax.random.key(config.seed), step)
-            inputs = darken(images, key)
+            inputs = darken(images, jax.random.fold_in(jax.random.key(config.seed), step))
         model = nnx.merge(structure, params)
         estimated = model.estimate(inputs)
         maps = model.upsample(estimated, inputs)
         # A grid must be smooth from block to block, but may follow the brightness of the image.
         smoothed = estimated if network.levels > 1 else maps
         if config.darken:
-            terms = restoration_losses(
-                images, inputs, maps, smoothed, config, iterations=network.iterations
-            )
+            terms = restoration_losses(images, inputs, maps, smoothed, config, network.iterations)
         else:
             enhanced = apply_curves(images, maps, iterations=network.iterations)
             terms = losses(images, enhanced, smoothed, config)
@@ -108,20 +97,16 @@ def make_losses(
                 raise UsageError(f"losses: the name {name!r} is reserved")
             if jnp.shape(value) != ():
                 raise UsageError(f"losses: {name!r} has shape {jnp.shape(value)}, not a scalar's")
-        return terms | {"total": sum(terms.values(), jnp.zeros(()))}
+        total = sum(terms.values(), jnp.zeros(()))
+        return total, terms | {"total": total}
 
     return compute_losses
 
 
 def make_step(
-    losses: Callable[..., Metrics], config: TrainConfig, steps: int
+    losses: Callable[..., tuple[Loss, Metrics]], config: TrainConfig, steps: int
 ) -> Callable[[State, Shaped[Array, "b h w 3"]], tuple[State, Metrics]]:
-    """Make the training step.
-
-    Args:
-        losses: The function that `make_losses` returned.
-        config: The recipe.
-        steps: Length of the run, for the schedule.
+    """Make the training step of a run of `steps` steps, from the function of `make_losses`.
 
     Returns:
         A jitted function of the state, which it consumes, and a batch of pixels from
@@ -131,22 +116,16 @@ def make_step(
     schedule = learning_rate(config, steps)
     update = optimizer(config, steps).update
 
-    def total_and_losses(params: dict, pixels: Array, step: Array) -> tuple[Array, Metrics]:
-        values = losses(params, pixels, step)
-        return values["total"], values
-
     def step(state: State, pixels: Array) -> tuple[State, Metrics]:
-        grads, metrics = jax.grad(total_and_losses, has_aux=True)(
-            state["params"], pixels, state["step"] + 1
-        )
-        updates, opt_state = update(grads, state["optimizer"], state["params"])
-        params = optax.apply_updates(state["params"], updates)
-        new = {"params": params, "optimizer": opt_state, "step": state["step"] + 1}
+        params, done = state["params"], state["step"]
+        grads, metrics = jax.grad(losses, has_aux=True)(params, pixels, done + 1)
+        updates, opt_state = update(grads, state["optimizer"], params)
+        params = optax.apply_updates(params, updates)
+        new = {"params": params, "optimizer": opt_state, "step": done + 1}
         if config.ema:
             # A smaller decay in the first steps keeps the initial weights from lingering.
-            decay = jnp.minimum(config.ema, (1 + state["step"]) / (10 + state["step"]))
+            decay = jnp.minimum(config.ema, (1 + done) / (10 + done))
             new["ema"] = optax.incremental_update(params, state["ema"], 1 - decay)
-        metrics |= {"grad_norm": optax.tree.norm(grads), "lr": schedule(state["step"])}
-        return new, metrics
+        return new, metrics | {"grad_norm": optax.tree.norm(grads), "lr": schedule(done)}
 
-    return jax.jit(step, donate_argnums=0, out_shardings=jax.NamedSharding(hosts.mesh(), jax.P()))
+    return jax.jit(step, donate_argnums=0, out_shardings=hosts.sharding())

@@ -15,7 +15,7 @@ import shutil
 import socket
 import threading
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,13 @@ def build(place: Path, *, engine: EngineName = "auto", max_pixels: int = MAX_PIX
     Returns:
         The page, with its queue, ready for `launch`.
     """
-    enhancer_of = _enhancers(engine)
     visitors = Visitors(place)
+    load, lock = functools.cache(functools.partial(Enhancer.load, engine=engine)), threading.Lock()
+
+    def enhancer_of(name: str) -> Enhancer:
+        # Two requests for one network must not both load it.
+        with lock:
+            return load(name)
 
     def upload(request: gr.Request, files: list[str] | None) -> Any:
         files = files or []
@@ -97,14 +102,14 @@ def build(place: Path, *, engine: EngineName = "auto", max_pixels: int = MAX_PIX
             if not files:
                 raise UsageError("no photographs yet")
             items = [item for file in files for item in plan.plan([file], folder)]
-            executor = PhotoExecutor(
-                enhancer_of(network), _settings(*values), max_pixels=max_pixels
-            )
+            enhancer, settings = enhancer_of(network), _settings(*values)
         except (InputError, UsageError, OSError) as error:
             return gr.Files(visible=False), _lines(place, [error])
         names = _distinct(item.target.name for item in items)
-        targets = [folder / name for name in names]
-        items = [replace(item, target=path) for item, path in zip(items, targets, strict=True)]
+        items = [
+            replace(item, target=folder / name) for item, name in zip(items, names, strict=True)
+        ]
+        executor = PhotoExecutor(enhancer, settings, max_pixels=max_pixels)
         results = list(runner.run(items, executor))
         done = [result.item.target for result in results if result.status == "done"]
         if len(done) > 1:
@@ -180,19 +185,15 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
     """
     if not 0 <= port <= 65535:
         raise UsageError(f"--port must be from 0 to 65535, not {port}")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family, name = (socket.AF_INET6, f"[{host}]") if ":" in host else (socket.AF_INET, host)
     try:
         # Gradio would not report why an address is not available.
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
             port = probe.getsockname()[1]
-    except OSError as error:
-        raise InputError(f"{host}:{port}: {one_line(error)}") from error
-    host = f"[{host}]" if ":" in host else host
-    try:
         page.launch(
-            server_name=host,
+            server_name=name,
             server_port=port,
             share=False,
             quiet=True,
@@ -205,21 +206,8 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
             theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
         )
     except OSError as error:
-        raise InputError(f"{host}:{port}: {one_line(error)}") from error
-    return f"http://{host}:{port}"
-
-
-def _enhancers(engine: EngineName) -> Callable[[str], Enhancer]:
-    """Return a function that loads the enhancer of a network, once for each name."""
-    lock = threading.Lock()
-    load = functools.cache(functools.partial(Enhancer.load, engine=engine))
-
-    def enhancer_of(name: str) -> Enhancer:
-        # Two requests for one network must not both load it.
-        with lock:
-            return load(name)
-
-    return enhancer_of
+        raise InputError(f"{name}:{port}: {one_line(error)}") from error
+    return f"http://{name}:{port}"
 
 
 def _controls(settings: EnhanceSettings) -> list[gr.components.Component]:

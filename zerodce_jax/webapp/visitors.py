@@ -40,11 +40,7 @@ class Visitors:
     def write_previews(
         self, visitor: str | None, images: Sequence[UInt8[np.ndarray, "h w 3"]]
     ) -> list[str]:
-        """Write images under new names, since browsers load a name only once.
-
-        Returns:
-            The paths of the files.
-        """
+        """Write images under new names, since browsers load a name only once; return the paths."""
         folder = self.folder(visitor) / "shown"
         # The browser may still be loading the last ones.
         previous = sorted(folder.glob("*.png"), key=lambda file: file.stat().st_mtime)

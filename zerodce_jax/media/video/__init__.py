@@ -1,7 +1,7 @@
 """Read and write video files: frames as arrays, and everything else of the file copied.
 
-FFmpeg handles containers, codecs and colour conversion, through PyAV (the extra ``video``). The
-copied parts are presentation times, rotation, pixel aspect ratio, colour description, audio,
+FFmpeg handles containers, codecs and color conversion, through PyAV (the extra ``video``). The
+copied parts are presentation times, rotation, pixel aspect ratio, color description, audio,
 subtitles, further streams, chapters and metadata.
 """
 

@@ -1,40 +1,33 @@
 """Choose how to encode a video: the codec, its quality and its pixel format."""
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from zerodce_jax.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from av.video.format import VideoFormat
     from av.video.frame import VideoFrame
 
 Codec = Literal["h264", "hevc", "av1", "vp9", "prores", "ffv1"]
 
 
-@dataclass(frozen=True)
-class Encoder:
-    """An encoder of FFmpeg."""
-
-    name: str
-    """FFmpeg's name of the encoder."""
-    default_crf: int | None
-    """Default constant rate factor, or None if the encoder has no such option."""
-    max_crf: int
-    """Largest constant rate factor, which gives the lowest quality."""
-    options: dict[str, str]
-    """Further options, under FFmpeg's names."""
-
-
-ENCODERS: dict[Codec, Encoder] = {
-    "h264": Encoder("libx264", 18, 51, {}),
-    "hevc": Encoder("libx265", 20, 51, {"x265-params": "log-level=none"}),
-    "av1": Encoder("libsvtav1", 25, 63, {"preset": "8"}),
-    "vp9": Encoder("libvpx-vp9", 24, 63, {"b": "0", "row-mt": "1", "cpu-used": "4"}),
-    "prores": Encoder("prores_ks", None, 0, {"profile": "hq"}),
-    "ffv1": Encoder("ffv1", None, 0, {"level": "3", "g": "1", "slicecrc": "1"}),
+ENCODERS: dict[Codec, tuple[str, dict[str, str]]] = {
+    "h264": ("libx264", {}),
+    "hevc": ("libx265", {"x265-params": "log-level=none"}),
+    "av1": ("libsvtav1", {"preset": "8"}),
+    "vp9": ("libvpx-vp9", {"b": "0", "row-mt": "1", "cpu-used": "4"}),
+    "prores": ("prores_ks", {"profile": "hq"}),
+    "ffv1": ("ffv1", {"level": "3", "g": "1", "slicecrc": "1"}),
 }
-"""The encoder of each codec."""
+"""FFmpeg's name of the encoder of each codec, and its options besides the quality."""
+# Default and largest constant rate factor; the largest gives the lowest quality.
+_RATE_FACTORS: dict[Codec, tuple[int, int]] = {
+    "h264": (18, 51),
+    "hevc": (20, 51),
+    "av1": (25, 63),
+    "vp9": (24, 63),
+}
 
 
 @dataclass(frozen=True)
@@ -57,30 +50,25 @@ class Encoding:
 
     def __post_init__(self) -> None:
         if self.codec is not None:
-            try:
-                encoder_options(self.codec, self.quality)
-            except InputError as error:
-                raise UsageError(str(error)) from error
+            encoder_options(self.codec, self.quality)
 
 
 def encoder_options(codec: Codec, quality: float | None) -> dict[str, str]:
     """Return FFmpeg's options for a codec and a quality; None is the default quality.
 
     Raises:
-        InputError: The codec does not support this quality.
+        UsageError: The codec does not support this quality.
     """
-    encoder = ENCODERS[codec]
-    if encoder.default_crf is None:
+    _, options = ENCODERS[codec]
+    if codec not in _RATE_FACTORS:
         if quality is not None:
-            raise InputError(f"--quality: {codec} does not support it")
-        return dict(encoder.options)
-    if quality is None:
-        quality = encoder.default_crf
-    if not 0 <= quality <= encoder.max_crf or math.isnan(quality):
-        raise InputError(
-            f"--quality must be from 0 to {encoder.max_crf} for {codec}, not {quality}"
-        )
-    return {**encoder.options, "crf": f"{quality:g}"}
+            raise UsageError(f"--quality: {codec} does not support it")
+        return dict(options)
+    default, highest = _RATE_FACTORS[codec]
+    quality = default if quality is None else quality
+    if not 0 <= quality <= highest:
+        raise UsageError(f"--quality must be from 0 to {highest} for {codec}, not {quality}")
+    return options | {"crf": f"{quality:g}"}
 
 
 def choose_pixel_format(
@@ -88,26 +76,20 @@ def choose_pixel_format(
 ) -> tuple[str, list[str]]:
     """Choose the pixel format that a video is encoded with.
 
-    Args:
-        first_frame: First frame of the video.
-        codec: Codec that encodes the video.
-        requested: FFmpeg's name of a pixel format, or None for the nearest to that of the video.
+    `requested` is FFmpeg's name of the format; None takes the nearest to that of the first frame.
 
     Returns:
         FFmpeg's name of the format, and messages, one line each, about what the video loses by it.
 
     Raises:
-        InputError: The codec does not support the requested format, or cannot encode this video
-            in it.
+        InputError: The codec cannot encode this video in the requested format.
     """
-    from av.codec.codec import Codec as AnyCodec
-    from av.codec.codec import find_best_pix_fmt_of_list
+    from av.codec import codec as av_codec
 
     formats = {
         supported.name: supported
-        for supported in AnyCodec(ENCODERS[codec].name, "w").video_formats or []
-        if not supported.name.startswith("yuvj")
-        and not any(component.is_alpha for component in supported.components)
+        for supported in av_codec.Codec(ENCODERS[codec][0], "w").video_formats or []
+        if not supported.name.startswith("yuvj") and not _has_alpha(supported)
     }
     width, height, source = first_frame.width, first_frame.height, first_frame.format
     # These codecs need an even width or height if the chroma has half of it.
@@ -117,22 +99,20 @@ def choose_pixel_format(
             choices = ", ".join(formats)
             raise InputError(f"{codec} has no pixel format {requested}; choose from {choices}")
         chosen = formats[requested]
-        for length, is_halved in (
-            (width, chosen.chroma_width(2) == 1),
-            (height, chosen.chroma_height(2) == 1),
-        ):
-            if needs_even and is_halved and length % 2:
+        halves = (width, chosen.chroma_width(2)), (height, chosen.chroma_height(2))
+        for length, half in halves:
+            if needs_even and half == 1 and length % 2:
                 raise InputError(f"{codec} cannot encode odd sides ({length}) as {requested}")
         return requested, []
     notes = []
-    if any(component.is_alpha for component in source.components):
+    if _has_alpha(source):
         notes.append("its transparency is dropped")
     name = source.name.replace("yuvj", "yuv").replace("yuva", "yuv")
     if needs_even and (width % 2 or height % 2):
         name = name.replace("420", "444").replace("422", "444")
     if name in formats:
         return name, notes
-    best, _ = find_best_pix_fmt_of_list(list(formats), name)
+    best, _ = av_codec.find_best_pix_fmt_of_list(list(formats), name)
     if best is None:
         raise InputError(f"{codec} cannot encode the pixel format {name}")
     if max(part.bits for part in best.components) < max(part.bits for part in source.components):
@@ -140,3 +120,7 @@ def choose_pixel_format(
     if source.is_rgb and not best.is_rgb:
         notes.append(f"its RGB pixels are converted to {best.name}")
     return best.name, notes
+
+
+def _has_alpha(pixel_format: "VideoFormat") -> bool:
+    return any(component.is_alpha for component in pixel_format.components)

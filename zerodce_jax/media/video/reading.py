@@ -2,11 +2,11 @@
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from jaxtyping import Shaped
@@ -23,7 +23,7 @@ LIMITED_RANGE, FULL_RANGE = 1, 2
 """FFmpeg's numbers of the sample ranges (AVColorRange)."""
 # Formats of containers. Playlists are excluded, because they would open other files.
 _DEMUXERS = "asf,avi,flv,matroska,webm,mov,mp4,mpeg,mpegts,mpegvideo,ogg"
-# Matrix of swscale for each colour space of FFmpeg (AVColorSpace).
+# Matrix of swscale for each color space of FFmpeg (AVColorSpace).
 _MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 _BT709_MATRIX, _BT601_MATRIX = 1, 5
 _HD_HEIGHT = 720
@@ -56,6 +56,7 @@ class Reader:
         width: Width of the frames, in pixels.
         height: Height of the frames, in pixels.
         notes: Messages, one line each, about damage; complete when all frames are read.
+        array_format: FFmpeg's name of the pixel format of `Frame.pixels`, gray or RGB.
 
     Raises:
         InputError: PyAV is not installed, or the file is not a video that it can decode.
@@ -63,7 +64,10 @@ class Reader:
     """
 
     def __init__(self, path: Path, *, max_pixels: int) -> None:
-        av = import_av()
+        try:
+            import av
+        except ImportError as error:
+            raise InputError("videos need a package: pip install 'zerodce-jax[video]'") from error
         self.path = path
         if not path.is_file():
             # Raise FileNotFoundError for a missing file. Opening a pipe would block.
@@ -72,34 +76,33 @@ class Reader:
         self.copied_packets: deque[Packet] = deque()
         self.notes: list[str] = []
         self._damaged = self._end = 0
-        with prefix_video_errors(path):
+        options = {"protocol_whitelist": "file", "format_whitelist": _DEMUXERS}
+        with prefix_video_errors(path), ExitStack() as on_error:
             self.container = av.open(
-                f"file:{path}",
-                container_options={"protocol_whitelist": "file", "format_whitelist": _DEMUXERS},
-                metadata_errors="surrogateescape",
+                f"file:{path}", container_options=options, metadata_errors="surrogateescape"
             )
-        try:
-            with prefix_video_errors(path):
-                self.stream = self._main_stream()
-                context = self.stream.codec_context
-                check_size(context.width, context.height, max_pixels)
-                self.stream.thread_type = "AUTO"
-                self._decoded = self._decode()
-                first = next(self._decoded, None)
-                if first is None:
-                    raise InputError("none of its frames can be decoded")
-        except BaseException:
-            self.container.close()
-            raise
+            on_error.callback(self.container.close)
+            self.stream = self._main_stream()
+            context = self.stream.codec_context
+            check_size(context.width, context.height, max_pixels)
+            self.stream.thread_type = "AUTO"
+            self._decoded = self._decode()
+            first = next(self._decoded, None)
+            if first is None:
+                raise InputError("none of its frames can be decoded")
+            on_error.pop_all()
         self.first_frame = first
         self.time_base = self.stream.time_base or Fraction(1, 90_000)
         self._last_pts: int | None = None
         self.width, self.height = first.width, first.height
-        # Players guess the colour matrix from the height if the file does not state it.
+        # Players guess the color matrix from the height if the file does not state it.
         guess = _BT709_MATRIX if first.height >= _HD_HEIGHT else _BT601_MATRIX
         self.matrix = _MATRICES.get(first.colorspace, guess)
-        self.is_deep = max(part.bits for part in first.format.components) > 8
-        self.is_gray = len([part for part in first.format.components if not part.is_alpha]) == 1
+        is_deep = max(part.bits for part in first.format.components) > 8
+        if len([part for part in first.format.components if not part.is_alpha]) == 1:
+            self.array_format = "gray16le" if is_deep else "gray"
+        else:
+            self.array_format = "rgb48le" if is_deep else "rgb24"
 
     def __enter__(self) -> Self:
         return self
@@ -138,11 +141,9 @@ class Reader:
             start, stated = self.stream.start_time or 0, self.stream.duration or 0
             missing = start + stated - max(self._end, previous.pts + previous.duration)
             if missing * self.time_base > max(_TOLERATED_GAP, 2 / self.rate):
-                promised = float(stated * self.time_base)
-                actual = float((previous.pts + previous.duration - start) * self.time_base)
-                self.notes.append(
-                    f"ends after {actual:.1f} s of the {promised:.1f} s that the file states"
-                )
+                end = previous.pts + previous.duration - start
+                actual, promised = (f"{float(x * self.time_base):.1f} s" for x in (end, stated))
+                self.notes.append(f"ends after {actual} of the {promised} that the file states")
             elif stated:
                 previous = replace(previous, duration=max(start + stated - previous.pts, 1))
             yield previous
@@ -187,15 +188,9 @@ class Reader:
             # The file states no times or wrong ones: put the frame after the previous one.
             pts = self._last_pts + duration if pts is None else self._last_pts + 1
         self._last_pts = pts = pts or 0
-        array_format = self.array_format(is_gray=self.is_gray)
-        converted = reformat(decoded, array_format, self.matrix, (self.color_range, FULL_RANGE))
+        ranges = self.color_range, FULL_RANGE
+        converted = reformat(decoded, self.array_format, self.matrix, ranges)
         return Frame(converted.to_ndarray(), pts, duration, float(pts * self.time_base))
-
-    def array_format(self, *, is_gray: bool) -> str:
-        """Return FFmpeg's name of the pixel format of `Frame.pixels`, gray or RGB."""
-        if is_gray:
-            return "gray16le" if self.is_deep else "gray"
-        return "rgb48le" if self.is_deep else "rgb24"
 
     @property
     def color_range(self) -> int:
@@ -203,19 +198,6 @@ class Reader:
         if self.first_frame.format.name.startswith("yuvj") or self.first_frame.format.is_rgb:
             return FULL_RANGE
         return self.first_frame.color_range or LIMITED_RANGE
-
-
-def import_av() -> Any:
-    """Import and return the package PyAV.
-
-    Raises:
-        InputError: PyAV is not installed.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise InputError("videos need a package: pip install 'zerodce-jax[video]'") from error
-    return av
 
 
 @contextmanager
@@ -235,13 +217,10 @@ def reformat(
 ) -> "VideoFrame":
     """Convert a frame to a pixel format, precisely enough that the inverse conversion restores it.
 
-    Args:
-        frame: Frame of FFmpeg.
-        pixel_format: FFmpeg's name of the pixel format.
-        matrix: Swscale's number of the colour matrix.
-        ranges: Sample ranges before and after the conversion.
+    `matrix` is swscale's number of the color matrix, and `ranges` are the sample ranges before and
+    after the conversion.
     """
-    from av.video.reformatter import Interpolation
+    from av.video.reformatter import Interpolation as Flag
 
     return frame.reformat(
         format=pixel_format,
@@ -249,8 +228,5 @@ def reformat(
         dst_colorspace=matrix,
         src_color_range=ranges[0],
         dst_color_range=ranges[1],
-        interpolation=Interpolation.BICUBIC
-        | Interpolation.ACCURATE_RND
-        | Interpolation.FULL_CHR_H_INT
-        | Interpolation.FULL_CHR_H_INP,
+        interpolation=Flag.BICUBIC | Flag.ACCURATE_RND | Flag.FULL_CHR_H_INT | Flag.FULL_CHR_H_INP,
     )

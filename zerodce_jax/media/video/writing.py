@@ -11,36 +11,19 @@ import numpy as np
 from jaxtyping import Shaped
 
 from zerodce_jax.errors import InputError
-from zerodce_jax.media.video.encoding import (
-    ENCODERS,
-    Codec,
-    Encoding,
-    choose_pixel_format,
-    encoder_options,
-)
-from zerodce_jax.media.video.reading import (
-    FULL_RANGE,
-    LIMITED_RANGE,
-    Frame,
-    Reader,
-    import_av,
-    reformat,
-)
+from zerodce_jax.media.video import encoding as encodings
+from zerodce_jax.media.video.encoding import ENCODERS, Codec, Encoding
+from zerodce_jax.media.video.reading import FULL_RANGE, LIMITED_RANGE, Frame, Reader, reformat
 
 if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-_MUXERS = {
-    **dict.fromkeys((".mp4", ".m4v"), "mp4"),
-    ".mov": "mov",
-    ".mkv": "matroska",
-    ".webm": "webm",
-    **dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts"),
-}
+_MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_MUXERS |= dict.fromkeys((".ts", ".mts", ".m2ts"), "mpegts")
 # Metadata that the muxer writes by itself.
 _MUXER_METADATA = {"major_brand", "minor_version", "compatible_brands", "encoder"}
-# FFmpeg's numbers of colour spaces (AVColorSpace).
+# FFmpeg's numbers of color spaces (AVColorSpace).
 _RGB, _BT709, _BT601 = 0, 1, 6
 # Up to this number of frames, every encoder writes the frames in the order of presentation.
 _MAX_FRAMES_IN_ORDER = 2
@@ -64,18 +47,15 @@ class Writer:
     """
 
     def __init__(self, path: Path, reader: Reader, encoding: Encoding, *, strip: bool) -> None:
-        av = import_av()
+        import av
+
         muxer = _MUXERS[path.suffix.lower()]
         source = reader.stream
         # Keep SVT-AV1 from writing messages to standard error.
         os.environ.setdefault("SVT_LOG", "0")
         self.notes: list[str] = []
         self._reader = reader
-        metadata = {
-            key: value
-            for key, value in reader.container.metadata.items()
-            if key not in _MUXER_METADATA and not strip
-        }
+        metadata = {} if strip else _copied_metadata(reader.container)
         self._container = av.open(
             f"file:{path}",
             "w",
@@ -91,43 +71,35 @@ class Writer:
         self._durations: dict[int | None, int | None] = {}
         self._frame_count = 0
         try:
-            self._format, losses = choose_pixel_format(
+            self._format, losses = encodings.choose_pixel_format(
                 reader.first_frame, codec, encoding.pixel_format
             )
             self.notes += losses
             for stream in reader.container.streams:
                 if stream is source:
-                    self._streams[stream.index] = self._stream = self._add_encoder(codec, encoding)
+                    target = self._stream = self._add_encoder(codec, encoding)
                 else:
-                    self._add_copy(stream)
-                target = self._streams.get(stream.index)
+                    target = self._add_copy(stream)
                 if target is not None:
+                    self._streams[stream.index] = target
                     target.disposition = stream.disposition
+                    copied = _copied_metadata(stream)
                     target.metadata.update(
-                        {
-                            key: value
-                            for key, value in stream.metadata.items()
-                            if key == "language" or not (strip or key in _MUXER_METADATA)
-                        }
+                        {key: copied[key] for key in copied if key == "language" or not strip}
                     )
         except BaseException:
             self._container.close()
             raise
 
     def write(self, frame: Frame, pixels: Shaped[np.ndarray, "h w *rgb"]) -> None:
-        """Encode the enhanced pixels of a frame.
-
-        Args:
-            frame: Frame of the source, which states the time and the duration.
-            pixels: Enhanced pixels, of the size and type of the frame's pixels.
-        """
+        """Encode enhanced pixels, of the size and type of the frame's, at the time of the frame."""
         from av.video.frame import VideoFrame
 
         self._mux_copied()
         reader = self._reader
-        array_format = reader.array_format(is_gray=pixels.ndim == 2)
-        rgb = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=array_format)
-        encoded = reformat(rgb, self._format, reader.matrix, (FULL_RANGE, self._range))
+        array = np.ascontiguousarray(pixels)
+        enhanced = VideoFrame.from_ndarray(array, format=reader.array_format)
+        encoded = reformat(enhanced, self._format, reader.matrix, (FULL_RANGE, self._range))
         first = reader.first_frame
         encoded.pts, encoded.duration = frame.pts, frame.duration
         encoded.time_base = reader.time_base
@@ -178,22 +150,21 @@ class Writer:
     def _default_codec(self, name: str) -> Codec:
         """Return the codec of the source if it can be written, or else a common one."""
         # Some containers do not list the codecs that they support.
-        supported = self._container.supported_codecs & {*ENCODERS} or {*ENCODERS}
-        return next(
-            codec for codec in (name, "h264", "vp9") if codec in ENCODERS and codec in supported
-        )
+        listed = self._container.supported_codecs
+        supported = [codec for codec in ENCODERS if codec in listed] or ENCODERS
+        preferred: list[Any] = [name, "h264", "vp9"]
+        return next(codec for codec in preferred if codec in supported)
 
     def _add_encoder(self, codec: Codec, encoding: Encoding) -> "VideoStream":
         from av.video.format import VideoFormat
 
-        encoder = ENCODERS[codec]
         reader, source, first = self._reader, self._reader.stream, self._reader.first_frame
-        options = encoder_options(codec, encoding.quality)
+        options = encodings.encoder_options(codec, encoding.quality)
         if codec == "prores" and "444" in self._format:
             options["profile"] = "4444"
         try:
             stream: Any = self._container.add_stream(
-                encoder.name, rate=reader.rate, options=options, time_base=reader.time_base
+                ENCODERS[codec][0], rate=reader.rate, options=options, time_base=reader.time_base
             )
         except ValueError as error:
             raise InputError(
@@ -206,11 +177,9 @@ class Writer:
         context.time_base = reader.time_base
         if source.sample_aspect_ratio:
             context.sample_aspect_ratio = source.sample_aspect_ratio
-        target_is_rgb = VideoFormat(self._format).is_rgb
-        self._range = FULL_RANGE if target_is_rgb else reader.color_range
-        self._space = first.colorspace
-        if target_is_rgb:
-            self._space = _RGB
+        self._space, self._range = first.colorspace, reader.color_range
+        if VideoFormat(self._format).is_rgb:
+            self._space, self._range = _RGB, FULL_RANGE
         elif first.colorspace == _RGB:
             self._space = _BT709 if reader.matrix == _BT709 else _BT601
             self._range = LIMITED_RANGE
@@ -228,25 +197,24 @@ class Writer:
             context.open()
         return stream
 
-    def _add_copy(self, stream: Any) -> None:
-        """Add a stream for packets that are copied, if the container supports it."""
+    def _add_copy(self, stream: Any) -> Any:
+        """Add and return a stream for copied packets, or return None if it cannot be added."""
         from av.error import FFmpegError
         from av.stream import Discard, Disposition
 
         if stream.discard is Discard.all:
             # For example the track in which MP4 stores chapters: the muxer writes it anew.
-            return
+            return None
         try:
             target = self._container.add_stream_from_template(stream, opaque=True)
         except (ValueError, FFmpegError):
             name = getattr(stream, "name", None) or "unknown"
-            self.notes.append(
-                f"{self._container.format.name} cannot hold its {stream.type} stream ({name})"
-            )
-        else:
-            self._streams[stream.index] = target
-            if stream.type == "video" and not stream.disposition & Disposition.attached_pic:
-                self.notes.append("its further video stream is copied without enhancement")
+            container = self._container.format.name
+            self.notes.append(f"{container} cannot hold its {stream.type} stream ({name})")
+            return None
+        if stream.type == "video" and not stream.disposition & Disposition.attached_pic:
+            self.notes.append("its further video stream is copied without enhancement")
+        return target
 
 
 @contextmanager
@@ -270,6 +238,10 @@ def keep_thread_priority() -> Iterator[None]:
         for thread in set(threads.iterdir()) - before:
             with suppress(ProcessLookupError):
                 os.sched_setscheduler(int(thread.name), policy, parameters)
+
+
+def _copied_metadata(source: Any) -> dict[str, str]:
+    return {key: text for key, text in source.metadata.items() if key not in _MUXER_METADATA}
 
 
 def _muxer_options(muxer: str, metadata: dict[str, str]) -> dict[str, str]:
