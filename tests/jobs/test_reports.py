@@ -4,7 +4,6 @@ import json
 import os
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from zerodce_jax.errors import InputError
@@ -72,6 +71,7 @@ def test_json_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
 
 
 def test_parquet_has_a_row_for_each_result(tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "new/report.parquet"
     with parquet(LOCAL, path, source=LOCAL, target=LOCAL) as add:
         for result in results_of("a\nb.png", "雪.png", NOT_UNICODE):
@@ -97,6 +97,7 @@ def test_parquet_has_a_row_for_each_result(tmp_path: Path) -> None:
 
 
 def test_parquet_keeps_the_results_before_an_error(tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "report.parquet"
 
     def fail() -> None:

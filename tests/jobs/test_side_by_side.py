@@ -73,11 +73,11 @@ def random_sizes(count: int, *, largest: int) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(
     "sizes",
     [
-        pytest.param(random_sizes(20, largest=400), id="small"),
-        pytest.param(random_sizes(20, largest=1000), id="up to the limit"),
+        pytest.param(random_sizes(20, largest=400), id="small", marks=pytest.mark.slow),
+        pytest.param(random_sizes(20, largest=1000), id="up to the limit", marks=pytest.mark.slow),
         pytest.param(random_sizes(20, largest=2500), id="above the limit"),
-        pytest.param([(300, 10)] * 5, id="all above the limit"),
-        pytest.param([(100, 10)] * 5, id="all at the limit"),
+        pytest.param([(300, 10)] * 5, id="all above the limit", marks=pytest.mark.slow),
+        pytest.param([(100, 10)] * 5, id="all at the limit", marks=pytest.mark.slow),
     ],
 )
 def test_pixels_in_memory_stay_below_the_limit_or_are_of_one_photograph(

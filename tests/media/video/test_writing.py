@@ -56,6 +56,7 @@ def test_everything_but_the_pixels_is_unchanged(name: str, tmp_path: Path) -> No
     assert bool(after["packets"]) == ("audio" not in SOURCES[name] or bool(SOURCES[name]["audio"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9"])
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_videos_of_few_frames_keep_their_times(codec: Any, count: int, tmp_path: Path) -> None:
