@@ -105,6 +105,13 @@ def test_a_masked_window_equals_the_whole_image(
     np.testing.assert_allclose(inside, model.forward(odd_input), rtol=0, atol=1e-6)
 
 
+def test_initial_weights_have_the_shapes_of_the_configuration() -> None:
+    config = NetworkConfig(features=3, shared_curve=True)
+    params = flatten(jax.eval_shape(lambda: init_params(config, seed=0)))
+    assert {name: leaf.shape for name, leaf in params.items()} == config.param_shapes
+    assert {leaf.dtype for leaf in params.values()} == {np.dtype("float32")}
+
+
 @pytest.mark.slow
 def test_initial_weights_depend_only_on_the_seed() -> None:
     # XLA needs seconds to compile a random generator for each shape, so the network is small.

@@ -15,10 +15,19 @@ from zerodce_jax.ops.enhancement import Adjustments, apply_gamma, average_gray, 
 
 BOTH = pytest.mark.parametrize("xp", [np, jnp], ids=["numpy", "jax"])
 # Without jit, JAX compiles each operation of an enhancement.
+EVERY_STEPS = [Steps(protect, denoise) for protect in (False, True) for denoise in (False, True)]
+# XLA compiles a program for each combination of steps; the last one has all of them.
+MOSTLY_SLOW_STEPS = pytest.mark.parametrize(
+    "steps",
+    [
+        *(pytest.param(steps, marks=pytest.mark.slow) for steps in EVERY_STEPS[:-1]),
+        EVERY_STEPS[-1],
+    ],
+    ids=str,
+)
 NUMPY_AND_SLOW_JAX = pytest.mark.parametrize(
     "xp", [np, pytest.param(jnp, marks=pytest.mark.slow)], ids=["numpy", "jax"]
 )
-EVERY_STEPS = [Steps(protect, denoise) for protect in (False, True) for denoise in (False, True)]
 ITERATIONS = 8
 
 
@@ -63,7 +72,7 @@ def test_strength_0_and_gamma_1_keep_every_bit(steps: Steps, xp: Any) -> None:
     np.testing.assert_array_equal(result, images)
 
 
-@pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
+@MOSTLY_SLOW_STEPS
 def test_strength_0_and_gamma_1_keep_every_bit_under_jit(steps: Steps) -> None:
     images, maps = random_batch()
     zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
@@ -163,7 +172,7 @@ def test_only_gray_images_become_the_mean_of_their_channels(steps: Steps, xp: An
 
 
 @pytest.mark.parametrize("with_gray", [False, True])
-@pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
+@MOSTLY_SLOW_STEPS
 def test_jitted_jax_equals_numpy_for_different_adjustments_in_a_batch(
     steps: Steps, with_gray: bool
 ) -> None:
@@ -190,14 +199,7 @@ def test_images_of_a_batch_do_not_influence_each_other(steps: Steps) -> None:
         np.testing.assert_array_equal(result, batched[index])
 
 
-@pytest.mark.parametrize(
-    "steps",
-    [
-        *(pytest.param(steps, marks=pytest.mark.slow) for steps in EVERY_STEPS[:-1]),
-        EVERY_STEPS[-1],
-    ],
-    ids=str,
-)
+@MOSTLY_SLOW_STEPS
 def test_vmapped_jax_equals_numpy(steps: Steps) -> None:
     images, maps = random_batch()
     gammas = np.float32([1.0, 0.8, 1.3])

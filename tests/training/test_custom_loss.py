@@ -44,7 +44,8 @@ def read_log(workdir: Path) -> list[dict[str, float]]:
 def test_a_loss_function_and_an_architecture_are_trained_logged_and_recorded(
     photographs: Path, tmp_path: Path
 ) -> None:
-    fit(TINY, data=photographs, workdir=tmp_path, network=NETWORK, losses=brightness)
+    init = random_network(NETWORK)
+    fit(TINY, data=photographs, workdir=tmp_path, network=NETWORK, init=init, losses=brightness)
     names = {"step", "brightness", "total", "grad_norm", "lr", "images_per_second"}
     log = read_log(tmp_path)
     assert [set(entry) for entry in log] == [names, names]
