@@ -52,7 +52,7 @@ def test_two_devices_take_the_same_steps_as_one(
     goldens: Path, tmp_path: Path, python: Callable
 ) -> None:
     script = (
-        "import sys; sys.path.insert(0, 'tests/training')\n"
+        "import sys; sys.path[:0] = ['tests', 'tests/training']\n"
         "import jax, numpy as np; from pathlib import Path\n"
         "from test_step import golden_steps; from zerodce_jax.models.network import flatten\n"
         "assert jax.local_device_count() == 2\n"
