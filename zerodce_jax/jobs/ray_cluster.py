@@ -107,9 +107,11 @@ class RayExecutor(Executor):
         if not any(missing):
             return
         with _session(self._address, self._on_message):
-            for batch in (self._options.batch, 1):
+            # In the second round a photograph has its actor to itself: if it crashes the actor, it
+            # takes no other one along.
+            for batch, in_flight in ((self._options.batch, 2), (1, 1)):
                 numbers = [number for number, is_missing in enumerate(missing) if is_missing]
-                for number, result in self._enhance(numbers, batch) if numbers else ():
+                for number, result in self._enhance(numbers, batch, in_flight) if numbers else ():
                     if missing[number]:
                         missing[number] = False
                         yield number, result
@@ -118,7 +120,9 @@ class RayExecutor(Executor):
             message = f"{self._work.source.files.name(item.source)}: {_GAVE_UP}"
             yield number, Result(item, "failed", message=message)
 
-    def _enhance(self, numbers: Sequence[int], batch: int) -> Iterator[tuple[int, Result]]:
+    def _enhance(
+        self, numbers: Sequence[int], batch: int, in_flight: int
+    ) -> Iterator[tuple[int, Result]]:
         """Enhance photographs in batches of one size; those of failed batches have no result."""
         import ray
         from ray.data import ActorPoolStrategy
@@ -135,7 +139,8 @@ class RayExecutor(Executor):
                 batch_size=batch,
                 batch_format="pyarrow",
                 compute=ActorPoolStrategy(
-                    size=min(actors, -(-len(numbers) // batch)), max_tasks_in_flight_per_actor=2
+                    size=min(actors, -(-len(numbers) // batch)),
+                    max_tasks_in_flight_per_actor=in_flight,
                 ),
                 num_cpus=cpus,
                 num_gpus=self._options.gpus or None,
