@@ -3,6 +3,9 @@
 import os
 import pkgutil
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from importlib import import_module, metadata
@@ -140,3 +143,26 @@ def test_every_module_can_be_imported(name: str) -> None:
         if str(error.name).startswith("zerodce_jax"):
             raise
         pytest.skip(f"{error.name} is not installed")
+
+
+@pytest.mark.slow
+@pytest.mark.needs("importlinter")
+def test_import_contracts_report_what_breaks_them(root: Path, tmp_path: Path) -> None:
+    package = tmp_path / "zerodce_jax"
+    shutil.copytree(root / "zerodce_jax", package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (package / "engines" / "tiling.py").open("a") as file:
+        file.write("from zerodce_jax import enhancer as _\nfrom PIL import Image as _i\n")
+    result = subprocess.run(
+        [
+            Path(sys.executable).with_name("lint-imports"),
+            *("--no-cache", "--config", root / "pyproject.toml"),
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "zerodce_jax.engines.tiling -> zerodce_jax.enhancer" in result.stdout
+    assert "zerodce_jax.engines.tiling -> PIL" in result.stdout
