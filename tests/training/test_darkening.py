@@ -56,6 +56,7 @@ def test_noise_grows_with_light_and_differs_between_images() -> None:
     assert deviations.max() < 0.2
 
 
+@pytest.mark.slow
 def test_the_key_decides_the_result() -> None:
     first, same, other = (darken(ramps(2), jax.random.key(n)) for n in (0, 0, 1))
     np.testing.assert_array_equal(first, same)

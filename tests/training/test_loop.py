@@ -228,6 +228,7 @@ def test_an_incomplete_checkpoint_is_never_loaded(photographs: Path, tmp_path: P
     assert not list(tmp_path.glob("*tmp*"))
 
 
+@pytest.mark.slow
 def test_log_lines_after_the_checkpoint_are_dropped(
     photographs: Path, network: Path, tmp_path: Path
 ) -> None:
