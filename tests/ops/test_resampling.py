@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerodce_jax.ops.resampling import down_positions, reduced_size, resample, up_positions
+from zerodce_jax.ops.resampling import (
+    down_positions,
+    linear_weights,
+    reduced_size,
+    resample,
+    up_positions,
+)
 
 sizes, scales = st.integers(1, 200), st.integers(1, 40)
 
@@ -75,3 +81,11 @@ def test_numpy_and_jax_agree(scale: int) -> None:
     assert isinstance(with_numpy, np.ndarray)
     assert isinstance(with_jax, jax.Array)
     np.testing.assert_allclose(with_numpy, with_jax, atol=1e-6)
+
+
+def test_linear_weights_interpolate_between_neighboring_samples() -> None:
+    weights = linear_weights(np.array([0.0, 0.25, 2.0, 2.5]), 3)
+    np.testing.assert_array_equal(weights, [[1, 0, 0], [0.75, 0.25, 0], [0, 0, 1], [0, 0, 0.5]])
+    np.testing.assert_array_equal(
+        jax.jit(lambda x: linear_weights(x, 3))(np.float32([0.25])), [[0.75, 0.25, 0]]
+    )

@@ -20,6 +20,7 @@ from zerodce_jax.engines.tiling import cores, tile_side
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops import enhancement
 from zerodce_jax.ops.grid import upsample_weights
+from zerodce_jax.ops.resampling import linear_weights
 
 # First row, first column, and one past the last of both.
 Box = tuple[int, int, int, int]
@@ -85,10 +86,8 @@ class OnnxEngine:
             vertical = horizontal = upsample_weights(len(maps) - 2, self._network.config.scale)
         else:
             assert batch.rows is not None and batch.columns is not None  # noqa: PT018
-            samples = np.arange(len(maps))
             vertical, horizontal = (
-                np.maximum(0, 1 - np.abs(positions[0][:, None] - samples))
-                for positions in (batch.rows, batch.columns)
+                linear_weights(positions[0], len(maps)) for positions in (batch.rows, batch.columns)
             )
         return {
             "maps": maps,

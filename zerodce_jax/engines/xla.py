@@ -27,6 +27,7 @@ from zerodce_jax.models.network import Network
 from zerodce_jax.ops import enhancement
 from zerodce_jax.ops.grid import slice_grid
 from zerodce_jax.ops.pixels import from_float, to_float
+from zerodce_jax.ops.resampling import linear_weights
 
 
 class XlaEngine:
@@ -165,10 +166,7 @@ def _enhance(
 
 def _interpolate(maps: Array, rows: Any, columns: Any) -> Array:
     """Read maps bilinearly at positions, as matrix products."""
-    # Hat functions around the samples: their weighted sum is linear interpolation.
-    samples = jnp.arange(maps.shape[1])
-    vertical = jnp.maximum(0, 1 - jnp.abs(rows[:, :, None] - samples))
-    horizontal = jnp.maximum(0, 1 - jnp.abs(columns[:, :, None] - samples))
+    vertical, horizontal = (linear_weights(x, maps.shape[1]) for x in (rows, columns))
     exact = jax.lax.Precision.HIGHEST
     return jnp.einsum("bys,bxt,bstc->byxc", vertical, horizontal, maps, precision=exact)
 

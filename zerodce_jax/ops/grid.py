@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from zerodce_jax.ops.pixels import channel_mean
+from zerodce_jax.ops.resampling import linear_weights
 
 # NumPy or JAX.
 Array = Any
@@ -163,7 +164,7 @@ def upsample_weights(count: int, scale: int) -> Float[np.ndarray, "pixels sample
         (count x scale, count + 2), float32.
     """
     centers = (np.arange(count * scale) + 0.5) / scale + 0.5
-    return np.maximum(0, 1 - np.abs(centers[:, None] - np.arange(count + 2))).astype(np.float32)
+    return linear_weights(centers, count + 2).astype(np.float32)
 
 
 def _upsample(grid: Array, scale: int, *, axis: int) -> Array:

@@ -54,6 +54,18 @@ def resample(
     return _interpolate(image[..., left, :], image[..., right, :], weight[:, None])
 
 
+def linear_weights(positions: Float[Array, "*b out"], count: int) -> Float[Array, "*b out count"]:
+    """Return the weights of linear interpolation between samples, as a matrix.
+
+    Args:
+        positions: Positions in [0, count - 1], in samples; weights fall to 0 one sample beyond.
+        count: Number of samples.
+    """
+    xp = positions.__array_namespace__()
+    # Hat functions around the samples: their weighted sum is linear interpolation.
+    return xp.maximum(0, 1 - xp.abs(positions[..., None] - xp.arange(count)))
+
+
 def _neighbors(positions: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     first = np.minimum(positions.astype(np.int32), size - 1)
     weight = (positions - first).astype(np.float32)
