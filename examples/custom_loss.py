@@ -30,6 +30,8 @@ def losses_with_saturation(
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(f"usage: python {sys.argv[0]} PHOTOGRAPHS RUN")
     photographs, run = map(Path, sys.argv[1:])
     fit(
         TrainConfig(steps=100, image_size=64),
