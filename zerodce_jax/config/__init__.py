@@ -9,7 +9,15 @@ from zerodce_jax.config.enhancement import (
     SettingOverrides,
     Steps,
 )
-from zerodce_jax.config.network import PRESETS, Dtype, NetworkConfig, preset
+from zerodce_jax.config.network import (
+    PRESETS,
+    AnyNetworkConfig,
+    Dtype,
+    NetworkConfig,
+    SceneConfig,
+    network_config,
+    preset,
+)
 from zerodce_jax.config.training import WELL_EXPOSED, LossConfig, TrainConfig
 
 __all__ = [
@@ -17,14 +25,17 @@ __all__ = [
     "PRESETS",
     "SMOOTHING_SECONDS",
     "WELL_EXPOSED",
+    "AnyNetworkConfig",
     "Denoise",
     "Dtype",
     "EnhanceSettings",
     "Exposure",
     "LossConfig",
     "NetworkConfig",
+    "SceneConfig",
     "SettingOverrides",
     "Steps",
     "TrainConfig",
+    "network_config",
     "preset",
 ]

@@ -1,8 +1,8 @@
-"""The architecture of a network, and the presets that have names."""
+"""The architectures of networks, and the presets that have names."""
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from zerodce_jax.config.values import Stored, check_number
 from zerodce_jax.errors import UsageError
@@ -33,12 +33,12 @@ class NetworkConfig(Stored):
     """Whether all iterations share one curve map per channel."""
     scale: int = 1
     """Factor by which the image is reduced before curve maps are estimated."""
-    levels: int = 1
-    """Number of brightness levels that curves are estimated for, in a bilateral grid (`ops.grid`);
-    1 is one curve for all, whose maps are scaled back as Zero-DCE++ does it."""
+
+    levels: ClassVar[int] = 1
+    """Number of brightness levels that curve maps are estimated for."""
 
     def __post_init__(self) -> None:
-        for name in ("features", "iterations", "scale", "levels"):
+        for name in ("features", "iterations", "scale"):
             check_number(name, getattr(self, name), whole=True, at_least=1)
         for name in ("pool", "separable", "shared_curve"):
             if not isinstance(value := getattr(self, name), bool):
@@ -59,16 +59,11 @@ class NetworkConfig(Stored):
         """Return Zero-DCE++ (TPAMI 2021), whose authors use ``scale=12``; 10,561 parameters."""
         return cls(features=32, pool=False, separable=True, shared_curve=True)
 
-    @classmethod
-    def fast(cls) -> Self:
-        """Return this project's own for large photographs: a bilateral grid; 18,390 parameters."""
-        return cls(shared_curve=True, scale=16, levels=2)
-
     @property
     def preset(self) -> str | None:
         """Name of the preset that this config is, at any scale, or None."""
-        presets = {dataclasses.replace(preset(name), scale=self.scale): name for name in PRESETS}
-        return presets.get(self)
+        presets = {preset(name): name for name in PRESETS}
+        return presets.get(dataclasses.replace(self, scale=1))
 
     @property
     def maps(self) -> int:
@@ -77,13 +72,13 @@ class NetworkConfig(Stored):
 
     @property
     def outputs(self) -> int:
-        """Number of output channels: the curve maps of every brightness level."""
-        return self.levels * self.maps
+        """Number of output channels, the curve maps."""
+        return self.maps
 
     @property
     def two_passes(self) -> bool:
         """Whether curves are estimated on a reduced copy of the whole image, and then applied."""
-        return self.scale > 1 or self.levels > 1
+        return self.scale > 1
 
     @property
     def radius(self) -> int:
@@ -113,11 +108,103 @@ class NetworkConfig(Stored):
         return shapes
 
 
-PRESETS = ("reduced", "original", "plusplus", "fast")
+@dataclass(frozen=True)
+class SceneConfig(Stored):
+    """The architecture of a scene network: a thumbnail of the whole image to a grid of curves.
+
+    The grid is bilateral: it holds curve maps by place and by brightness (`ops.grid`). The network
+    decides the exposure itself.
+    """
+
+    features: int = 32
+    """Number of channels at the resolution of the grid."""
+    blocks: int = 2
+    """Number of residual blocks, whose dilation doubles from one to the next."""
+    levels: int = 6
+    """Number of brightness levels of the grid."""
+    iterations: int = 8
+    """Number of iterations of the light-enhancement curve; all share one curve map per channel."""
+
+    architecture: ClassVar[str] = "scene"
+    """Name by which files tell this architecture from a DCE-Net."""
+    thumbnail: ClassVar[int] = 128
+    """Sides of the thumbnail, which is square for images of all shapes, in pixels."""
+    cells: ClassVar[int] = 16
+    """Rows and columns of the grid."""
+    bins: ClassVar[int] = 12
+    """Number of bins of the brightness histogram that the network sees."""
+    maps: ClassVar[int] = 3
+    """Number of curve maps of a pixel."""
+    two_passes: ClassVar[bool] = True
+    """Curves are estimated on a reduced copy of the whole image, and then applied."""
+    radius: ClassVar[int] = 0
+    """Surroundings that a tile needs for the network: none, since the thumbnail shows them all."""
+
+    def __post_init__(self) -> None:
+        for name, least in {"features": 8, "blocks": 0, "levels": 2, "iterations": 1}.items():
+            check_number(name, getattr(self, name), whole=True, at_least=least)
+
+    @property
+    def preset(self) -> str | None:
+        """The name ``scene`` for the default config, or None."""
+        return "scene" if self == SceneConfig() else None
+
+    @property
+    def outputs(self) -> int:
+        """Number of output channels: the curve maps of every brightness level."""
+        return self.levels * self.maps
+
+    @property
+    def widths(self) -> tuple[int, int, int, int]:
+        """Number of channels of the input, and after each of the three strided convolutions."""
+        return 8, self.features // 2, 3 * self.features // 4, self.features
+
+    @property
+    def param_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter by its dotted name; kernels are (height, width, in, out)."""
+        n, widths = self.features, self.widths
+        kernels = {
+            **{f"down{i}": (3, 3, *widths[i - 1 : i + 1]) for i in (1, 2, 3)},
+            **{f"block{i}": (3, 3, n, n) for i in range(1, self.blocks + 1)},
+            "global1": (n + self.bins, n),
+            "global2": (n, n),
+            "grid1": (3, 3, n, n),
+            "grid2": (3, 3, n, self.outputs),
+        }
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name, shape in kernels.items():
+            shapes |= {f"{name}.kernel": shape, f"{name}.bias": shape[-1:]}
+        return shapes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields, and the name of the architecture, as plain values."""
+        return {"architecture": self.architecture, **super().to_dict()}
+
+
+AnyNetworkConfig = NetworkConfig | SceneConfig
+"""The config of a network of either architecture."""
+
+PRESETS = ("reduced", "original", "plusplus")
+"""Names of the presets of DCE-Nets."""
 
 
 def preset(name: str) -> NetworkConfig:
-    """Return the preset of a name, or raise `UsageError`."""
+    """Return the DCE-Net preset of a name, or raise `UsageError`."""
     if name not in PRESETS:
         raise UsageError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
     return getattr(NetworkConfig, name)()
+
+
+def network_config(values: dict[str, Any]) -> AnyNetworkConfig:
+    """Return the config that `to_dict` turned into plain values.
+
+    Raises:
+        UsageError: A field or the architecture is unknown, or a value is out of range.
+    """
+    values = dict(values)
+    architecture = values.pop("architecture", None)
+    if architecture is None:
+        return NetworkConfig.from_dict(values)
+    if architecture != SceneConfig.architecture:
+        raise UsageError(f"unknown architecture {architecture!r}")
+    return SceneConfig.from_dict(values)

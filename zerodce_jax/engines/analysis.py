@@ -8,13 +8,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.config import AnyNetworkConfig, EnhanceSettings, NetworkConfig, SceneConfig
 from zerodce_jax.engines.base import Engine
 from zerodce_jax.engines.tiling import tiles
 from zerodce_jax.ops import exposure, resampling, temporal
 from zerodce_jax.ops.denoise import resolve_denoise
 from zerodce_jax.ops.enhancement import Adjustments
-from zerodce_jax.ops.grid import block_means, blocks, evenly_spaced, interpolate_levels
+from zerodce_jax.ops.grid import (
+    area_weights,
+    block_means,
+    blocks,
+    cell_positions,
+    evenly_spaced,
+    reduce_rows,
+)
 from zerodce_jax.ops.highlights import highlight_presence
 from zerodce_jax.ops.pixels import max_value
 
@@ -36,11 +43,14 @@ class Analyzer:
     def __init__(
         self,
         engine: Engine,
-        config: NetworkConfig,
+        config: AnyNetworkConfig,
         settings: EnhanceSettings,
         submit: Submit,
         smoothing: temporal.Smoothing | None,
     ) -> None:
+        if isinstance(config, SceneConfig) and settings.exposure == "auto":
+            # The network decides the exposure itself.
+            settings = settings.changed(exposure="off")
         self._engine, self._config, self._settings = engine, config, settings
         self._submit, self._smoothing = submit, smoothing
 
@@ -60,7 +70,11 @@ class Analyzer:
         """
         config, settings, smoothing = self._config, self._settings, self._smoothing
         reduced = maps = None
-        if config.two_passes:
+        if isinstance(config, SceneConfig):
+            thumbnail = self._thumbnail(pixels, config.thumbnail)
+            maps = np.asarray(self._engine.predict_grid(thumbnail))
+            reduced = block_means(thumbnail, config.thumbnail // config.cells)
+        elif config.two_passes:
             reduced = self._reduced(pixels)
             maps = self._estimate(reduced)
         strength, protection = settings.strength, 0.0
@@ -76,10 +90,11 @@ class Analyzer:
         if find_exposure and thumbnail_maps is not None:
             strength *= exposure.exposure_strength(
                 samples,
-                self._maps_at(thumbnail_maps, places, pixels, samples),
+                self._maps_at(thumbnail_maps, places, pixels),
                 settings,
                 highlight_protection=protection,
                 iterations=config.iterations,
+                levels=config.levels,
             )
         adjustments = Adjustments(gray, strength, protection, resolve_denoise(pixels, settings))
         if smoothing is None or reduced is None or thumbnail_maps is None:
@@ -95,10 +110,11 @@ class Analyzer:
         places, samples = _sample(pixels, blocks(max(pixels.shape[:2]), temporal.SAMPLES))
         return exposure.Response(
             samples,
-            self._maps_at(frame.maps, places, pixels, samples),
+            self._maps_at(frame.maps, places, pixels),
             gamma=self._settings.gamma,
             highlight_protection=float(frame.adjustments.highlight_protection),
             iterations=self._config.iterations,
+            levels=self._config.levels,
         )
 
     def _maps_at(
@@ -106,20 +122,30 @@ class Analyzer:
         maps: Float[np.ndarray, "y x outputs"],
         places: list[np.ndarray],
         pixels: Shaped[np.ndarray, "h w 3"],
-        samples: Float[np.ndarray, "rows columns 3"],
-    ) -> Float[np.ndarray, "rows columns maps"]:
-        """Return the curve maps of samples of an image, those of the nearest block."""
-        nearest = [
-            at * count // size
-            for at, count, size in zip(places, maps.shape[:2], pixels.shape[:2], strict=True)
+    ) -> Float[np.ndarray, "rows columns outputs"]:
+        """Return the curve maps of samples of an image: of the nearest place, or from the grid."""
+        axes = list(zip(places, maps.shape[:2], pixels.shape[:2], strict=True))
+        if isinstance(self._config, SceneConfig):
+            rows, columns = (cell_positions(size, count)[at] for at, count, size in axes)
+            return resampling.resample(maps, rows, columns)
+        return maps[np.ix_(*(at * count // size for at, count, size in axes))]
+
+    def _thumbnail(
+        self, pixels: Shaped[np.ndarray, "h w 3"], side: int
+    ) -> Float[np.ndarray, "side side 3"]:
+        """Return what a scene network sees, in [0, 1]: means over equal shares of the image."""
+        weights = area_weights(pixels.shape[0], side) / np.float32(max_value(pixels.dtype))
+        parts = [
+            self._submit(reduce_rows, pixels, part)
+            for part in np.array_split(weights, self._engine.workers)
         ]
-        return interpolate_levels(maps[np.ix_(*nearest)], samples, self._config.levels)
+        rows = np.concatenate([future.result() for future in parts])
+        return np.einsum("xw,ywc->yxc", area_weights(pixels.shape[1], side), rows, optimize=True)
 
     def _reduced(self, pixels: Shaped[np.ndarray, "h w 3"]) -> Float[np.ndarray, "y x 3"]:
-        """Return the copy of an image that the network sees, in [0, 1]."""
+        """Return the copy of an image that a `DCENet` sees, in [0, 1]."""
+        assert isinstance(self._config, NetworkConfig)
         scale = self._config.scale
-        if self._config.levels > 1:
-            return self._block_means(pixels, scale)
         rows, columns = (resampling.down_positions(size, scale) for size in pixels.shape[:2])
         return resampling.resample(pixels, rows, columns) / float(max_value(pixels.dtype))
 

@@ -17,16 +17,15 @@ class Batch(NamedTuple):
 
     tiles: Shaped[np.ndarray, "batch window window 3"]
     """Tiles with their halo: uint8, uint16, or float32 in [0, 1]. The halo is `enhancement.reach`
-    and, for networks that see images at full size, `Engine.halo` more; for bilateral grids it is
-    rounded up to whole blocks."""
+    and, for networks that see images at full size, `Engine.halo` more."""
     valid: Int[np.ndarray, "batch 4"]
     """Bounds of the image in each window: first row and one past the last, first column and one
     past the last."""
     adjustments: Adjustments
     """Arrays of shape (batch,)."""
     maps: Float[np.ndarray, "batch patch patch outputs"] | None = None
-    """The part of the reduced curve maps, or of the bilateral grid, that each tile needs, for
-    networks that see images at a reduced size. A grid has one more block on each side."""
+    """The part of the reduced curve maps that each tile needs, or the whole bilateral grid, for
+    networks that see images at a reduced size."""
     rows: Float[np.ndarray, "batch window"] | None = None
     """Position in `maps`, in samples, of each row of the window."""
     columns: Float[np.ndarray, "batch window"] | None = None
@@ -64,4 +63,10 @@ class Engine(Protocol):
             tiles: Tiles with the halo of the network, in [0, 1].
             valid: The bounds of the reduced image in each window, as for `Batch`.
         """
+        ...
+
+    def predict_grid(
+        self, thumbnail: Float[np.ndarray, "side side 3"]
+    ) -> Float[Array, "cells cells outputs"]:
+        """Return the bilateral grid that a scene network predicts for a thumbnail in [0, 1]."""
         ...

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.config import AnyNetworkConfig, EnhanceSettings, SceneConfig
 from zerodce_jax.engines.analysis import Analyzer
 from zerodce_jax.engines.base import Batch, Engine
 from zerodce_jax.engines.tiling import Tile, tiles
 from zerodce_jax.ops import resampling
 from zerodce_jax.ops.enhancement import Adjustments, reach
-from zerodce_jax.ops.grid import blocks, neighbor_blocks
+from zerodce_jax.ops.grid import cell_positions
 from zerodce_jax.ops.temporal import Smoothing
 
 
@@ -54,7 +54,7 @@ class Batches:
     def __init__(
         self,
         engine: Engine,
-        config: NetworkConfig,
+        config: AnyNetworkConfig,
         settings: EnhanceSettings,
         pool: ThreadPoolExecutor,
         smoothing: Smoothing | None = None,
@@ -63,12 +63,10 @@ class Batches:
         self._pool = pool
         self._analyzer = Analyzer(engine, config, settings, self._submit, smoothing)
         # The halo of a tile: what the filters reach, and what the network sees unless it sees a
-        # reduced copy; with a grid, in whole blocks.
+        # reduced copy.
         self._halo = reach(settings.steps)
         if not config.two_passes:
             self._halo += engine.halo
-        elif config.levels > 1:
-            self._halo = blocks(self._halo, config.scale) * config.scale
         self._slots: list[tuple[Job, Tile]] = []
         self._running: deque[tuple[Future[np.ndarray], list[tuple[Job, Tile]]]] = deque()
 
@@ -108,9 +106,12 @@ class Batches:
         adjustments = Adjustments(zeros(dtype=bool), *(zeros() for _ in Adjustments._fields[1:]))
         if maps is None:
             return Batch(tiles, valid, adjustments)
-        # Neighboring pixels lie at most 1/scale samples of the reduced image apart; the patch
-        # begins up to one sample before the first pixel and ends up to one after the last.
-        patch = (window - 1) // self._config.scale + 3
+        if isinstance(self._config, SceneConfig):
+            patch = self._config.cells
+        else:
+            # Neighboring pixels lie at most 1/scale samples of the reduced image apart; the patch
+            # begins up to one sample before the first pixel and ends up to one after the last.
+            patch = (window - 1) // self._config.scale + 3
         patches = zeros(patch, patch, maps.shape[-1])
         return Batch(tiles, valid, adjustments, patches, zeros(window), zeros(window))
 
@@ -122,23 +123,25 @@ class Batches:
         width: int,
         slot: int,
     ) -> None:
-        """Give a tile the samples of the reduced curve maps that surround its pixels."""
+        """Give a tile the samples of the reduced curve maps that surround its pixels.
+
+        A bilateral grid is so small that each tile gets all of it.
+        """
         patches, rows, columns = self._batch.maps, self._batch.rows, self._batch.columns
         assert patches is not None and rows is not None and columns is not None  # noqa: PT018
         patch = patches.shape[1]
         top, left = tile.top - tile.halo, tile.left - tile.halo
-        if self._config.levels > 1:
-            scale = self._config.scale
-            y = neighbor_blocks(maps.shape[0], top // scale, patch - 2)
-            x = neighbor_blocks(maps.shape[1], left // scale, patch - 2)
-            patches[slot] = maps[np.ix_(y, x)]
-            return
         offsets = np.arange(tile.window)
         places = ((top, height, maps.shape[0], rows), (left, width, maps.shape[1], columns))
         starts = []
         for first, size, samples, positions in places:
-            at = resampling.up_positions(size, samples)[np.clip(first + offsets, 0, size - 1)]
-            starts.append(int(at[0]))
+            seen = np.clip(first + offsets, 0, size - 1)
+            if isinstance(self._config, SceneConfig):
+                at = cell_positions(size, samples)[seen]
+                starts.append(0)
+            else:
+                at = resampling.up_positions(size, samples)[seen]
+                starts.append(int(at[0]))
             positions[slot] = at - starts[-1]
         y, x = starts
         part = maps[y : y + patch, x : x + patch]

@@ -19,7 +19,6 @@ from zerodce_jax.engines.base import Batch
 from zerodce_jax.engines.tiling import cores, tile_side
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops import enhancement
-from zerodce_jax.ops.grid import upsample_weights
 from zerodce_jax.ops.resampling import linear_weights
 
 # First row, first column, and one past the last of both.
@@ -43,7 +42,7 @@ class OnnxEngine:
         config = network.config
         # Without convolutions a tile should stay in a core's cache from one node to the next.
         default_tile = 192 if config.two_passes else 256
-        self.tile = tile_side(default_tile if tile is None else tile, config)
+        self.tile = tile_side(default_tile if tile is None else tile)
         self.halo = config.radius
         self.workers = cores()
         self._network = network
@@ -78,17 +77,20 @@ class OnnxEngine:
         inputs = {"pixels": _cut(tiles[0], seen), "crop": _within(inner, seen)}
         return self._whole(_run(self._session(onnx_graph.estimate), inputs))
 
+    def predict_grid(
+        self, thumbnail: Float[np.ndarray, "side side 3"]
+    ) -> Float[np.ndarray, "cells cells outputs"]:
+        """Predict a grid; see `Engine.predict_grid`."""
+        return _run(self._session(onnx_graph.predict_grid), {"thumbnail": thumbnail})
+
     def _upsampling(self, batch: Batch, outer: Box) -> dict[str, np.ndarray]:
         """Return the curve maps of a tile, and the weights that interpolate between them."""
         assert batch.maps is not None
         maps, (top, left, bottom, right) = batch.maps[0], outer
-        if self._network.config.levels > 1:
-            vertical = horizontal = upsample_weights(len(maps) - 2, self._network.config.scale)
-        else:
-            assert batch.rows is not None and batch.columns is not None  # noqa: PT018
-            vertical, horizontal = (
-                linear_weights(positions[0], len(maps)) for positions in (batch.rows, batch.columns)
-            )
+        assert batch.rows is not None and batch.columns is not None  # noqa: PT018
+        vertical, horizontal = (
+            linear_weights(positions[0], len(maps)) for positions in (batch.rows, batch.columns)
+        )
         return {
             "maps": maps,
             "vertical": vertical[top:bottom].astype(np.float32),

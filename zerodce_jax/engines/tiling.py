@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Shaped
 
-from zerodce_jax.config import NetworkConfig
 from zerodce_jax.errors import UsageError
 
 MAX_CORES = 16
@@ -75,16 +74,15 @@ class Tile:
         image[self.top : self.top + rows, self.left : self.left + columns] = tile[:rows, :columns]
 
 
-def tile_side(tile: int, config: NetworkConfig) -> int:
-    """Return a side of tiles that an engine can use: whole blocks, if the network sees blocks.
+def tile_side(tile: int) -> int:
+    """Return a side of tiles that an engine can use.
 
     Raises:
         UsageError: `tile` is below 1.
     """
     if tile < 1:
         raise UsageError(f"tile must be a whole number >= 1, not {tile}")
-    block = config.scale if config.levels > 1 else 1
-    return -(-tile // block) * block
+    return tile
 
 
 def cores() -> int:

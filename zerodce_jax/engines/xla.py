@@ -18,14 +18,16 @@ import platformdirs
 from flax import nnx
 from jaxtyping import Array, Float, Int, Shaped
 
-from zerodce_jax.config import Dtype, EnhanceSettings, NetworkConfig, Steps
+from zerodce_jax.config import AnyNetworkConfig, Dtype, EnhanceSettings, Steps
 from zerodce_jax.engines.base import Batch
 from zerodce_jax.engines.tiling import cores, tile_side
 from zerodce_jax.errors import UsageError
-from zerodce_jax.models.dcenet import DCENet, graphdef
+from zerodce_jax.models.dcenet import DCENet
+from zerodce_jax.models.modules import graphdef
 from zerodce_jax.models.network import Network
+from zerodce_jax.models.scenenet import SceneNet
 from zerodce_jax.ops import enhancement
-from zerodce_jax.ops.grid import slice_grid
+from zerodce_jax.ops.grid import interpolate_levels
 from zerodce_jax.ops.pixels import from_float, to_float
 from zerodce_jax.ops.resampling import linear_weights
 
@@ -63,7 +65,7 @@ class XlaEngine:
             # It divides the sides of many photographs and videos; 256 overhangs them.
             default_tile = 240
         self.workers = -(-cores() // len(devices)) if on_cpu else 2
-        self.tile = tile_side(default_tile if tile is None else tile, config)
+        self.tile = tile_side(default_tile if tile is None else tile)
         per_device = -(-(batch or default_batch * len(devices)) // len(devices))
         self.batch = per_device * len(devices)
         self.halo = config.radius
@@ -72,6 +74,7 @@ class XlaEngine:
         self._params = jax.device_put(network.params, jax.NamedSharding(mesh, jax.P()))
         structure = graphdef(config, dtype=jnp.dtype(dtype), inference=True)
         self._estimate = _Program(_estimate, structure=structure, size=self.tile)
+        self._predict_grid = _Program(_predict_grid, structure=structure)
         self._enhance = _Program(_enhance, structure=structure, config=config, tile=self.tile)
 
     def enhance(
@@ -86,6 +89,12 @@ class XlaEngine:
     ) -> Float[Array, "batch tile tile outputs"]:
         """Estimate curve maps; see `Engine.estimate`."""
         return self._estimate(self._params, *jax.device_put((tiles, valid), self._over_devices))
+
+    def predict_grid(
+        self, thumbnail: Float[np.ndarray, "side side 3"]
+    ) -> Float[Array, "cells cells outputs"]:
+        """Predict a grid; see `Engine.predict_grid`."""
+        return self._predict_grid(self._params, thumbnail)
 
 
 class _Program:
@@ -123,10 +132,19 @@ def use_compilation_cache() -> None:
 
 
 def _estimate(
-    params: dict, tiles: Array, valid: Array, *, structure: nnx.GraphDef[DCENet], size: int
+    params: dict, tiles: Array, valid: Array, *, structure: nnx.GraphDef[DCENet | SceneNet], size: int
 ) -> Array:
-    maps = nnx.merge(structure, params).forward(to_float(tiles), _mask(valid, tiles.shape[1]))
-    return _center(maps, size)
+    model = nnx.merge(structure, params)
+    assert isinstance(model, DCENet)
+    return _center(model.forward(to_float(tiles), _mask(valid, tiles.shape[1])), size)
+
+
+def _predict_grid(
+    params: dict, thumbnail: Array, *, structure: nnx.GraphDef[DCENet | SceneNet]
+) -> Array:
+    model = nnx.merge(structure, params)
+    assert isinstance(model, SceneNet)
+    return model.forward(thumbnail[None])[0]
 
 
 def _enhance(
@@ -134,25 +152,26 @@ def _enhance(
     batch: Batch,
     gamma: Array,
     *,
-    structure: nnx.GraphDef[DCENet],
-    config: NetworkConfig,
+    structure: nnx.GraphDef[DCENet | SceneNet],
+    config: AnyNetworkConfig,
     tile: int,
     steps: Steps,
 ) -> Array:
     size = tile + 2 * enhancement.reach(steps)
     pixels, valid, maps = jax.tree.map(jnp.asarray, (batch.tiles, batch.valid, batch.maps))
+    image = to_float(_center(pixels, size))
     if maps is None:
         maps = _estimate(params, pixels, valid, structure=structure, size=size)
 
     def upsample(maps: Array) -> Array:
-        if config.levels > 1:
-            maps = slice_grid(maps, to_float(pixels), scale=config.scale, levels=config.levels)
-        elif config.two_passes:
-            maps = _interpolate(maps, batch.rows, batch.columns)
-        return _center(maps, size)
+        if not config.two_passes:
+            return maps
+        # Tiles of a reduced network have no more halo than the filters reach.
+        interpolate = partial(_interpolate, rows=batch.rows, columns=batch.columns)
+        return interpolate_levels(maps, image, config.levels, interpolate)
 
     enhanced = enhancement.enhance(
-        to_float(_center(pixels, size)),
+        image,
         maps,
         batch.adjustments,
         gamma,

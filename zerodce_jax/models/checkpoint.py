@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.config import EnhanceSettings, network_config
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models.network import Network, flatten, unflatten
 
@@ -49,7 +49,7 @@ def read_checkpoint(directory: Path, step: int | None = None) -> Network:
     """
     try:
         values = read_config(directory)
-        config = NetworkConfig.from_dict(values["network"])
+        config = network_config(values["network"])
         settings = EnhanceSettings.from_dict(values.get("settings", {}))
     except (UsageError, TypeError) as error:
         # A wrong value in the file is a damaged file, not wrong usage.

@@ -3,7 +3,7 @@
 It has seven 3x3 convolutions of stride 1 with symmetric skip connections (Guo et al. 2020, section
 3.2). Zero-DCE-improved adds an overlapping max-pool; Zero-DCE++ makes the convolutions separable.
 Images are float32 in [0, 1], (batch, height, width, 3). Curve maps are float32 in [-1, 1], (batch,
-height, width, maps); before `DCENet.upsample` there are the maps of each brightness level.
+height, width, maps).
 """
 
 import functools
@@ -17,7 +17,6 @@ from jaxtyping import Array, Float
 
 from zerodce_jax.config import NetworkConfig
 from zerodce_jax.ops import resampling
-from zerodce_jax.ops.grid import block_means, blocks, shrink_level_contrast, slice_grid
 
 INIT = nnx.initializers.normal(0.02)
 # Without this, accelerators round float32 to TF32.
@@ -129,10 +128,8 @@ class DCENet(nnx.Module):
         return self.upsample(self.estimate(images), images)
 
     def estimate(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b y x outputs"]:
-        """Predict the curve maps of whole images, at the scale and for the levels of the config."""
+        """Predict the curve maps of whole images, at the scale of the config."""
         scale = self.config.scale
-        if self.config.levels > 1:
-            return self.forward(block_means(images, scale))
         if scale == 1:
             return self.forward(images)
         rows, columns = (resampling.down_positions(size, scale) for size in images.shape[1:3])
@@ -142,15 +139,8 @@ class DCENet(nnx.Module):
         self, estimated: Float[Array, "b y x outputs"], images: Float[Array, "b h w 3"]
     ) -> Float[Array, "b h w maps"]:
         """Upsample the result of `estimate` to the size of its images; its range does not grow."""
-        scale = self.config.scale
         height, width = images.shape[1:3]
-        if self.config.levels > 1:
-            grid = jnp.pad(estimated, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-            padding = [(0, blocks(size, scale) * scale - size) for size in (height, width)]
-            padded = jnp.pad(images, [(0, 0), *padding, (0, 0)])
-            maps = slice_grid(grid, padded, scale=scale, levels=self.config.levels)
-            return maps[:, :height, :width]
-        if scale == 1:
+        if self.config.scale == 1:
             return estimated
         rows, columns = map(resampling.up_positions, (height, width), estimated.shape[1:3])
         return resampling.resample(estimated, rows, columns)
@@ -178,24 +168,7 @@ class DCENet(nnx.Module):
         x4 = activate(self.conv4(pooled))
         x5 = activate(self.conv5(x3, x4))
         x6 = activate(self.conv6(x2, x5))
-        maps = jnp.tanh(self.conv7(x1, x6).astype(jnp.float32))
-        return shrink_level_contrast(maps, self.config.levels)
-
-
-def graphdef(
-    config: NetworkConfig, *, dtype: DTypeLike = jnp.float32, inference: bool = False
-) -> nnx.GraphDef[DCENet]:
-    """Return the structure of a `DCENet`, to merge with parameters (`nnx.merge`) inside jit."""
-    return nnx.graphdef(
-        nnx.eval_shape(lambda: DCENet(config, dtype=dtype, inference=inference, rngs=nnx.Rngs(0)))
-    )
-
-
-def init_params(config: NetworkConfig, *, seed: int) -> dict:
-    """Return initial parameters, a nested dict of float32 arrays that the seed determines."""
-    # Without jit, JAX would compile a program for every shape.
-    draw = jax.jit(lambda: nnx.state(DCENet(config, rngs=nnx.Rngs(seed)), nnx.Param))
-    return nnx.to_pure_dict(draw())
+        return jnp.tanh(self.conv7(x1, x6).astype(jnp.float32))
 
 
 def _convolve(

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.config import AnyNetworkConfig, EnhanceSettings
 from zerodce_jax.errors import InputError
 
 
@@ -14,7 +14,7 @@ from zerodce_jax.errors import InputError
 class Network:
     """A network in memory: its architecture, its parameters, and how it enhances images."""
 
-    config: NetworkConfig
+    config: AnyNetworkConfig
     """Architecture."""
     params: dict
     """Nested dict of float32 NumPy arrays; kernels are (height, width, in, out)."""
@@ -57,7 +57,7 @@ def unflatten(flat: dict[str, Any]) -> dict:
 
 def fit_params(
     arrays: Mapping[str, np.ndarray],
-    config: NetworkConfig,
+    config: AnyNetworkConfig,
     source: str,
     *,
     file_names: Mapping[str, str] | None = None,

@@ -17,7 +17,12 @@ import safetensors
 import safetensors.numpy
 
 from zerodce_jax.atomic import replacing
-from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.config import (
+    AnyNetworkConfig,
+    EnhanceSettings,
+    NetworkConfig,
+    network_config,
+)
 from zerodce_jax.config import preset as preset_config
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import hub
@@ -160,7 +165,7 @@ def _load_safetensors(path: Path, config: NetworkConfig | None) -> Network:
     stored = None
     try:
         if "config" in metadata:
-            stored = NetworkConfig.from_dict(json.loads(metadata["config"]))
+            stored = network_config(json.loads(metadata["config"]))
         settings = EnhanceSettings.from_dict(json.loads(metadata.get("settings", "{}")))
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: its metadata do not describe a network ({error})") from error

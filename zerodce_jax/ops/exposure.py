@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.ops.curves import apply_curves, scale_maps
+from zerodce_jax.ops.grid import interpolate_levels
 from zerodce_jax.ops.highlights import max_curve_strength
 
 THUMBNAIL = 128
@@ -32,6 +33,7 @@ class Response:
         gamma: Exponent after the curves.
         highlight_protection: How far curves are limited in bright places, in [0, 1].
         iterations: The number of iterations of the curve.
+        levels: Number of brightness levels that there are maps for (`grid.interpolate_levels`).
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class Response:
         gamma: float,
         highlight_protection: float,
         iterations: int,
+        levels: int = 1,
     ) -> None:
-        self._image, self._maps = image, maps
+        self._image, self._maps, self._levels = image, maps, levels
         self._gamma, self._iterations = gamma, iterations
         self._limit: Any = 1
         if highlight_protection:
@@ -54,7 +57,8 @@ class Response:
 
     def __call__(self, strength: float) -> float:
         """Return the mean brightness after curves of this strength, and gamma."""
-        maps = np.maximum(scale_maps(self._maps, strength), -self._limit)
+        maps = interpolate_levels(scale_maps(self._maps, strength), self._image, self._levels)
+        maps = np.maximum(maps, -self._limit)
         enhanced = apply_curves(self._image, maps, iterations=self._iterations)
         return float((enhanced**self._gamma).mean())
 
@@ -74,6 +78,7 @@ def exposure_strength(
     *,
     highlight_protection: float,
     iterations: int,
+    levels: int = 1,
 ) -> float:
     """Return the strength that brings an image to the exposure level of its settings.
 
@@ -83,6 +88,7 @@ def exposure_strength(
         settings: Exposure level, and the gamma that it is reached with.
         highlight_protection: How far curves are limited in bright places, in [0, 1].
         iterations: The number of iterations of the curve.
+        levels: Number of brightness levels that there are maps for.
 
     Returns:
         A factor on the curve maps, in [0, 4]: 0 for images that are bright enough, 4 for images
@@ -100,6 +106,7 @@ def exposure_strength(
         gamma=settings.gamma,
         highlight_protection=highlight_protection,
         iterations=iterations,
+        levels=levels,
     )
     # Measured like the search that follows, after gamma and on the same samples: otherwise the
     # strength would jump for images whose brightness is near the level.

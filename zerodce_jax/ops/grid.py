@@ -1,9 +1,9 @@
 """Curve maps in a bilateral grid: coarse in place and in brightness, read at every pixel.
 
-The network sees block means of the image and predicts the curve maps of a few brightness levels.
-A pixel interpolates its own maps between the four blocks around it and the two levels around its
-brightness. So a dark branch and the bright sky beside it get curves of their own, though they share
-a block.
+A scene network sees a thumbnail of the whole image, and predicts curve maps for the cells of a grid
+and for a few brightness levels in each. A pixel interpolates its own maps between the four cells
+around it and the two levels around its brightness. So a dark branch and the bright sky beside it
+get curves of their own, though they share a cell.
 
 References:
     Chen et al., "Real-time Edge-Aware Image Processing with the Bilateral Grid", 2007; Gharbi et
@@ -16,16 +16,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from zerodce_jax.ops.pixels import channel_mean
-from zerodce_jax.ops.resampling import linear_weights
-
 # NumPy or JAX.
 Array = Any
 # An int, or the symbol of a free size in a program that is exported.
 Size = Any
 
-LEVEL_CONTRAST = 0.125
-"""Share of their difference that the curves of different brightness levels keep."""
+LEVEL_EXPONENT = 0.4
+"""Exponent from the brightness of a pixel to its position among the levels."""
+MIN_BRIGHTNESS = 1e-7
+"""Smallest brightness whose logarithm is taken; it stands for 0."""
+DARK_OFFSET = 1e-4
+"""Brightness that a scene network adds before this power, whose slope at 0 is infinite."""
+CENTER, AMPLITUDE = -0.15, 0.6
+"""The curve maps of scene networks lie in CENTER +- AMPLITUDE."""
+MAX_LEVEL_DROP = 0.1
+"""Largest difference by which the curves of one brightness level may exceed those of the next."""
 
 
 def blocks(size: Size, scale: int) -> Size:
@@ -68,59 +73,79 @@ def block_means(image: Shaped[Array, "*b h w c"], scale: int) -> Float[Array, "*
     return sums.astype(xp.float32) / xp.outer(heights, widths)[:, :, None].astype(xp.float32)
 
 
-def neighbor_blocks(rows: int, first: int, count: int) -> np.ndarray:
-    """Return the indices of some blocks and of one more on each side, to interpolate between.
+def area_weights(size: Size, count: int, xp: Any = np) -> Float[Array, "count size"]:
+    """Return the weights that average `size` pixels over `count` equal shares, as a matrix.
 
-    Beyond the image, the outermost block is repeated.
-
-    Args:
-        rows: Number of blocks of the image along this axis.
-        first: Index of the first block.
-        count: Number of blocks.
-    """
-    return np.clip(np.arange(first - 1, first + count + 1), 0, rows - 1)
-
-
-def shrink_level_contrast(maps: Float[Array, "*b _"], levels: int) -> Float[Array, "*b _"]:
-    """Make the curves of different levels alike enough for brighter pixels to stay brighter.
-
-    In continuous time, n iterations of the curve move the logit of a pixel x by n log(1 - A). Where
-    A grows by d from black to white, order is kept as long as n d / (1 - A) stays below the least
-    slope of the logit, which is 4: for the usual 8 iterations and A <= 0, as long as d < 0.5. Here
-    d is at most half of that.
+    Pixels that two shares cut count for both, in proportion.
 
     Args:
-        maps: Maps of the levels behind one another, (..., levels x maps), in [-1, 1].
-        levels: Number of brightness levels.
+        size: Number of pixels.
+        count: Number of shares.
+        xp: Array library of the result.
 
     Returns:
-        Maps with the same mean over the levels, and an eighth of the differences from it.
+        float32; every row has the sum 1.
     """
-    if levels == 1:
-        return maps
-    xp = maps.__array_namespace__()
-    per_level = xp.split(maps, levels, axis=-1)
-    mean = sum(per_level) / levels
-    return xp.concatenate([mean + LEVEL_CONTRAST * (x - mean) for x in per_level], axis=-1)
+    edges = xp.arange(count + 1, dtype=xp.float32) * size / count
+    pixels = xp.arange(size, dtype=xp.float32)
+    overlap = xp.minimum(edges[1:, None], pixels + 1) - xp.maximum(edges[:-1, None], pixels)
+    return (xp.clip(overlap, 0, 1) * count / size).astype(xp.float32)
 
 
-def slice_grid(
-    grid: Float[Array, "*b y x _"], images: Float[Array, "*b h w 3"], *, scale: int, levels: int
-) -> Float[Array, "*b h w _"]:
-    """Read the grid at each pixel: bilinear in place, linear in brightness (the channel mean).
+def reduce_rows(
+    image: Shaped[np.ndarray, "h w c"], weights: Float[np.ndarray, "rows h"]
+) -> Float[np.ndarray, "rows w c"]:
+    """Return weighted sums of the rows of an image, of which each sees only a few.
 
     Args:
-        grid: Curve maps of the levels behind one another, (..., rows + 2, columns + 2,
-            levels x maps): the blocks of the image with their `neighbor_blocks`.
-        images: (..., rows x scale, columns x scale, 3), in [0, 1].
-        scale: Side of the blocks, in pixels.
+        image: An array of any real type.
+        weights: The weight of each row of the image in each row of the result, as `area_weights`
+            returns them.
+
+    Returns:
+        float32, (rows, width, channels).
+    """
+    flat = image.reshape(len(image), -1)
+    rows = np.empty((len(weights), flat.shape[1]), np.float32)
+    for row, in_row in enumerate(weights):
+        (seen,) = in_row.nonzero()
+        band = slice(seen[0], seen[-1] + 1)
+        # The products are many times as fast in float32 as in the type of the pixels.
+        rows[row] = in_row[band] @ flat[band].astype(np.float32)
+    return rows.reshape(-1, *image.shape[1:])
+
+
+def cell_positions(size: Size, cells: int, xp: Any = np) -> Float[Array, " size"]:
+    """Return the position of each pixel among the cells along one axis, in cells.
+
+    The centers of the cells are at 0, 1, ..., cells - 1; pixels beyond the outer centers belong to
+    these.
+    """
+    centers = (xp.arange(size, dtype=xp.float32) + 0.5) * (cells / size) - 0.5
+    return xp.clip(centers, 0, cells - 1)
+
+
+def limit_levels(maps: Float[Array, "*b _"], levels: int) -> list[Float[Array, "*b maps"]]:
+    """Limit the curves of darker levels, so that brighter pixels stay brighter.
+
+    In continuous time, n iterations of the curve x -> x + a (x - x^2) move the logit of x by about
+    n log(1 + a). Where a falls with the brightness, order is kept as long as this falls more slowly
+    than the logit of x rises. For 6 levels at x = (k/5)^2.5 and 8 iterations, steps of 0.1 from
+    level to level keep at least a quarter of the contrast for a up to 0.6.
+
+    Args:
+        maps: Maps of the levels behind one another, (..., levels x maps), in [-1, 1]; negative ones
+            brighten.
         levels: Number of brightness levels, from black to white.
 
     Returns:
-        Curve maps at the size of the images, within the range of the grid's.
+        The maps of each level, of which none brightens by more than 0.1 more than the next.
     """
-    maps = _upsample(_upsample(grid, scale, axis=-3), scale, axis=-2)
-    return interpolate_levels(maps, images, levels)
+    xp = maps.__array_namespace__()
+    per_level = list(xp.split(maps, levels, axis=-1))
+    for level in range(levels - 2, -1, -1):
+        per_level[level] = xp.maximum(per_level[level], per_level[level + 1] - MAX_LEVEL_DROP)
+    return per_level
 
 
 def interpolate_levels(
@@ -128,13 +153,16 @@ def interpolate_levels(
     images: Float[Array, "*b h w 3"],
     levels: int,
     upsample: Callable[[Array], Array] = lambda maps: maps,
-) -> Float[Array, "*b h w _"]:
+) -> Float[Array, "*b h w maps"]:
     """Interpolate the curve maps of each pixel between those of the levels, by its brightness.
+
+    The brightness is the largest channel v, and the position among the levels is v^0.4 (levels -
+    1), so that the levels lie densely in the dark. `limit_levels` keeps the order of tones.
 
     Args:
         maps: Curve maps of the levels behind one another, (..., levels x maps).
-        images: (..., height, width, 3), in [0, 1]; their channel mean is the brightness.
-        levels: Number of brightness levels, from black to white.
+        images: (..., height, width, 3), in [0, 1].
+        levels: Number of brightness levels, from black to white; 1 is one curve for all.
         upsample: Brings maps of one level to the size of the images; it must be linear.
 
     Returns:
@@ -143,45 +171,12 @@ def interpolate_levels(
     if levels == 1:
         return upsample(maps)
     xp = maps.__array_namespace__()
-    per_level = xp.split(maps, levels, axis=-1)
-    brightness = channel_mean(images) * (levels - 1)
+    per_level = limit_levels(maps, levels)
+    brightness = xp.maximum(images.max(-1, keepdims=True), MIN_BRIGHTNESS)
+    position = (levels - 1) * xp.exp(LEVEL_EXPONENT * xp.log(brightness))
     result = upsample(per_level[0])
     for level in range(1, levels):
         # A sum of ramps, each a straight line from one level to the next.
-        ramp = xp.clip(brightness - (level - 1), 0, 1)
+        ramp = xp.clip(position - (level - 1), 0, 1)
         result = result + ramp * upsample(per_level[level] - per_level[level - 1])
     return result
-
-
-def upsample_weights(count: int, scale: int) -> Float[np.ndarray, "pixels samples"]:
-    """Return the interpolation between the centers of blocks as a matrix.
-
-    Args:
-        count: Number of blocks, without the one more on each side.
-        scale: Side of the blocks, in pixels.
-
-    Returns:
-        (count x scale, count + 2), float32.
-    """
-    centers = (np.arange(count * scale) + 0.5) / scale + 0.5
-    return linear_weights(centers, count + 2).astype(np.float32)
-
-
-def _upsample(grid: Array, scale: int, *, axis: int) -> Array:
-    """Interpolate between the centers of blocks along one axis, which loses its outer blocks.
-
-    The result is a sum of shifted copies, which XLA fuses with what follows.
-    """
-    xp = grid.__array_namespace__()
-    axis = axis % grid.ndim
-    count = grid.shape[axis] - 2
-    before, here, after = (
-        grid[(slice(None),) * axis + (slice(start, start + count),)] for start in range(3)
-    )
-    phases = []
-    for phase in range(scale):
-        offset = (phase + 0.5) / scale - 0.5
-        phases.append(here + abs(offset) * ((before if offset < 0 else after) - here))
-    shape = list(grid.shape)
-    shape[axis] = count * scale
-    return xp.stack(phases, axis + 1).reshape(shape)
