@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from zerodce_jax.config import NetworkConfig
 from zerodce_jax.errors import UsageError
 from zerodce_jax.export.function import Function, input_names, jax_function
 from zerodce_jax.models.network import Network
@@ -38,7 +39,7 @@ def to_stablehlo(network: Network, metadata: dict[str, str]) -> bytes:
     """
     from jax import export as jax_export
 
-    if network.config.scale > 1 and network.config.levels == 1:
+    if isinstance(network.config, NetworkConfig) and network.config.scale > 1:
         raise UsageError(
             f"export: StableHLO cannot express the reduction by {network.config.scale} for free"
             " sizes; .onnx can"

@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.models.dcenet import graphdef
+from zerodce_jax.models.modules import graphdef
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH
 from zerodce_jax.ops.enhancement import Adjustments, enhance

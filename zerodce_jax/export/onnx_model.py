@@ -1,11 +1,13 @@
 """The function of whole images as an ONNX model."""
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx
 
-from zerodce_jax.config import NetworkConfig
+from zerodce_jax.config import AnyNetworkConfig, SceneConfig
 from zerodce_jax.engines.onnx_array import Graph, Value
-from zerodce_jax.engines.onnx_graph import forward
+from zerodce_jax.engines.onnx_networks import dcenet, scenenet
 from zerodce_jax.export.function import adjustments
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops.enhancement import enhance
@@ -24,7 +26,7 @@ def onnx_model(network: Network) -> onnx.ModelProto:
     protection = [graph.per_image("protection")] if steps.protect_highlights else []
     enhanced = enhance(
         image,
-        forward(network, _reduce(image, config)),
+        _estimate(network, image),
         adjustments(network.settings, strength, *protection),
         graph.scalar("gamma"),
         steps=steps,
@@ -35,37 +37,59 @@ def onnx_model(network: Network) -> onnx.ModelProto:
     return graph.model()
 
 
-def _reduce(image: Value, config: NetworkConfig) -> Value:
-    """Return the copy of images that the network sees, as `DCENet.estimate` reduces them."""
-    graph, scale = image.graph, config.scale
-    if config.levels > 1:
-        sides = [scale, scale]
-        return image.apply("AveragePool", kernel_shape=sides, strides=sides, ceil_mode=1)
-    if scale == 1:
-        return image
+def _estimate(network: Network, image: Value) -> Value:
+    """Return curve maps as `DCENet.estimate`, or grids as `SceneNet.estimate`."""
+    graph, config = image.graph, network.config
+    if isinstance(config, SceneConfig):
+        side = config.thumbnail
+        rows = _along(image, 2, lambda size: _area_weights(graph, size, side))
+        return scenenet(network, _along(rows, 3, lambda size: _area_weights(graph, size, side)))
+    if config.scale == 1:
+        return dcenet(network, image)
     size = graph.node("Cast", image.size(), to=onnx.TensorProto.FLOAT)
-    size = graph.node("Round", graph.node("Div", size, graph.constant(scale)))
+    size = graph.node("Round", graph.node("Div", size, graph.constant(config.scale)))
     size = graph.node("Max", size, graph.constant(1))
     size = graph.node("Cast", size, to=onnx.TensorProto.INT64)
-    return _resize(image, size, ("rows", "columns"), "half_pixel")
+    return dcenet(network, _resize(image, size, ("rows", "columns"), "half_pixel"))
 
 
-def _upsample(maps: Value, image: Value, config: NetworkConfig) -> Value:
-    """Bring curve maps to the size of images, as `DCENet.upsample`."""
-    graph, scale = image.graph, config.scale
-    if config.levels == 1:
-        if scale == 1:
-            return maps
-        return _resize(maps, image.size(), image.shape[1:3], "align_corners")
+def _upsample(maps: Value, image: Value, config: AnyNetworkConfig) -> Value:
+    """Bring curve maps to the size of images, as the networks' `upsample`."""
+    if not config.two_passes:
+        return maps
+    # ONNX repeats the outermost samples beyond their centers, as `grid.cell_positions` does.
+    positions = "half_pixel" if isinstance(config, SceneConfig) else "align_corners"
 
     def upsample(maps: Value) -> Value:
-        scales = graph.constant([1, 1, scale, scale])
-        mode = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
-        large = graph.node("Resize", maps.name, "", scales, **mode)
-        ends = (graph.constant([0, 0], np.int64), image.size(), graph.constant([2, 3], np.int64))
-        return Value(graph, graph.node("Slice", large, *ends), (*image.shape[:3], config.maps))
+        return _resize(maps, image.size(), image.shape[1:3], positions)
 
     return interpolate_levels(maps, image, config.levels, upsample)
+
+
+def _along(x: Value, axis: int, weights: Callable[[str], str]) -> Value:
+    """Multiply the rows (axis 2 in the graph) or columns (3) by weights that depend on the size."""
+    graph = x.graph
+    ends = (graph.constant([n], np.int64) for n in (axis, axis + 1))
+    size = graph.node("Slice", graph.node("Shape", x.name), *ends)
+    size = graph.node("Squeeze", graph.node("Cast", size, to=onnx.TensorProto.FLOAT))
+    factors = weights(size), x.name
+    if axis == 3:
+        factors = x.name, graph.node("Transpose", factors[0], perm=[1, 0])
+    shape = list(x.shape)
+    shape[axis - 1] = f"reduced {shape[axis - 1]}"
+    return Value(graph, graph.node("MatMul", *factors), tuple(shape))
+
+
+def _area_weights(graph: Graph, size: str, count: int) -> str:
+    """Return `grid.area_weights` of a free size."""
+    number = Value(graph, size, ())
+    edges = np.arange(count + 1, dtype=np.float32)[:, None]
+    start, end = (Value(graph, graph.constant(x), (count, 1)) for x in (edges[:-1], edges[1:]))
+    ends = graph.constant(0), size, graph.constant(1)
+    pixels = Value(graph, graph.node("Range", *ends), ("pixels",))
+    scale = number / count
+    overlap = (end * scale).apply("Min", pixels + 1) - (start * scale).apply("Max", pixels)
+    return (overlap.apply("Clip", 0, 1) / scale).name
 
 
 def _resize(x: Value, size: str, names: tuple[str, str], positions: str) -> Value:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from zerodce_jax.config import NetworkConfig
-from zerodce_jax.errors import InputError
+from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models.network import Network, fit_params, flatten
 
 # PyTorch's name for each part of our dotted names.
@@ -18,7 +18,13 @@ _TORCH_PARTS |= {f"conv{i}": f"e_conv{i}" for i in range(1, 8)}
 
 
 def to_torch(network: Network) -> dict[str, np.ndarray]:
-    """Return the parameters with the names and layout of the PyTorch originals."""
+    """Return the parameters with the names and layout of the PyTorch originals.
+
+    Raises:
+        UsageError: The network is a scene network, which has no original in PyTorch.
+    """
+    if not isinstance(network.config, NetworkConfig):
+        raise UsageError(f"{network.architecture} has no original in PyTorch; use the layout jax")
     return {
         _torch_name(name): array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
         for name, array in flatten(network.params).items()

@@ -47,12 +47,15 @@ def load_network(
 
     Raises:
         InputError: The network does not exist, is damaged, or has tensors that do not fit.
-        UsageError: No preset has this name.
+        UsageError: No preset has this name, or a scale is given for a scene network.
         OSError: The file cannot be read.
     """
     network = _load(source, None if preset is None else preset_config(preset))
-    config = network.config if scale is None else replace(network.config, scale=scale)
-    return replace(network, config=config)
+    if scale is None:
+        return network
+    if not isinstance(network.config, NetworkConfig):
+        raise UsageError(f"{source}: {network.architecture} always sees a thumbnail; omit the scale")
+    return replace(network, config=replace(network.config, scale=scale))
 
 
 def _load(source: str | Path, config: NetworkConfig | None) -> Network:
@@ -136,7 +139,9 @@ def round_trip_differences(network: Network) -> list[tuple[str, tuple[int, ...],
     """
     before = flatten(network.params)
     largest = dict.fromkeys(before, 0.0)
-    formats: dict[str, Layout] = {"orbax": "jax", "1.safetensors": "jax", "2.safetensors": "torch"}
+    formats: dict[str, Layout] = {"orbax": "jax", "1.safetensors": "jax"}
+    if isinstance(network.config, NetworkConfig):
+        formats["2.safetensors"] = "torch"
     with tempfile.TemporaryDirectory() as folder:
         for file_name, layout in formats.items():
             path = Path(folder) / file_name

@@ -21,7 +21,7 @@ from tensorboardX import SummaryWriter
 from zerodce_jax.atomic import replacing
 from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.media import photo
-from zerodce_jax.models.dcenet import graphdef
+from zerodce_jax.models.modules import graphdef
 from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.pixels import to_float
 from zerodce_jax.training.data import validation_batches

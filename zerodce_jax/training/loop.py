@@ -19,7 +19,7 @@ from zerodce_jax.config import EnhanceSettings, NetworkConfig, TrainConfig
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import checkpoint
 from zerodce_jax.models.checkpoint import TrainingCheckpoints
-from zerodce_jax.models.dcenet import init_params
+from zerodce_jax.models.modules import init_params
 from zerodce_jax.models.network import Network
 from zerodce_jax.training import hosts
 from zerodce_jax.training.data import (

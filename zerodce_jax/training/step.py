@@ -11,7 +11,7 @@ from jaxtyping import Array, Int, Shaped
 
 from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.errors import UsageError
-from zerodce_jax.models.dcenet import graphdef
+from zerodce_jax.models.modules import graphdef
 from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.pixels import to_float
 from zerodce_jax.training import hosts
