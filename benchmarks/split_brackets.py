@@ -26,9 +26,10 @@ SIDE = 32
 SAME_SCENE = 0.8
 WELL_EXPOSED = 0.45
 BLACK = 0.02
+VALIDATION = 0.1
 
 
-def main(data: Path, out: Path, /, *, fraction: float = 0.1) -> None:
+def main(data: Path, out: Path, /, *, fraction: float = VALIDATION) -> None:
     """Split a folder of exposure brackets by scene.
 
     Args:

@@ -1,5 +1,6 @@
 """Check the metadata, lists and pages of the project against each other, and its imports."""
 
+import csv
 import os
 import pkgutil
 import re
@@ -101,6 +102,28 @@ def test_repository_contains_no_reference_data(root: Path) -> None:
     names = {path.name for path in root.rglob("*") if ".git" not in path.parts}
     assert not {name for name in names if name.startswith(("zero_dce_epoch", "zero_dce_plus"))}
     assert "zero_dce_improved_pretrain.pth" not in names
+
+
+def test_training_data_are_credited(root: Path) -> None:
+    text = (root / "docs/training-data.csv").read_text("utf-8")
+    rows = list(csv.DictReader(text.splitlines(), strict=True))
+    sizes = ["width", "height", "original_width", "original_height"]
+    facts = ["file", "source", "author", "license", "license_evidence", "tier"]
+    assert list(rows[0]) == facts + sizes
+    assert len({row["file"] for row in rows}) == len(rows) == 448
+    for row in rows:
+        # Also no cell is missing, and none is left over.
+        assert all(isinstance(value, str) and value.strip() for value in row.values()), row
+        assert re.fullmatch(r"[\w-]+\.jpg", row["file"])
+        # The license is stated for each photograph, or for all of its collection.
+        assert row["tier"] == "A"
+        width, height, *original = (int(row[size]) for size in sizes)
+        assert 0 < width <= original[0]
+        assert 0 < height <= original[1]
+    # A license has one spelling, so that the photographs of each can be counted.
+    licenses = {row["license"] for row in rows}
+    assert len({re.sub(r"[\W_]", "", name).casefold() for name in licenses}) == len(licenses)
+    assert not re.search(r"\bN[CD]\b|NonCommercial|NoDerivatives", " ".join(licenses))
 
 
 def test_importing_the_package_imports_no_large_package(python: Callable) -> None:

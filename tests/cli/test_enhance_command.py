@@ -1,5 +1,6 @@
 """``zerodce enhance`` in this process: exit codes, files, what is printed and reported."""
 
+import csv
 import io
 import json
 import re
@@ -170,6 +171,7 @@ def test_failures_are_one_line_each_and_exit_one(
         ["{in}", "-o", "{out}", "--shard", "5/4"],
         ["{in}", "-o", "{out}", "--shard", ""],
         ["{in}", "-o", "{out}", "--report", "{in}/missing/report.json"],
+        ["{in}", "-o", "{out}", "--report", "{out}.txt"],
         ["-", "{in}/a.png", "-o", "{out}"],
         ["-", "-o", "{out}"],
         ["{in}", "-o", "-"],
@@ -243,6 +245,17 @@ def test_the_report_agrees_with_the_files(pictures: Path, network: Path, tmp_pat
     (out / "a.png").unlink()
     assert enhance(*arguments, "--fail-fast") == 1
     assert rows_of(report)[:2] == [("a.png", "done"), ("broken.png", "failed")]
+
+
+def test_a_report_can_be_csv(pictures: Path, network: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.csv"
+    assert enhance(pictures, "-o", tmp_path / "out", "-m", network, "--report", report) == 0
+    with report.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["source"], row["status"]) for row in rows] == [
+        (str(pictures / "a.png"), "done"),
+        (str(pictures / "sub/gray.png"), "done"),
+    ]
 
 
 def only_the_first(

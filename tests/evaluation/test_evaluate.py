@@ -27,6 +27,10 @@ from zerodce_jax.media.formats import find_photographs
 ONNX = ("--engine", "onnx")
 NO_REFERENCE = [
     "highlight_lift",
+    "shadow_lift",
+    "black_brightness",
+    "black_chroma",
+    "black_grain",
     "newly_clipped",
     "noise_amplification",
     "detail_bright",
@@ -118,7 +122,7 @@ def test_pairs_are_reported_as_table_json_csv_and_sheet(
     header, line, *rows, empty, last = printed.out.splitlines()
     cells = [cell.strip() for cell in header.strip("|").split("|")]
     assert cells[:5] == ["network", "PSNR, dB ↑", "SSIM ↑", "MAE ↓", "PSNR matched, dB ↑"]
-    assert line == "| --- " * 12 + "|"
+    assert line == "| --- " * 16 + "|"
     assert [re.split(r" *\| *", row)[1] for row in rows] == ["input", "reduced", "fast"]
     numbers = re.split(r" *\| *", rows[1])[2:-1]
     assert numbers[0] == f"{np.mean(psnrs):.2f}"
@@ -306,6 +310,20 @@ def test_scores_compare_the_result_with_the_input(tmp_path: Path) -> None:
     for name, lift, clipped in (("input", 0, 0), ("same", 0, 0), ("white", 0.2, 1)):
         assert evaluation.scores[name]["highlight_lift"] == pytest.approx(lift, abs=1e-6)
         assert evaluation.scores[name]["newly_clipped"] == clipped
+
+
+def test_shadows_and_black_are_scored(tmp_path: Path) -> None:
+    # A quarter each: black, shadow, and twice white.
+    levels = np.repeat(np.array([0, 51, 255, 255], np.uint8), 32)
+    save(tmp_path / "in.png", np.tile(levels[:, None, None], (1, 32, 3)))
+    networks = {"lifted": lambda image: np.maximum(image, 102)}
+    (evaluation,) = evaluate(networks, [tmp_path / "in.png"])
+    for name, lift, black in (("input", 0, 0), ("lifted", 0.2, 0.4)):
+        scores = evaluation.scores[name]
+        assert scores["shadow_lift"] == pytest.approx(lift, abs=1e-6)
+        assert scores["black_brightness"] == pytest.approx(black, abs=1e-6)
+        assert scores["black_chroma"] == 0
+        assert scores["black_grain"] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.needs("skimage")

@@ -132,6 +132,128 @@ def test_newly_clipped_counts_pixels_that_were_not_clipped_before() -> None:
     assert metrics.newly_clipped(image, enhanced) == pytest.approx(0.03)
 
 
+# Shadows and black.
+
+
+def backlit(shadow: float = 0.1, sky: float = 0.8) -> np.ndarray:
+    """Return 64 blocks of 8x8 pixels: half in shadow, a quarter between, and a quarter of sky."""
+    image = uniform(0.4)
+    image[:32], image[48:] = shadow, sky
+    return image
+
+
+def of_blocks(levels: list[float]) -> np.ndarray:
+    """Return an image of 64 uniform blocks of 8x8 pixels."""
+    grid = np.array(levels, np.float32).reshape(8, 8, 1)
+    return grid.repeat(8, axis=0).repeat(8, axis=1).repeat(3, axis=2)
+
+
+def test_shadow_lift_is_the_brightening_of_dark_blocks() -> None:
+    image = backlit(0.1, 0.8)
+    assert metrics.shadow_lift(image, backlit(0.25, 0.9)) == pytest.approx(0.15, abs=1e-6)
+    assert metrics.shadow_lift(image, backlit(0.04, 1)) == pytest.approx(-0.06, abs=1e-6)
+    # Half of the shadows gain 0.3 in green, which is 0.1 in brightness.
+    enhanced = image.copy()
+    enhanced[:16, :, 1] += 0.3
+    assert metrics.shadow_lift(image, enhanced) == pytest.approx(0.05, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shadow", "lift"), [(4 / 255, math.nan), (5 / 255, 0.2), (0.25, 0.2), (0.26, math.nan)]
+)
+def test_black_is_no_shadow(shadow: float, lift: float) -> None:
+    measured = metrics.shadow_lift(backlit(shadow), backlit(shadow + 0.2))
+    assert measured == pytest.approx(lift, abs=1e-6, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("bright", "dark", "lift"), [(7, 4, 0.1), (6, 4, math.nan), (7, 3, math.nan)]
+)
+def test_shadow_lift_needs_a_backlit_image(bright: int, dark: int, lift: float) -> None:
+    # 7 of 64 blocks are more than 10 %, and 4 are more than 5 %.
+    image = of_blocks([0.61] * bright + [0.4] * (64 - bright - dark) + [0.2] * dark)
+    measured = metrics.shadow_lift(image, image + np.float32(0.1))
+    assert measured == pytest.approx(lift, abs=1e-6, nan_ok=True)
+
+
+def test_noise_and_rounding_hardly_change_shadow_lift() -> None:
+    noisy = backlit() + np.random.default_rng(7).normal(0, 0.03, (64, 64, 3)).astype(np.float32)
+    rounded = np.rint(noisy.clip(0, 1) * 255) / np.float32(255)
+    assert metrics.shadow_lift(rounded, backlit(0.25)) == pytest.approx(0.15, abs=0.001)
+
+
+def test_black_level_measures_brightness_and_chroma() -> None:
+    enhanced = uniform(0)
+    enhanced[...] = (0.05, 0.08, 0.02)
+    level = metrics.black_level(uniform(2 / 255), enhanced)
+    assert level == pytest.approx((0.05, 0.06, 0), abs=1e-6)
+
+
+def test_black_level_measures_grain_where_the_image_was_black() -> None:
+    image = uniform(1, 65, 65)
+    image[10:55, 10:55] = 0
+    # One pixel in each window of 5x5 is bright. Its brightness is 0.1 - 0.1 / 25 from the mean of
+    # the window, and that of the others is 0.1 / 25.
+    enhanced = uniform(0, 65, 65)
+    enhanced[2::5, 2::5] = 0.1
+    # Windows of 15x15 fit into the black square at the rows and columns 17 to 47. These 31 include
+    # 7 of the bright pixels: 17, 22, ..., 47.
+    share = 7**2 / 31**2
+    grain = share * (0.1 - 0.004) + (1 - share) * 0.004
+    level = metrics.black_level(image, enhanced)
+    assert level == pytest.approx((0.1 * share, 0, grain), abs=1e-7)
+
+
+@pytest.mark.parametrize(("channels", "black"), [((4, 4, 4), True), ((0, 5, 0), False)])
+def test_black_is_decided_by_the_largest_channel(channels: tuple[int, ...], black: bool) -> None:
+    image = uniform(0)
+    image[...] = np.array(channels) / 255
+    level = metrics.black_level(image, uniform(0.2))
+    expected = (0.2, 0, 0) if black else (math.nan,) * 3
+    assert level == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+def test_a_single_bright_pixel_leaves_its_surroundings_black() -> None:
+    # In the smallest windows, in the corners, the mean is 1/64 < 4/255.
+    image = uniform(0, 15, 15)
+    image[7, 7] = 1
+    assert metrics.black_level(image, image).brightness == pytest.approx(1 / 225)
+
+
+def test_black_level_is_nan_for_too_few_black_pixels() -> None:
+    # A black square of 17x17 pixels holds windows of 15x15 at 9 places, one of 18x18 at 16.
+    image = uniform(1, 100, 100)
+    image[20:37, 20:37] = 0
+    assert math.isnan(metrics.black_level(image, image).brightness)
+    image[20:38, 20:38] = 0
+    assert metrics.black_level(image, image) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("size", [(4, 30), (40, 21)])
+def test_black_level_equals_its_formulas_pixel_by_pixel(size: tuple[int, int]) -> None:
+    height, width = size
+    image = (
+        noise((height, width, 3)) * 8 / 255 * np.linspace(0, 1, width, dtype=np.float32)[:, None]
+    )
+    enhanced = noise((height, width, 3), seed=1)
+
+    def mean(values: np.ndarray, y: int, x: int, radius: int) -> float:
+        window = values[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1]
+        return float(window.mean())
+
+    rows = [
+        (
+            pixel.mean(),
+            pixel.max() - pixel.min(),
+            abs(pixel.mean() - mean(enhanced.mean(axis=-1), y, x, 2)),
+        )
+        for (y, x), pixel in zip(np.ndindex(size), enhanced.reshape(-1, 3), strict=True)
+        if mean(image.max(axis=-1), y, x, 7) <= 4 / 255
+    ]
+    assert 0 < len(rows) < height * width
+    assert metrics.black_level(image, enhanced) == pytest.approx(np.mean(rows, axis=0), rel=1e-5)
+
+
 # Noise.
 
 
@@ -299,6 +421,7 @@ def test_an_unchanged_image_has_no_lift_clipping_or_reversal(image: np.ndarray) 
     bright = (image.mean(axis=-1) >= 0.7).mean() >= 0.001
     expected = 0 if bright else math.nan
     assert metrics.highlight_lift(image, image) == pytest.approx(expected, nan_ok=True)
+    assert metrics.shadow_lift(image, image) == 0 or math.isnan(metrics.shadow_lift(image, image))
     assert metrics.newly_clipped(image, image) == 0
     assert metrics.lightness_order_error(image, image) == 0
 
@@ -319,3 +442,5 @@ def test_metrics_accept_any_size(height: int, width: int) -> None:
     assert metrics.lightness_order_error(image, image) == 0
     assert math.isnan(metrics.noise_amplification(image, image))
     assert math.isnan(metrics.detail_retention(image, image).textured)
+    assert math.isnan(metrics.shadow_lift(image, image))
+    assert metrics.black_level(0 * image, 0 * image) == (0, 0, 0)

@@ -1,14 +1,15 @@
-"""reports.py: JSON and Parquet files with one row for each result."""
+"""reports.py: JSON, CSV and Parquet files with one row for each result."""
 
+import csv
 import json
 import os
 from pathlib import Path
 
 import pytest
 
-from zerodce_jax.errors import InputError
+from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.jobs.plan import Item
-from zerodce_jax.jobs.reports import parquet, write_json
+from zerodce_jax.jobs.reports import check_path, parquet, write
 from zerodce_jax.jobs.runner import Result
 from zerodce_jax.jobs.storage import LocalFiles
 
@@ -28,7 +29,7 @@ def results_of(*names: str) -> list[Result]:
 def test_json_has_a_row_for_each_result(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text("old")
-    write_json(path, results_of("a.png", NOT_UNICODE, "a\nb.png", f"{ESCAPE}.png", "雪.png"))
+    write(path, results_of("a.png", NOT_UNICODE, "a\nb.png", f"{ESCAPE}.png", "雪.png"))
     text = path.read_bytes()
     assert text.isascii()
     assert ESCAPE.encode() not in text
@@ -50,7 +51,7 @@ def test_json_has_a_row_for_each_result(tmp_path: Path) -> None:
 
 
 def test_json_without_results(tmp_path: Path) -> None:
-    write_json(tmp_path / "report.json", [])
+    write(tmp_path / "report.json", [])
     assert json.loads((tmp_path / "report.json").read_text()) == []
 
 
@@ -63,11 +64,44 @@ def test_json_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        write_json(path, results())
+        write(path, results())
     assert path.read_text() == "old"
     with pytest.raises(FileNotFoundError):
-        write_json(tmp_path / "missing" / "report.json", results_of("a.png"))
+        write(tmp_path / "missing" / "report.json", results_of("a.png"))
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_csv_has_a_row_for_each_result(tmp_path: Path) -> None:
+    path = tmp_path / "report.csv"
+    path.write_text("old")
+    write(path, results_of("a.png", NOT_UNICODE, "a\nb.png", 'comma, "quote".png', "雪.png"))
+    with path.open(encoding="utf-8", newline="") as file:
+        first, *others = csv.DictReader(file)
+    assert first == {
+        "source": "in/a.png",
+        "target": "out/a.png",
+        "status": "done",
+        "seconds": "1.235",
+        "width": "30",
+        "height": "20",
+        "frames": "1",
+        "message": "only the first of its 2 images is used",
+    }
+    names = [row["source"].removeprefix("in/") for row in others]
+    assert names == [r"\udcff.png", "a\nb.png", 'comma, "quote".png', "雪.png"]
+    assert {row["status"] for row in others} == {"failed"}
+    write(path, [])
+    assert path.read_text() == "source,target,status,seconds,width,height,frames,message\n"
+
+
+def test_names_of_reports_are_checked(tmp_path: Path) -> None:
+    for name in ("a.json", "a.b.CSV"):
+        check_path(tmp_path / name)
+    for name in ("a", "a.txt", "a.parquet", ".csv"):
+        with pytest.raises(UsageError, match=r"ends in \.json or \.csv"):
+            check_path(tmp_path / name)
+    with pytest.raises(UsageError, match="the folder does not exist"):
+        check_path(tmp_path / "missing" / "a.csv")
 
 
 def test_parquet_has_a_row_for_each_result(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def enhance(
         file: Flags for files, which have no use with -.
     """
     from zerodce_jax.enhancer import Enhancer
-    from zerodce_jax.jobs import plan
+    from zerodce_jax.jobs import plan, reports
     from zerodce_jax.media import pillow
     from zerodce_jax.models import serialization
     from zerodce_jax.ops import temporal
@@ -65,8 +65,8 @@ def enhance(
     video.encoding()
     if not inputs:
         raise UsageError("enhance: name photographs, videos or folders to enhance")
-    if file.report is not None and not file.report.absolute().parent.is_dir():
-        raise UsageError(f"{file.report}: the folder does not exist")
+    if file.report is not None:
+        reports.check_path(file.report)
     if max_pixels < 1 or file.jobs < 1:
         raise UsageError("--max-pixels and --jobs must be whole numbers >= 1")
 
@@ -96,7 +96,7 @@ def enhance(
         return _print_plan(items, overwrite=overwrite)
 
     from zerodce_jax.cli.progress import Progress
-    from zerodce_jax.jobs import photos, reports, runner, videos
+    from zerodce_jax.jobs import photos, runner, videos
 
     progress = Progress()
     items.sort(key=lambda item: item.is_video)
@@ -120,7 +120,7 @@ def enhance(
     running = runner.run(items, executor, overwrite=overwrite, fail_fast=file.fail_fast)
     progress.follow(running, photographs, results.append)
     if file.report is not None:
-        reports.write_json(file.report, results)
+        reports.write(file.report, results)
     return progress.end()
 
 

@@ -83,8 +83,8 @@ class FileFlags:
     """Print what would be done, and do nothing."""
     fail_fast: Annotated[bool, FlagCreatePairsOff] = False
     """Stop at the first file that fails."""
-    report: Annotated[Path | None, arg(metavar="FILE.json")] = None
-    """JSON file to write, with the outcome of each file."""
+    report: Annotated[Path | None, arg(metavar="FILE")] = None
+    """File to write, .json or .csv, with the outcome of each file."""
 
 
 def prepare_engine(engine: "EngineName") -> "EngineName":

@@ -27,6 +27,10 @@ COLUMNS = {
     "psnr_matched": ("PSNR matched, dB ↑", 2),
     "ssim_matched": ("SSIM matched ↑", 3),
     "highlight_lift": ("highlight lift, to 0", 3),
+    "shadow_lift": ("shadow lift ↑", 3),
+    "black_brightness": ("black level ↓", 3),
+    "black_chroma": ("black chroma ↓", 3),
+    "black_grain": ("black grain ↓", 4),
     "newly_clipped": ("newly clipped ↓", 4),
     "noise_amplification": ("noise ↓", 2),
     "detail_bright": ("detail, bright ↑", 2),
@@ -143,9 +147,14 @@ def _scores(
             "psnr_matched": metrics.psnr(matched, reference),
             "ssim_matched": metrics.ssim(matched, reference),
         }
+    black = metrics.black_level(image, enhanced)
     detail = metrics.detail_retention(image, enhanced)
     return scores | {
         "highlight_lift": metrics.highlight_lift(image, enhanced),
+        "shadow_lift": metrics.shadow_lift(image, enhanced),
+        "black_brightness": black.brightness,
+        "black_chroma": black.chroma,
+        "black_grain": black.grain,
         "newly_clipped": metrics.newly_clipped(image, enhanced),
         "noise_amplification": metrics.noise_amplification(image, enhanced),
         "detail_bright": detail.bright,

@@ -17,6 +17,9 @@ Image = Float[np.ndarray, "h w 3"]
 
 _BLOCK = 8  # pixels
 _MIN_BLOCKS = 16  # for a meaningful average
+# 4/255, which must count as black however the floats are rounded. No mean of up to 225 values of
+# 8 bits lies between the two.
+_BLACK = 4.001 / 255
 # Standard deviation of the error of rounding to 8 bits, which has a uniform distribution.
 _ROUNDING_NOISE = 1 / 255 / math.sqrt(12)
 
@@ -87,6 +90,62 @@ def highlight_lift(image: Image, enhanced: Image) -> float:
     if bright.mean() < 0.001:
         return math.nan
     return float((after - before)[bright].mean(dtype=np.float64))
+
+
+def shadow_lift(image: Image, enhanced: Image) -> float:
+    """Return how much brighter the shadows of a backlit image become.
+
+    Let Y be the mean brightness of a block of 8x8 pixels, which reduces noise and the rounding to
+    8 bits. Shadows are the blocks with 4/255 < Y image <= 0.25; what is darker is black, see
+    `black_level`. The image is backlit if at least 5 % of the blocks are shadows, and at least
+    10 % are bright, with Y image >= 0.6. The lamps of a night scene are fewer.
+
+    The result is mean(Y enhanced - Y image) over the shadows. It lies in [-0.25, 1]; higher is
+    better as long as the image looks natural, and 0 means that the shadows get no help. It is nan
+    if the image is not backlit.
+    """
+    before, after = (_blocks(x).mean(axis=(1, 2, 3), dtype=np.float64) for x in (image, enhanced))
+    shadows = (before > _BLACK) & (before <= 0.25)
+    if not len(before) or shadows.mean() < 0.05 or (before >= 0.6).mean() < 0.1:
+        return math.nan
+    return float((after - before)[shadows].mean())
+
+
+class BlackLevel(NamedTuple):
+    """What enhancement makes of black places; see `black_level`."""
+
+    brightness: float
+    """Mean brightness."""
+    chroma: float
+    """Mean difference of the largest and the smallest channel."""
+    grain: float
+    """Mean difference of the brightness from its local mean."""
+
+
+def black_level(image: Image, enhanced: Image) -> BlackLevel:
+    """Return what becomes of black places, such as a night sky, which hold little but noise.
+
+    A pixel is in a black place if the mean of its largest channel over 15x15 pixels is at most
+    4/255 in the input image. Windows end at the edge of the image. The results are means over
+    these pixels of the enhanced image:
+
+    - brightness: Y
+    - chroma: max(r, g, b) - min(r, g, b)
+    - grain: |Y - M|, with M the mean of Y over 5x5 pixels
+
+    All are in [0, 1], like the image (multiply by 255 for levels of 8 bits), and lower is better.
+    They are nan if fewer than 0.1 % of the pixels are in black places.
+    """
+    black = _window_means(image.max(axis=-1), radius=7) <= _BLACK
+    if black.mean() < 0.001:
+        return BlackLevel(math.nan, math.nan, math.nan)
+    brightness = enhanced.mean(axis=-1)
+    values = (
+        brightness,
+        enhanced.max(axis=-1) - enhanced.min(axis=-1),
+        np.abs(brightness - _window_means(brightness, radius=2)),
+    )
+    return BlackLevel(*(float(value[black].mean(dtype=np.float64)) for value in values))
 
 
 def newly_clipped(image: Image, enhanced: Image) -> float:
@@ -202,6 +261,18 @@ def _blocks(values: Float[np.ndarray, "h w *c"]) -> Float[np.ndarray, "blocks 8 
 
 def _fine_means(blocks: Float[np.ndarray, "blocks 8 8"]) -> Float[np.ndarray, "blocks 4 4"]:
     return blocks.reshape(len(blocks), 4, 2, 4, 2).mean(axis=(2, 4))
+
+
+def _window_means(values: Float[np.ndarray, "h w"], radius: int) -> Float[np.ndarray, "h w"]:
+    """Return the means over square windows of 2 radius + 1 pixels, which end with the image."""
+    means = values
+    for _ in range(2):  # Along columns, and, transposed, along rows.
+        sums = np.pad(means, ((1, 0), (0, 0))).cumsum(axis=0, dtype=np.float64)
+        centers = np.arange(len(means))
+        first = np.maximum(centers - radius, 0)
+        last = np.minimum(centers + radius + 1, len(means))
+        means = ((sums[last] - sums[first]) / (last - first)[:, None]).T
+    return means
 
 
 def _global_exponent(image: Image, mean: float) -> float:

@@ -1,5 +1,6 @@
-"""Reports on results: JSON, and Parquet for millions of files."""
+"""Reports on results: JSON or CSV, and Parquet for millions of files."""
 
+import csv
 import json
 import os
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zerodce_jax.atomic import replacing
+from zerodce_jax.errors import UsageError
 from zerodce_jax.jobs.runner import Result
 from zerodce_jax.jobs.storage import Files
 
@@ -16,19 +18,44 @@ _ROWS = 4096
 """Number of rows of a Parquet report that are collected before they are written."""
 
 
-def write_json(path: Path, results: Iterable[Result]) -> None:
-    """Write results, in any order, as JSON; an existing file is replaced.
+_COLUMNS: tuple[str, ...] = ("status", "seconds", "width", "height", "frames", "message")
+
+
+def check_path(path: Path) -> None:
+    """Raise UsageError if `write` cannot write a report of this name."""
+    if path.suffix.lower() not in {".csv", ".json"}:
+        raise UsageError(f"{path}: the name of a report ends in .json or .csv")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{path}: the folder does not exist")
+
+
+def write(path: Path, results: Iterable[Result]) -> None:
+    """Write results, in any order, as CSV or JSON; an existing file is replaced.
+
+    Args:
+        path: The report; its suffix, .csv or .json, decides the format.
+        results: The results.
 
     Raises:
         OSError: The file cannot be written.
     """
-    rows = []
-    for result in results:
-        row = _row(result, str(result.item.source), str(result.item.target))
-        rows.append(row | {"seconds": round(result.seconds, 3)})
-    with replacing(path) as temporary:
-        # Escapes keep the JSON valid, and names that are not Unicode readable for Python.
-        temporary.write_text(json.dumps(rows, indent=1) + "\n")
+    rows = [
+        _row(result, str(result.item.source), str(result.item.target))
+        | {"seconds": round(result.seconds, 3)}
+        for result in results
+    ]
+    with (
+        replacing(path) as temporary,
+        # In CSV, names that are not Unicode get backslashes.
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        if path.suffix.lower() == ".csv":
+            writer = csv.DictWriter(file, ("source", "target", *_COLUMNS))
+            writer.writeheader()
+            writer.writerows(rows)
+        else:
+            # Escapes keep the JSON valid, and names that are not Unicode readable for Python.
+            file.write(json.dumps(rows, indent=1) + "\n")
 
 
 @contextmanager
@@ -82,8 +109,7 @@ def parquet(
 
 
 def _row(result: Result, source: str, target: str) -> dict[str, Any]:
-    columns = ("status", "seconds", "width", "height", "frames", "message")
-    values = {name: getattr(result, name) for name in columns}
+    values = {name: getattr(result, name) for name in _COLUMNS}
     return {"source": source, "target": target, **values}
 
 
