@@ -18,7 +18,7 @@ from zerodce_jax.cli.evaluate import evaluate
 from zerodce_jax.cli.export import export
 from zerodce_jax.cli.messages import fail
 from zerodce_jax.cli.push import push
-from zerodce_jax.cli.train import train
+from zerodce_jax.cli.train import train, with_recipe
 from zerodce_jax.errors import InputError
 
 COMMANDS = (enhance, cluster, convert, train, evaluate, export, push, app)
@@ -35,9 +35,11 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     # Pillow warns of damaged files; this program reports them itself, in one line each.
     warnings.filterwarnings("ignore", module="PIL")
+    args = sys.argv[1:] if args is None else args
+    commands = {command.__name__: command for command in COMMANDS}
     try:
         status = tyro.extras.subcommand_cli_from_dict(
-            {command.__name__: command for command in COMMANDS},
+            commands | {"train": with_recipe(args)},
             prog="zerodce",
             description="Light up dark photographs with a tiny network.",
             args=args,

@@ -1,15 +1,18 @@
 """``zerodce train``, and ``train.py``."""
 
+import functools
 import logging
+import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from tyro.conf import OmitArgPrefixes, arg
 
 from zerodce_jax.cli.distributed import DistributedFlags, joined_processes
 from zerodce_jax.cli.messages import say
-from zerodce_jax.config import TrainConfig
+from zerodce_jax.config import Model, TrainConfig
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -67,6 +70,19 @@ def train(
         elif is_first:
             print(f"{workdir}: trained to step {outcome.step}")
     return 0 if signum is None else 128 + signum
+
+
+def with_recipe(args: Sequence[str]) -> Callable[..., int]:
+    """Return the subcommand whose defaults are the recipe of the ``--model`` among the arguments.
+
+    Args:
+        args: The arguments of the process; a model that does not exist is reported later.
+    """
+    joined = " ".join(args).replace("--model=", "--model ")
+    named = re.search(r"--model (\S+)", joined)
+    model = named.group(1) if named else "reduced"
+    config = TrainConfig.recipe(model) if model in get_args(Model) else TrainConfig()
+    return functools.partial(train, config=config)
 
 
 def _progress(bar: "tqdm[Any]") -> "OnMetrics":

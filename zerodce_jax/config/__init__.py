@@ -18,7 +18,7 @@ from zerodce_jax.config.network import (
     network_config,
     preset,
 )
-from zerodce_jax.config.training import WELL_EXPOSED, LossConfig, TrainConfig
+from zerodce_jax.config.training import WELL_EXPOSED, LossConfig, Model, TrainConfig
 
 __all__ = [
     "AUTO_EXPOSURE",
@@ -31,6 +31,7 @@ __all__ = [
     "EnhanceSettings",
     "Exposure",
     "LossConfig",
+    "Model",
     "NetworkConfig",
     "SceneConfig",
     "SettingOverrides",

@@ -46,7 +46,8 @@ class EnhanceSettings(Stored):
 
     exposure: Exposure = "off"
     """Exposure level: mean brightness, in (0, 1), that darker images are brought to, each by a
-    strength of its own; ``auto`` is 0.4. ``off`` gives every image the same strength."""
+    strength of its own; ``auto`` is the choice of the network if it is a scene network, or else
+    0.4. ``off`` gives every image the same strength."""
     gamma: float = 1.15
     """Exponent applied after the curves, against over-exposure, in (0, 10]; 1 is off."""
     strength: float = 1.0
@@ -67,8 +68,13 @@ class EnhanceSettings(Stored):
 
     @classmethod
     def adaptive(cls) -> Self:
-        """Return the settings of this project's own networks, which adapt to each image."""
+        """Return the settings of DCE-Nets that this project trains, which adapt to each image."""
         return cls(exposure="auto", gamma=1.0, protect_highlights=1.0, denoise="auto")
+
+    @classmethod
+    def scene(cls) -> Self:
+        """Return the settings of scene networks, which need no protection of highlights."""
+        return cls(exposure="auto", gamma=1.0, denoise="auto")
 
     def changed(self, **overrides: Unpack[SettingOverrides]) -> Self:
         """Return these settings with some of them replaced; None keeps a setting."""
@@ -82,7 +88,7 @@ class EnhanceSettings(Stored):
 
     @property
     def level(self) -> float | None:
-        """Exposure level, or None if every image gets the same strength."""
+        """Exposure level of a DCE-Net, or None if every image gets the same strength."""
         if self.exposure == "off":
             return None
         return AUTO_EXPOSURE if self.exposure == "auto" else float(self.exposure)

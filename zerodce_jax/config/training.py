@@ -2,11 +2,14 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from zerodce_jax.config.network import Dtype, NetworkConfig, preset
+from zerodce_jax.config.network import AnyNetworkConfig, Dtype, SceneConfig, preset
 from zerodce_jax.config.values import check_number
+from zerodce_jax.errors import UsageError
 
+Model = Literal["scene", "reduced", "original", "plusplus"]
+"""Name of an architecture that can be trained."""
 WELL_EXPOSED = (0.25, 0.6)
 """Lowest and highest mean brightness, in [0, 1], of photographs that darkening learns from."""
 
@@ -33,13 +36,14 @@ class LossConfig:
 class TrainConfig(LossConfig):
     """Every setting of a training run; the defaults are the recipe of Zero-DCE-improved."""
 
-    model: Literal["reduced", "original", "plusplus", "fast"] = "reduced"
-    """Architecture to train."""
-    scale: int | None = None
-    """Factor that reduces images before the network estimates curves; the default is 16 for fast
-    and 1 for the others."""
+    model: Model = "reduced"
+    """Architecture to train. The defaults of other options are the recipe of this architecture; a
+    scene network degrades photographs of all kinds and learns to restore them."""
+    scale: int = 1
+    """Factor that reduces images before a DCE-Net estimates curves."""
     darken: bool = False
-    """Darken well-exposed photographs and learn to restore them; skip other photographs."""
+    """Darken well-exposed photographs and let a DCE-Net learn to restore them; skip other
+    photographs."""
     epochs: int = 200
     """Number of passes over the photographs, unless --steps is given."""
     steps: int | None = None
@@ -99,8 +103,37 @@ class TrainConfig(LossConfig):
         check("ema", "val_fraction", at_least=0, below=1)
         check("exposure_level", at_least=0, at_most=1)
 
+        if self.model == "scene":
+            if self.darken or self.crop or self.scale != 1:
+                raise UsageError("--darken, --crop and --scale do not go with --model scene")
+            if self.image_size % SceneConfig.thumbnail:
+                raise UsageError(
+                    f"--image-size must be a multiple of {SceneConfig.thumbnail} for --model scene,"
+                    f" not {self.image_size}"
+                )
+
+    @classmethod
+    def recipe(cls, model: Model) -> Self:
+        """Return the recipe of an architecture: that of Zero-DCE-improved, or of scene networks."""
+        if model != "scene":
+            return cls(model=model)
+        return cls(
+            model="scene",
+            steps=6000,
+            batch_size=12,
+            flip=True,
+            cache=True,
+            lr=2e-3,
+            schedule="cosine",
+            warmup_steps=100,
+            weight_decay=0.0,
+            grad_clip=1.0,
+            ema=0.998,
+        )
+
     @property
-    def network(self) -> NetworkConfig:
+    def network(self) -> AnyNetworkConfig:
         """Architecture to train."""
-        network = preset(self.model)
-        return dataclasses.replace(network, scale=self.scale or network.scale)
+        if self.model == "scene":
+            return SceneConfig()
+        return dataclasses.replace(preset(self.model), scale=self.scale)

@@ -112,6 +112,11 @@ def read_rgb(path: Path, *, size: int | None = None) -> UInt8[np.ndarray, "h w 3
     return pillow.to_rgb(samples.convert(read(path).pixels, np.uint8), size)
 
 
+def scale(pixels: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """Scale an RGB image to a square, with the filter of `read_rgb`."""
+    return pillow.to_rgb(pixels, size)
+
+
 def write(path: Path, photo: Photo) -> tuple[str, ...]:
     """Write a photograph atomically, in the format that the suffix of the path stands for.
 

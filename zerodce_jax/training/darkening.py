@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from zerodce_jax.config import LossConfig
 from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.exposure import MAX_EXPOSURE_STRENGTH
+from zerodce_jax.training import camera
 from zerodce_jax.training.losses import (
     Images,
     Loss,
@@ -27,7 +28,7 @@ from zerodce_jax.training.losses import (
 _MIN_FACTOR = 0.02
 _SHOT_NOISE = (1e-5, 3e-4)
 _READ_NOISE = (1e-5, 1e-3)
-_GAMMA = 2.2
+_CONTRAST = len(camera.CONTRASTS) - 1
 _BISECTIONS = 12
 
 
@@ -59,7 +60,7 @@ def retake(
     """Take photographs again with other light and a camera's noise, in 8 bits.
 
     The light changes in linear light. The tone curve of the camera is a smooth step after a gamma
-    of 2.2, as in Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019.
+    of 2.2 (`camera`).
 
     Args:
         images: Photographs.
@@ -68,20 +69,15 @@ def retake(
         shot: Variance of the shot noise per unit of light.
         read: Standard deviation of the read noise.
     """
-    untoned = 0.5 - jnp.sin(jnp.arcsin(1 - 2 * images) / 3)
-    light = factor * untoned**_GAMMA
-    variance = shot * light + read**2
-    light = light + jnp.sqrt(variance) * jax.random.normal(key, images.shape)
-    encoded = jnp.clip(light, 0, 1) ** (1 / _GAMMA)
-    toned = encoded * encoded * (3 - 2 * encoded)
-    return jnp.round(toned * 255) / 255
+    light = factor * camera.to_light(images, _CONTRAST)
+    normal = jax.random.normal(key, images.shape)
+    return camera.take(light, normal, contrast=_CONTRAST, shot=shot, read=read)
 
 
 def restoration_losses(
     images: Images,
     dark: Images,
     maps: Float[Array, "b h w maps"],
-    smoothed: Float[Array, "b y x n"],
     config: LossConfig,
     iterations: int,
 ) -> dict[str, Loss]:
@@ -90,8 +86,8 @@ def restoration_losses(
     Each copy is enhanced at the strength that gives it back the mean brightness of its photograph,
     so that the losses judge the shape of the curves, not their strength.
 
-    `dark` are the copies that `darken` makes, `maps` are the curve maps, in [-1, 1], that the
-    network predicts for them, and `smoothed` are the maps or grids whose smoothness counts.
+    `dark` are the copies that `darken` makes, and `maps` are the curve maps, in [-1, 1], that the
+    network predicts for them.
 
     Returns:
         The weighted losses: ``consistency``, the mean absolute difference of regions of 4x4
@@ -104,7 +100,7 @@ def restoration_losses(
     enhanced = _enhance(dark, maps, strength, iterations)
     at_strength_1 = apply_curves(dark, maps, iterations=iterations).mean((1, 2, 3))
     # The limits keep smoothness in force where a photograph needs little or much strength.
-    applied = jnp.clip(strength, 0.5, 2)[:, None, None, None] * smoothed
+    applied = jnp.clip(strength, 0.5, 2)[:, None, None, None] * maps
     difference = jnp.abs(region_means(enhanced, 4) - region_means(images, 4)).mean()
     return {
         "consistency": config.consistency_weight * difference,

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 _reported: set[Path] = set()
 _report_lock = threading.Lock()
 
+MIN_SHARE = 0.62
+"""Smallest share of a photograph's sides that a scene network is trained on at one time."""
 _READ_THREADS = 8
 _READ_OPTIONS = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=32)
 
@@ -70,7 +72,7 @@ def usable(files: Sequence[Path], config: TrainConfig) -> list[Path]:
     low, high = WELL_EXPOSED
 
     def is_usable(file: Path) -> bool:
-        image = _read(file, None if config.crop else config.image_size)
+        image = _read(file, _read_size(config))
         if image is None or not config.darken:
             return image is not None
         return bool(low * 255 <= image.mean() <= high * 255)
@@ -131,12 +133,16 @@ def training_batches(
     Raises:
         InputError: None of the photographs can be read (raised by the iterator).
     """
-    folder = ImageFolder(files, size=None if config.crop else config.image_size, cache=config.cache)
+    folder = ImageFolder(files, size=_read_size(config), cache=config.cache)
 
     def augment(sample: Any, rng: np.random.Generator) -> dict[str, Any]:
         image = sample["images"]
         if config.crop:
             image = random_crop(image, config.image_size, rng)
+        if config.model == "scene":
+            side = rng.uniform(MIN_SHARE, 1) * len(image)
+            image = random_crop(image, round(side), rng)
+            image = photo.scale(image, config.image_size)
         if config.flip and rng.random() < 0.5:
             image = image[:, ::-1]
         if config.turn:
@@ -186,6 +192,14 @@ def random_crop(
     top = rng.integers(image.shape[0] - size + 1)
     left = rng.integers(image.shape[1] - size + 1)
     return image[top : top + size, left : left + size]
+
+
+def _read_size(config: TrainConfig) -> int | None:
+    """Return the side of the square that photographs are scaled to as they are read."""
+    if config.crop:
+        return None
+    # Scene networks see whole scenes: the smallest part of a photograph fills the training image.
+    return round(config.image_size / MIN_SHARE) if config.model == "scene" else config.image_size
 
 
 def _read(file: Path, size: int | None) -> UInt8[np.ndarray, "h w 3"] | None:

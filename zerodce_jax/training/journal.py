@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, UInt8
 from tensorboardX import SummaryWriter
 
 from zerodce_jax.atomic import replacing
-from zerodce_jax.config import NetworkConfig, TrainConfig
+from zerodce_jax.config import AnyNetworkConfig, TrainConfig
 from zerodce_jax.media import photo
 from zerodce_jax.models.modules import graphdef
 from zerodce_jax.ops.curves import apply_curves
@@ -49,7 +49,7 @@ class Journal:
     def __init__(
         self,
         workdir: Path,
-        network: NetworkConfig,
+        network: AnyNetworkConfig,
         config: TrainConfig,
         start: int,
         steps: int,
@@ -115,7 +115,7 @@ def _drop_after(log: Path, step: int) -> None:
 
 @partial(jax.jit, static_argnums=0)
 def _sample_rows(
-    network: NetworkConfig, params: dict, pixels: UInt8[Array, "n h w 3"]
+    network: AnyNetworkConfig, params: dict, pixels: UInt8[Array, "n h w 3"]
 ) -> Float[Array, "n h w3 3"]:
     images = to_float(pixels)
     maps = nnx.merge(graphdef(network), params)(images)

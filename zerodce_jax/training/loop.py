@@ -15,7 +15,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Array, Int
 
-from zerodce_jax.config import EnhanceSettings, NetworkConfig, TrainConfig
+from zerodce_jax.config import AnyNetworkConfig, EnhanceSettings, SceneConfig, TrainConfig
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import checkpoint
 from zerodce_jax.models.checkpoint import TrainingCheckpoints
@@ -58,7 +58,7 @@ def fit(
     data: Path,
     workdir: Path,
     val_data: Path | None = None,
-    network: NetworkConfig | None = None,
+    network: AnyNetworkConfig | None = None,
     init: Network | None = None,
     losses: LossFunction = weighted_losses,
     resume: Literal["auto", "never"] = "auto",
@@ -104,12 +104,14 @@ def fit(
     files, val_files = split(find_photographs(data), 0 if val_data else config.val_fraction)
     if val_data:
         val_files = find_photographs(val_data)
+    is_scene = isinstance(network, SceneConfig)
+    settings = EnhanceSettings.scene() if is_scene else EnhanceSettings.adaptive()
     run = {
         "network": network.to_dict(),
         "train": asdict(config),
         "losses": loss_name(losses),
         "images": len(files),
-        "settings": EnhanceSettings.adaptive().to_dict(),
+        "settings": settings.to_dict(),
     }
     # Hosts may keep the photographs in different folders, but under the same names.
     names = [[file.name for file in part] for part in (files, val_files)]

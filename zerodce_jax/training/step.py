@@ -7,16 +7,18 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Int, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
-from zerodce_jax.config import NetworkConfig, TrainConfig
+from zerodce_jax.config import AnyNetworkConfig, SceneConfig, TrainConfig
 from zerodce_jax.errors import UsageError
 from zerodce_jax.models.modules import graphdef
+from zerodce_jax.models.scenenet import SceneNet
 from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.pixels import to_float
 from zerodce_jax.training import hosts
 from zerodce_jax.training.darkening import darken, restoration_losses
 from zerodce_jax.training.losses import Loss, LossFunction, weighted_losses
+from zerodce_jax.training.scenes import degrade, scene_losses
 
 State = dict[str, Any]
 """``params``, ``optimizer``, ``step`` (int32) and, if the config asks for an average, ``ema``."""
@@ -58,40 +60,48 @@ def eval_params(state: State) -> dict:
 
 
 def make_losses(
-    network: NetworkConfig, config: TrainConfig, losses: LossFunction = weighted_losses
+    network: AnyNetworkConfig, config: TrainConfig, losses: LossFunction = weighted_losses
 ) -> Callable[..., tuple[Loss, Metrics]]:
     """Make the function from parameters and pixels to losses.
 
     Returns:
         A pure function of parameters, pixels (uint8, or float32 in [0, 1]) and, optionally, the
-        step, from which darkening draws its random numbers. It returns the sum of the losses, and
-        a dict of the losses and their sum, ``total``. The losses are those of `losses`, or
-        `restoration_losses` if the config darkens photographs.
+        step, from which random numbers are drawn, and the `normal_numbers` of that step. It
+        returns the sum of the losses, and a dict of the losses and their sum, ``total``. The losses
+        are those of `losses`; `restoration_losses` if the config darkens photographs; or
+        `scene_losses`.
 
     Raises:
-        UsageError: The config darkens photographs but `losses` is not the default. The returned
+        UsageError: The photographs are restored but `losses` is not the default. The returned
             function raises it if a loss is not a scalar or has a reserved name.
     """
-    if config.darken and losses is not weighted_losses:
-        raise UsageError("--darken has its own losses and cannot be combined with others")
+    restoring = config.darken or isinstance(network, SceneConfig)
+    if restoring and losses is not weighted_losses:
+        raise UsageError("training that restores photographs has its own losses, not others")
+    if config.darken and isinstance(network, SceneConfig):
+        raise UsageError("--darken is for DCE-Nets; a scene network degrades photographs itself")
     structure = graphdef(network, dtype=jnp.dtype(config.dtype))
 
     def compute_losses(
-        params: dict, pixels: Shaped[Array, "b h w 3"], step: Int[Array, ""] | int = 0
+        params: dict,
+        pixels: Shaped[Array, "b h w 3"],
+        step: Int[Array, ""] | int = 0,
+        normal: Float[Array, "b h w 3"] | None = None,
     ) -> tuple[Loss, Metrics]:
-        images = inputs = to_float(pixels)
-        if config.darken:
-            inputs = darken(images, jax.random.fold_in(jax.random.key(config.seed), step))
+        images = to_float(pixels)
         model = nnx.merge(structure, params)
-        estimated = model.estimate(inputs)
-        maps = model.upsample(estimated, inputs)
-        # A grid must be smooth from block to block, but may follow the brightness of the image.
-        smoothed = estimated if network.levels > 1 else maps
-        if config.darken:
-            terms = restoration_losses(images, inputs, maps, smoothed, config, network.iterations)
+        key = jax.random.fold_in(jax.random.key(config.seed), step)
+        if isinstance(model, SceneNet):
+            if normal is None:
+                normal = normal_numbers(config, step, images.shape)
+            terms = scene_losses(model, images, degrade(images, key, normal))
+        elif config.darken:
+            inputs = darken(images, key)
+            terms = restoration_losses(images, inputs, model(inputs), config, network.iterations)
         else:
+            maps = model(images)
             enhanced = apply_curves(images, maps, iterations=network.iterations)
-            terms = losses(images, enhanced, smoothed, config)
+            terms = losses(images, enhanced, maps, config)
         for name, value in terms.items():
             if name in {"total", "grad_norm", "lr"}:
                 raise UsageError(f"losses: the name {name!r} is reserved")
@@ -101,6 +111,14 @@ def make_losses(
         return total, terms | {"total": total}
 
     return compute_losses
+
+
+def normal_numbers(
+    config: TrainConfig, step: Int[Array, ""] | int, shape: tuple[int, ...]
+) -> Float[Array, "b h w 3"]:
+    """Draw the numbers of a step's noise, with a standard normal distribution."""
+    key = jax.random.fold_in(jax.random.key(config.seed), step)
+    return jax.random.normal(jax.random.fold_in(key, 0), shape)
 
 
 def make_step(
@@ -116,9 +134,9 @@ def make_step(
     schedule = learning_rate(config, steps)
     update = optimizer(config, steps).update
 
-    def step(state: State, pixels: Array) -> tuple[State, Metrics]:
+    def step(state: State, pixels: Array, normal: Array | None) -> tuple[State, Metrics]:
         params, done = state["params"], state["step"]
-        grads, metrics = jax.grad(losses, has_aux=True)(params, pixels, done + 1)
+        grads, metrics = jax.grad(losses, has_aux=True)(params, pixels, done + 1, normal)
         updates, opt_state = update(grads, state["optimizer"], params)
         params = optax.apply_updates(params, updates)
         new = {"params": params, "optimizer": opt_state, "step": done + 1}
@@ -128,4 +146,14 @@ def make_step(
             new["ema"] = optax.incremental_update(params, state["ema"], 1 - decay)
         return new, metrics | {"grad_norm": optax.tree.norm(grads), "lr": schedule(done)}
 
-    return jax.jit(step, donate_argnums=0, out_shardings=hosts.sharding())
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=hosts.sharding())
+    if config.model != "scene":
+        return lambda state, pixels: jitted(state, pixels, None)
+    # A program of its own: in the program of the step, XLA's CPU backend would draw the numbers
+    # again in each loop that uses them, which takes a third of the step.
+    draw = jax.jit(
+        lambda done, shape: normal_numbers(config, done + 1, shape),
+        static_argnums=1,
+        out_shardings=hosts.sharding("data"),
+    )
+    return lambda state, pixels: jitted(state, pixels, draw(state["step"], pixels.shape))
