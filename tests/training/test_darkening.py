@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from zerodce_jax.config import NetworkConfig, TrainConfig
-from zerodce_jax.models.dcenet import init_params
+from zerodce_jax.models.modules import init_params
 from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.training import darkening
 from zerodce_jax.training.darkening import darken, restoration_losses

@@ -11,7 +11,7 @@ import pytest
 from helpers.whole_image import random_network
 from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.models import serialization
-from zerodce_jax.models.dcenet import init_params
+from zerodce_jax.models.modules import init_params
 from zerodce_jax.models.network import flatten
 from zerodce_jax.training.hosts import shard_batch
 from zerodce_jax.training.step import (
