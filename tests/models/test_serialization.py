@@ -13,7 +13,7 @@ import safetensors.numpy
 
 from helpers import pth_files
 from helpers.whole_image import random_network
-from zerodce_jax.config import EnhanceSettings, NetworkConfig, preset
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, SceneConfig, preset
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import checkpoint, serialization
 from zerodce_jax.models.network import Network, flatten
@@ -88,6 +88,75 @@ def test_every_format_stores_the_whole_config(config: NetworkConfig, tmp_path: P
         loaded = load_network(tmp_path / name)
         assert_same(loaded, network)
         assert loaded.notes == ()
+
+
+SCENE = SceneConfig(features=8, blocks=1, levels=3, iterations=4)
+
+
+def test_every_format_stores_scene_networks(tmp_path: Path) -> None:
+    for config in (SCENE, SceneConfig()):
+        network = replace(random_network(config), settings=EnhanceSettings.scene())
+        for name in ("net", "jax.safetensors"):
+            save_network(network, tmp_path / name)
+            loaded = load_network(tmp_path / name)
+            assert_same(loaded, network)
+            assert loaded.notes == ()
+        rows = round_trip_differences(network)
+        assert [name for name, _, _ in rows] == list(config.param_shapes)
+        assert all(difference == 0 for _, _, difference in rows)
+    assert loaded.architecture == "scene"
+    assert loaded.parameter_count == 47_034
+
+
+def test_scene_networks_have_no_torch_layout_and_no_scale(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    network = random_network(SceneConfig())
+    with pytest.raises(UsageError, match=r"^scene has no original in PyTorch; use the layout jax$"):
+        save_network(network, path, layout="torch")
+    assert not path.exists()
+    save_network(network, path)
+    with pytest.raises(UsageError, match="scene always sees a thumbnail; omit the scale"):
+        load_network(path, scale=2)
+
+
+def test_tensors_that_do_not_fit_a_scene_network_are_named(tmp_path: Path) -> None:
+    tensors = flatten(random_network(SCENE).params)
+    del tensors["grid1.bias"]
+    tensors["down1.kernel"] = tensors["down1.kernel"][:2]
+    metadata = {"config": json.dumps(SCENE.to_dict())}
+    safetensors.numpy.save_file(
+        {name: np.ascontiguousarray(array) for name, array in tensors.items()},
+        tmp_path / "net.safetensors",
+        metadata,
+    )
+    with pytest.raises(InputError, match="2 tensors do not fit its config") as raised:
+        load_network(tmp_path / "net.safetensors")
+    message = str(raised.value)
+    assert "grid1.bias: missing, expected (8,)" in message
+    assert "down1.kernel: shape (2, 3, 8, 4), expected (3, 3, 8, 4)" in message
+
+
+def test_files_of_unknown_architectures_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    metadata = {"config": json.dumps({"architecture": "unet"})}
+    safetensors.numpy.save_file({"x": np.zeros(1, np.float32)}, path, metadata)
+    with pytest.raises(
+        InputError, match=r"do not describe a network \(unknown architecture 'unet'"
+    ):
+        load_network(path)
+
+
+@pytest.mark.parametrize("name", ["net", "jax.safetensors"])
+def test_networks_of_earlier_versions_are_read(name: str, tmp_path: Path) -> None:
+    network = random_network(CUSTOM)
+    config = CUSTOM.to_dict() | {"levels": 1}
+    if name == "net":
+        save_network(network, tmp_path / name)
+        checkpoint.write_config(tmp_path / name, {"network": config})
+    else:
+        metadata = {"config": json.dumps(config)}
+        safetensors.numpy.save_file(flatten(network.params), tmp_path / name, metadata)
+    assert_same(load_network(tmp_path / name), network)
 
 
 SETTINGS = [
