@@ -44,12 +44,16 @@ def read_grid(
     grid: np.ndarray, image: np.ndarray, rows: np.ndarray, columns: np.ndarray, config: SceneConfig
 ) -> np.ndarray:
     """Read the grid bilinearly at the places of pixels, and linearly at their brightness."""
-    limited = limit_levels(grid, config.levels)
-    read = bilinear(limited.reshape(grid.shape), rows, columns)
-    read = read.reshape(*image.shape[:2], config.levels, config.maps)
+    limited = limit_levels(grid, config.levels).reshape(grid.shape)
+    return interpolate_levels(bilinear(limited, rows, columns), image, config)
+
+
+def interpolate_levels(maps: np.ndarray, image: np.ndarray, config: SceneConfig) -> np.ndarray:
+    """Limit the curve maps of pixels, and interpolate linearly at their brightness."""
+    limited = limit_levels(maps, config.levels)
     position = np.maximum(image.max(axis=-1), 1e-7) ** 0.4 * (config.levels - 1)
     weights = np.maximum(0, 1 - np.abs(position[..., None] - np.arange(config.levels)))
-    return (weights[..., None] * read).sum(axis=2)
+    return (weights[..., None] * limited).sum(axis=2)
 
 
 def scene_grid(network: Network, thumbnail: np.ndarray) -> np.ndarray:

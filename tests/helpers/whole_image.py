@@ -6,7 +6,8 @@ can go through hundreds of image sizes. It shares no code with `zerodce_jax.ops`
 
 import numpy as np
 
-from helpers.scene_image import area_means, bilinear, cell_positions, read_grid, scene_grid
+from helpers import scene_image
+from helpers.scene_image import bilinear, cell_positions
 from zerodce_jax.config import AnyNetworkConfig, EnhanceSettings, SceneConfig
 from zerodce_jax.models.network import Network, flatten, unflatten
 
@@ -187,7 +188,7 @@ def exposure_strength(network: Network, image: np.ndarray, settings: EnhanceSett
     level = 0.4 if settings.exposure == "auto" else float(settings.exposure)
     samples = sample_pixels(image)
     protection = settings.protect_highlights * highlight_presence(samples)
-    grid = estimate(network, image)
+    estimated = estimate(network, image)
     step = -(-max(samples.shape[:2]) // 64)
     rows, columns = (
         np.array(positions)[min(step, len(positions)) // 2 :: step]
@@ -195,8 +196,13 @@ def exposure_strength(network: Network, image: np.ndarray, settings: EnhanceSett
     )
     thinned = image[rows][:, columns]
 
+    maps_at_1 = _maps_at(network, estimated, image, rows, columns)
+
     def brightness(strength: float) -> float:
-        maps = _maps_at(network, np.clip(strength * grid, -1, 1), image, rows, columns)
+        maps = np.clip(strength * maps_at_1, -1, 1)
+        if isinstance(network.config, SceneConfig):
+            # The grid is read first and limited then, which hardly differs from the other order.
+            maps = scene_image.interpolate_levels(maps, thinned, network.config)
         maps = limit_maps_at(maps, thinned.max(axis=-1, keepdims=True), protection, iterations)
         return float((apply_curves(thinned, maps, iterations) ** settings.gamma).mean())
 
@@ -213,13 +219,13 @@ def exposure_strength(network: Network, image: np.ndarray, settings: EnhanceSett
 def _maps_at(
     network: Network, grid: np.ndarray, image: np.ndarray, rows: np.ndarray, columns: np.ndarray
 ) -> np.ndarray:
-    """Return the curve maps of some pixels: of the nearest place, or read from the grid."""
+    """Return the curve maps of some pixels: of the nearest place, or of all levels of the grid."""
     (height, width), config = image.shape[:2], network.config
     if isinstance(config, SceneConfig):
         places = (
             cell_positions(size, config)[at] for size, at in ((height, rows), (width, columns))
         )
-        return read_grid(grid, image[rows][:, columns], *places, config)
+        return bilinear(grid, *places)
     return grid[rows * grid.shape[0] // height][:, columns * grid.shape[1] // width]
 
 
@@ -248,7 +254,7 @@ def curve_maps(network: Network, image: np.ndarray, *, strength: float = 1.0) ->
     if isinstance(config, SceneConfig):
         grid = np.clip(strength * estimate(network, image), -1, 1)
         rows, columns = (cell_positions(size, config) for size in (height, width))
-        return read_grid(grid, image, rows, columns, config)
+        return scene_image.read_grid(grid, image, rows, columns, config)
     small = image if config.scale == 1 else _reduce(image, config.scale)
     maps = np.clip(strength * _forward(network, small), -1, 1)
     if config.scale == 1:
@@ -261,7 +267,7 @@ def estimate(network: Network, image: np.ndarray) -> np.ndarray:
     """Return the curve maps that decide the exposure of an image, or its bilateral grid."""
     config = network.config
     if isinstance(config, SceneConfig):
-        return scene_grid(network, area_means(image, config.thumbnail))
+        return scene_image.scene_grid(network, scene_image.area_means(image, config.thumbnail))
     if config.scale > 1:
         return _forward(network, _reduce(image, config.scale))
     return _forward(network, _block_means(image, -(-max(image.shape[:2]) // 128)))
