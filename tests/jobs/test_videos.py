@@ -39,7 +39,7 @@ def film(tmp_path: Path) -> Path:
 
 
 def enhance_videos(*paths: Path, out: Path, **options: object) -> list[Result]:
-    executor = VideoExecutor(Enhancer.load("fast"), EnhanceSettings(exposure="auto"), **options)
+    executor = VideoExecutor(Enhancer.load(), EnhanceSettings(exposure="auto"), **options)
     return list(run_items(plan(list(paths), out), executor))
 
 
@@ -60,9 +60,9 @@ def test_every_frame_is_enhanced_and_the_other_streams_stay(
     assert len(after) == len(before) == len(UNEVEN)
     assert np.mean(after) > 2 * np.mean(before)
     # The frames are those of the network, up to the loss of the codec.
-    fast = Enhancer.load("fast")
+    enhancer = Enhancer.load()
     times = [float(time) for time in describe(film)["times"]]
-    wanted = list(fast.clip(zip(times, before, strict=True)))
+    wanted = list(enhancer.clip(zip(times, before, strict=True)))
     for expected, found in zip(wanted, after, strict=True):
         assert np.abs(expected.astype(float) - found).mean() < 4
     (row,) = json.loads(report.read_text())
@@ -195,7 +195,7 @@ def raw_format(dtype: str = "u1") -> RawFormat:
 def test_raw_frames() -> None:
     given = frames(4)
     target = bytearray()
-    enhancer = Enhancer.load("fast")
+    enhancer = Enhancer.load()
 
     class Pipe(io.BytesIO):
         """Returns fewer bytes than it is asked for, as pipes do."""
@@ -220,7 +220,7 @@ def test_raw_frames_that_are_cut_off() -> None:
     target = bytearray()
     data = b"".join(pixels.tobytes() for pixels in frames(3))[:-1]
     with pytest.raises(InputError, match=r"ends within frame 3 \(43,199 of 43,200 bytes\)"):
-        enhance_raw(io.BytesIO(data).read, target.extend, raw_format(), Enhancer.load("fast"))
+        enhance_raw(io.BytesIO(data).read, target.extend, raw_format(), Enhancer.load())
     assert len(bytes(target)) == 2 * 43_200
 
 

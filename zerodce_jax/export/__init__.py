@@ -22,7 +22,9 @@ from zerodce_jax.export.function import Function, input_names, jax_function
 from zerodce_jax.media import photo
 from zerodce_jax.models.network import Network
 
-LICENSE = "Apache-2.0; trained on photographs under an academic license (MODEL_CARD.md)"
+LICENSE = (
+    "Apache-2.0; trained on photographs under free licenses (MODEL_CARD.md, docs/training-data.csv)"
+)
 """License of the networks that ship."""
 TOLERANCE = 1e-3
 """Largest difference from the JAX function that an export may have, in [0, 1]."""
