@@ -570,7 +570,7 @@ def test_shipped_networks_are_small_and_load_by_name_with_stored_settings() -> N
     }
     assert [network.config.preset for network in networks.values()] == list(networks)
     for file in (resources.files("zerodce_jax") / "weights").iterdir():
-        # The published file of Zero-DCE-improved has 97 KB.
+        # The published file of Zero-DCE-improved has 99,295 bytes.
         assert len(file.read_bytes()) <= 97_000, file
 
 
