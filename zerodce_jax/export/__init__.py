@@ -4,7 +4,8 @@ A file holds one function of whole images, `function.jax_function`: ``image`` (b
 3), float32 in [0, 1], ``strength`` (batch,), the factor on the curve maps, ``protection`` (batch,)
 of highlights, if the network's settings ask for it, and ``gamma`` go in; the enhanced images come
 out. Sizes are free, except that LiteRT (``.tflite``) takes one image of one size. What `Enhancer`
-decides for each image, its strength and protection, are inputs.
+decides for each image, its strength and protection, are inputs. Scene networks decide the exposure
+themselves, so their files hold the whole enhancement, and a strength of 1 is the network's choice.
 """
 
 import json

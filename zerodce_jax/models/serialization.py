@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from zerodce_jax.atomic import replacing
-from zerodce_jax.config import EnhanceSettings, NetworkConfig, network_config
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, SceneConfig, network_config
 from zerodce_jax.config import preset as preset_config
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import hub
@@ -185,10 +185,10 @@ def _load_safetensors(path: Path, config: NetworkConfig | None) -> Network:
         settings = EnhanceSettings.from_dict(json.loads(metadata.get("settings", "{}")))
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: its metadata do not describe a network ({error})") from error
-    if stored is None or metadata.get("format") == "pt":
-        network = from_torch(tensors, config=stored or config, source=str(path))
-        return replace(network, settings=settings)
-    return Network(stored, fit_params(tensors, stored, str(path)), settings)
+    if isinstance(stored, SceneConfig) or (stored and metadata.get("format") != "pt"):
+        return Network(stored, fit_params(tensors, stored, str(path)), settings)
+    network = from_torch(tensors, config=stored or config, source=str(path))
+    return replace(network, settings=settings)
 
 
 def _weights() -> Traversable:
