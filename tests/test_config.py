@@ -186,7 +186,7 @@ def test_a_config_of_any_architecture_survives_conversion_to_json(
 def test_configs_of_earlier_versions_are_read() -> None:
     values = NetworkConfig(features=8).to_dict()
     assert network_config(values | {"levels": 1}) == NetworkConfig(features=8)
-    with pytest.raises(UsageError, match="unknown fields levels"):
+    with pytest.raises(UsageError, match="bilateral grid are no longer supported"):
         network_config(values | {"levels": 2})
 
 

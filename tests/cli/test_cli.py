@@ -34,6 +34,7 @@ from zerodce_jax.models import serialization
         ["convert"],
         ["convert", "net.pth", "net", "--preset", "tiny"],
         ["convert", "net.pth", "net", "--layout", "tensorflow"],
+        ["convert", "net.pth", "net.safetensors", "--dtype", "bfloat16"],
     ],
     ids=" ".join,
 )
@@ -95,6 +96,32 @@ def test_convert_keeps_settings(goldens: Path, tmp_path: Path) -> None:
     # A PyTorch file has no settings.
     assert run("convert", goldens / "reduced_random.pth", tmp_path / "plain.safetensors") == 0
     assert serialization.load_network(tmp_path / "plain.safetensors").settings == EnhanceSettings()
+
+
+def test_convert_stores_float16_in_half_the_bytes(
+    goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = goldens / "reduced_random.pth"
+    sizes = {}
+    for dtype in ("float32", "float16"):
+        path = tmp_path / f"{dtype}.safetensors"
+        assert run("convert", source, path, "--dtype", dtype) == 0
+        assert capsys.readouterr().out == f"{path}: reduced, 23,592 parameters\n"
+        sizes[dtype] = path.stat().st_size
+        assert {a.dtype.name for a in safetensors.numpy.load_file(path).values()} == {dtype}
+    assert 0.5 < sizes["float16"] / sizes["float32"] < 0.52
+
+
+@pytest.mark.parametrize("target", ["net", "net.orbax"])
+def test_convert_stores_float16_only_in_safetensors(
+    target: str, goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / target
+    arguments = (goldens / "reduced_random.pth", path, "--preset", "reduced")
+    assert run("convert", *arguments, "--dtype", "float16") == 2
+    message = f"zerodce: {path}: only .safetensors files store float16\n"
+    assert capsys.readouterr().err == message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_convert_assumes_reduced_for_16_features_with_a_note(

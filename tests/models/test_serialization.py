@@ -4,6 +4,7 @@ import gc
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -146,17 +147,35 @@ def test_files_of_unknown_architectures_are_refused_in_one_line(tmp_path: Path) 
         load_network(path)
 
 
-@pytest.mark.parametrize("name", ["net", "jax.safetensors"])
-def test_networks_of_earlier_versions_are_read(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["jax", "torch"])
+def test_float16_halves_the_file_and_is_read_as_float32(layout: str, tmp_path: Path) -> None:
+    network = random_network(preset("reduced"))
+    large, small = tmp_path / "large.safetensors", tmp_path / "small.safetensors"
+    save_network(network, large, layout=layout)
+    save_network(network, small, layout=layout, dtype="float16")
+    assert large.stat().st_size - small.stat().st_size == pytest.approx(2 * 23_592, abs=16)
+    loaded = load_network(small)
+    assert (loaded.config, loaded.settings) == (network.config, network.settings)
+    before, after = flatten(network.params), flatten(loaded.params)
+    for name, array in before.items():
+        assert after[name].dtype == np.float32
+        # 11 bits of precision, and 2^-24 as the smallest number.
+        np.testing.assert_allclose(after[name], array, rtol=2**-11, atol=2**-25)
+    assert any((after[name] != array).any() for name, array in before.items())
+    # Another round trip loses nothing more.
+    save_network(loaded, large, layout=layout, dtype="float16")
+    assert_same(load_network(large), loaded)
+
+
+def test_parameters_beyond_float16_are_refused(tmp_path: Path) -> None:
     network = random_network(CUSTOM)
-    config = CUSTOM.to_dict() | {"levels": 1}
-    if name == "net":
-        save_network(network, tmp_path / name)
-        checkpoint.write_config(tmp_path / name, {"network": config})
-    else:
-        metadata = {"config": json.dumps(config)}
-        safetensors.numpy.save_file(flatten(network.params), tmp_path / name, metadata)
-    assert_same(load_network(tmp_path / name), network)
+    network.params["conv1"]["bias"][2] = -7e4
+    path = tmp_path / "net.safetensors"
+    with pytest.raises(InputError, match=r"conv1\.bias: a parameter of 70000 does not fit float16"):
+        save_network(network, path, dtype="float16")
+    assert list(tmp_path.iterdir()) == []
+    save_network(network, path)
+    assert_same(load_network(path), network)
 
 
 SETTINGS = [
@@ -182,6 +201,24 @@ def test_settings_survive_repeated_conversion(tmp_path: Path) -> None:
         save_network(network, tmp_path / name, layout=layout)
         network = load_network(tmp_path / name)
     assert_same(network, replace(random_network(CUSTOM), settings=SETTINGS[2]))
+
+
+def test_configs_of_earlier_versions_hold_the_levels_of_a_grid(tmp_path: Path) -> None:
+    network, path = random_network(CUSTOM), tmp_path / "net.safetensors"
+    save_network(network, path)
+    tensors = safetensors.numpy.load_file(path)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+
+    def save_with(levels: int) -> None:
+        config = json.dumps({**CUSTOM.to_dict(), "levels": levels})
+        safetensors.numpy.save_file(tensors, path, {**metadata, "config": config})
+
+    save_with(levels=1)
+    assert_same(load_network(path), network)
+    save_with(levels=2)
+    with pytest.raises(InputError, match=r"DCE-Nets with a bilateral grid are no longer supported"):
+        load_network(path)
 
 
 def test_files_without_settings_take_the_recipe_of_zero_dce_improved(
@@ -581,12 +618,16 @@ def test_a_package_without_a_weights_folder_ships_no_networks(
         load_network("reduced")
 
 
-def test_shipped_networks_load_by_name_with_stored_settings() -> None:
-    for name in shipped_networks():
-        network = load_network(name)
-        assert network.parameter_count > 0
-        assert (network.settings.exposure, network.settings.gamma) == ("auto", 1)
-        assert network.settings.protect_highlights > 0
+def test_shipped_networks_are_small_and_load_by_name_with_stored_settings() -> None:
+    networks = {name: load_network(name) for name in shipped_networks()}
+    assert {name: network.settings for name, network in networks.items()} == {
+        "reduced": EnhanceSettings.adaptive(),
+        "scene": EnhanceSettings.scene(),
+    }
+    assert [network.config.preset for network in networks.values()] == list(networks)
+    for file in (resources.files("zerodce_jax") / "weights").iterdir():
+        # The published file of Zero-DCE-improved has 99,295 bytes.
+        assert len(file.read_bytes()) <= 97_000, file
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".npz", ".onnx"])
