@@ -81,8 +81,9 @@ def with_recipe(args: Sequence[str]) -> Callable[..., int]:
     joined = " ".join(args).replace("--model=", "--model ")
     named = re.search(r"--model (\S+)", joined)
     model = named.group(1) if named else "reduced"
-    config = TrainConfig.recipe(model) if model in get_args(Model) else TrainConfig()
-    return functools.partial(train, config=config)
+    models: tuple[Model, ...] = get_args(Model)
+    recipes = (TrainConfig.recipe(name) for name in models if name == model)
+    return functools.partial(train, config=next(recipes, TrainConfig()))
 
 
 def _progress(bar: "tqdm[Any]") -> "OnMetrics":

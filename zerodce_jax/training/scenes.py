@@ -10,6 +10,7 @@ Images are float32 (batch, height, width, 3) in [0, 1].
 
 import math
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -113,7 +114,8 @@ def scene_losses(model: SceneNet, images: Images, inputs: Images) -> dict[str, L
     side = images.shape[1] // model.config.thumbnail
     images, inputs = block_means(images, side), block_means(inputs, side)
     grid = model.forward(inputs)
-    enhanced = apply_shared_curve(inputs, model.upsample(grid, inputs), model.config.iterations)
+    maps = model.upsample(grid, inputs)
+    enhanced: Any = apply_shared_curve(inputs, maps, model.config.iterations)
     difference = enhanced - images
     regions = region_means(difference, _REGION)
     edges = [jnp.abs(jnp.diff(regions, axis=axis)).mean() for axis in (1, 2)]
