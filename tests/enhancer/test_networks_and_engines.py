@@ -100,7 +100,7 @@ def test_engine_depends_on_the_installed_packages(monkeypatch: pytest.MonkeyPatc
     assert choose_engine("onnx") == "onnx"
 
 
-@pytest.mark.parametrize("engine", ["xla", "onnx"])
+@pytest.mark.parametrize("engine", [pytest.param("xla", marks=pytest.mark.slow), "onnx"])
 def test_automatic_exposure_of_a_scene_network_is_its_own_choice(engine: str) -> None:
     if engine == "onnx":
         pytest.importorskip("onnxruntime")

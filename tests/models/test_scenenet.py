@@ -21,6 +21,11 @@ from zerodce_jax.ops.grid import AMPLITUDE, CENTER
 SMALL = SceneConfig(features=8, levels=3)
 
 
+# Without jit, JAX compiles every operation alone.
+call, forward = jax.jit(SceneNet.__call__), jax.jit(SceneNet.forward)
+estimate, upsample = jax.jit(SceneNet.estimate), jax.jit(SceneNet.upsample)
+
+
 def model_of(network: Network, dtype: str = "float32") -> SceneNet:
     return nnx.merge(graphdef(network.config, dtype=jnp.dtype(dtype)), network.params)
 
@@ -57,7 +62,7 @@ def test_the_network_equals_plain_numpy(config: SceneConfig) -> None:
     network = whole_image.random_network(config)
     thumbnails = random_images(2, 128, 128)
     thumbnails = thumbnails.at[1].set(0).at[1, 30:90, 50:].set(1)
-    grids = jax.jit(SceneNet.forward)(model_of(network), thumbnails)
+    grids = forward(model_of(network), thumbnails)
     assert grids.shape == (2, 16, 16, config.outputs)
     assert grids.dtype == jnp.float32
     for grid, thumbnail in zip(grids, thumbnails, strict=True):
@@ -70,7 +75,7 @@ def test_the_network_equals_plain_numpy(config: SceneConfig) -> None:
 def test_curve_maps_of_whole_images_equal_the_reference(size: tuple[int, int]) -> None:
     network = whole_image.random_network(SMALL)
     images = random_images(2, *size)
-    maps = model_of(network)(images)
+    maps = call(model_of(network), images)
     assert maps.shape == (2, *size, 3)
     for found, image in zip(maps, images, strict=True):
         np.testing.assert_allclose(found, whole_image.curve_maps(network, image), rtol=0, atol=2e-5)
@@ -78,15 +83,17 @@ def test_curve_maps_of_whole_images_equal_the_reference(size: tuple[int, int]) -
 
 def test_estimating_and_upsampling_are_the_two_halves_of_a_call() -> None:
     model, images = model_of(whole_image.random_network(SMALL)), random_images(2, 40, 30)
-    grid = model.estimate(images)
+    grid = estimate(model, images)
     assert grid.shape == (2, 16, 16, 9)
-    np.testing.assert_allclose(model.upsample(grid, images), model(images), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        upsample(model, grid, images), call(model, images), rtol=0, atol=1e-6
+    )
 
 
 def test_grids_lie_within_the_range() -> None:
     params = whole_image.random_network(SMALL, weight_scale=30).params
     model = model_of(Network(SMALL, params))
-    grid = np.asarray(model.forward(random_images(1, 128, 128)))
+    grid = np.asarray(forward(model, random_images(1, 128, 128)))
     assert CENTER - AMPLITUDE - 1e-6 <= grid.min() < CENTER - 0.99 * AMPLITUDE
     assert CENTER + 0.99 * AMPLITUDE < grid.max() <= CENTER + AMPLITUDE + 1e-6
 
@@ -95,7 +102,7 @@ def test_a_new_network_brightens_all_images_alike() -> None:
     params = init_params(SMALL, seed=3)
     assert not params["grid2"]["kernel"].any()
     model = model_of(Network(SMALL, params))
-    maps = model(random_images(2, 20, 30))
+    maps = call(model, random_images(2, 20, 30))
     np.testing.assert_allclose(maps, CENTER, rtol=0, atol=1e-6)
     assert CENTER < 0, "negative maps brighten"
 
@@ -123,7 +130,7 @@ def test_places_far_apart_see_each_other_through_the_global_branch() -> None:
     dark = random_images(1, 128, 128) / 8
     bright = dark.at[:, :16, :16].set(1)
     (near, far), (_, far_locally) = (
-        np.abs(np.subtract(*(model_of(net).forward(x) for x in (dark, bright))))[
+        np.abs(np.subtract(*(forward(model_of(net), x) for x in (dark, bright))))[
             0, [0, -1], [0, -1]
         ].max(-1)
         for net in (network, local)
@@ -134,11 +141,10 @@ def test_places_far_apart_see_each_other_through_the_global_branch() -> None:
     assert far_locally == 0
 
 
+@pytest.mark.slow
 def test_jit_does_not_change_the_maps() -> None:
     model, images = model_of(whole_image.random_network(SMALL)), random_images(1, 33, 47)
-    np.testing.assert_allclose(
-        jax.jit(SceneNet.__call__)(model, images), model(images), rtol=0, atol=2e-6
-    )
+    np.testing.assert_allclose(call(model, images), model(images), rtol=0, atol=2e-6)
 
 
 @pytest.mark.slow

@@ -292,6 +292,7 @@ SCENE = dataclasses.replace(
 SMALL_SCENE = SceneConfig(features=8, blocks=1, levels=3)
 
 
+@pytest.mark.slow
 def test_a_run_with_a_scene_network_writes_its_losses_and_a_network_with_its_settings(
     photographs: Path, tmp_path: Path
 ) -> None:

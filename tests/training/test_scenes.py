@@ -23,10 +23,12 @@ SMALL = SceneConfig(features=8, blocks=1, levels=3)
 CONFIG = TrainConfig.recipe("scene")
 NAMES = {"regions", "pixels", "mean", "edges", "error", "smoothness"}
 
-jitted = jax.jit(degrade)
+# One shape of images, and one program of each, for all tests.
+COUNT, SIDE = 300, 32
+jitted_degrade, jitted_losses = jax.jit(degrade), jax.jit(scene_losses)
 
 
-def photographs(count: int, *, brightness: float = 0.5, side: int = 32) -> jax.Array:
+def photographs(count: int = COUNT, *, brightness: float = 0.5, side: int = SIDE) -> jax.Array:
     """Return random photographs in 8 bits with a given mean."""
     pixels = np.random.default_rng(0).random((count, side, side, 3))
     return jnp.asarray(np.round(pixels * 2 * brightness * 255) / 255, jnp.float32)
@@ -34,7 +36,7 @@ def photographs(count: int, *, brightness: float = 0.5, side: int = 32) -> jax.A
 
 def degraded(images: jax.Array, seed: int = 0, *, noise: bool = True) -> np.ndarray:
     normal = jax.random.normal(jax.random.key(seed + 1000), images.shape) * noise
-    return np.asarray(jitted(images, jax.random.key(seed), normal))
+    return np.asarray(jitted_degrade(images, jax.random.key(seed), normal))
 
 
 def is_unchanged(images: jax.Array, results: np.ndarray) -> np.ndarray:
@@ -42,7 +44,7 @@ def is_unchanged(images: jax.Array, results: np.ndarray) -> np.ndarray:
 
 
 def test_degraded_photographs_have_8_bits_and_are_darker_on_average() -> None:
-    images = photographs(200)
+    images = photographs()
     results = degraded(images)
     assert results.shape == images.shape
     assert results.min() >= 0
@@ -56,22 +58,22 @@ def test_degraded_photographs_have_8_bits_and_are_darker_on_average() -> None:
 
 @pytest.mark.parametrize("brightness", [0.05, 0.5])
 def test_a_share_of_the_photographs_stays_and_more_of_dark_ones(brightness: float) -> None:
-    images = photographs(600, brightness=brightness, side=16)
+    images = photographs(brightness=brightness)
     share = scenes.UNCHANGED + (scenes.UNCHANGED_IF_DARK if brightness < 0.1 else 0)
     found = is_unchanged(images, degraded(images)).mean()
     # Five standard deviations.
-    assert found == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / 600))
+    assert found == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / COUNT))
 
 
 def test_the_key_decides_the_result() -> None:
-    images = photographs(20)
+    images = photographs()
     first, same, other = (degraded(images, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, same)
     assert (first != other).any((1, 2, 3)).mean() > 0.5
 
 
 def test_noise_comes_from_the_given_numbers() -> None:
-    images = jnp.full((60, 32, 32, 3), jnp.round(0.6 * 255) / 255)
+    images = jnp.full((COUNT, SIDE, SIDE, 3), jnp.round(0.6 * 255) / 255)
     still, noisy = (degraded(images, noise=noise) for noise in (False, True))
     # Flat photographs stay flat without noise, and only degraded ones get noise.
     assert np.ptp(still, axis=(1, 2)).max() < 1e-6
@@ -81,8 +83,8 @@ def test_noise_comes_from_the_given_numbers() -> None:
 
 
 def test_without_noise_the_order_of_tones_is_kept() -> None:
-    ramp = np.round(np.linspace(0, 1, 64) * 255) / 255
-    images = jnp.asarray(np.broadcast_to(ramp[:, None, None], (300, 64, 64, 3)), jnp.float32)
+    ramp = np.round(np.linspace(0, 1, SIDE) * 255) / 255
+    images = jnp.asarray(np.broadcast_to(ramp[:, None, None], (COUNT, SIDE, SIDE, 3)), jnp.float32)
     results = degraded(images, noise=False)
     assert np.diff(results, axis=1).min() >= -1e-6
     # Channels differ in some, which have a color cast.
@@ -93,7 +95,7 @@ def test_without_noise_the_order_of_tones_is_kept() -> None:
 @pytest.mark.parametrize("value", [1.0, 0.1])
 def test_factors_on_the_light_are_in_range(value: float) -> None:
     value = round(value * 255) / 255
-    images = jnp.full((400, 16, 16, 3), value)
+    images = jnp.full((COUNT, SIDE, SIDE, 3), value)
     results = degraded(images, noise=False)
     smallest = 0.85 * scenes.MIN_FACTOR * scenes.MIN_BACKLIGHT_FACTOR
     if value < 0.2:
@@ -119,12 +121,12 @@ def identity_model() -> SceneNet:
 
 
 def test_a_perfect_network_has_no_loss_but_the_floor_of_the_error() -> None:
-    images = photographs(2, side=256)
-    perfect = scene_losses(identity_model(), images, images)
+    images = photographs(2, side=128)
+    perfect = jitted_losses(identity_model(), images, images)
     assert set(perfect) == NAMES
     for name in NAMES - {"error"}:
         assert float(perfect[name]) == pytest.approx(0, abs=1e-6), name
-    others = scene_losses(identity_model(), images, images / 2)
+    others = jitted_losses(identity_model(), images, images / 2)
     for name in NAMES - {"smoothness"}:
         assert float(others[name]) > float(perfect[name]) + 1e-4, name
 
@@ -133,19 +135,20 @@ def test_losses_see_images_at_the_size_of_the_thumbnail() -> None:
     images = photographs(2, side=128)
     model = nnx.merge(graphdef(SMALL), random_network(SMALL).params)
     large = jnp.repeat(jnp.repeat(images, 2, axis=1), 2, axis=2)
-    small, same = (scene_losses(model, x, x / 2) for x in (images, large))
+    small, same = (jitted_losses(model, x, x / 2) for x in (images, large))
     for name in NAMES:
         assert float(same[name]) == pytest.approx(float(small[name]), rel=1e-4, abs=1e-6)
 
 
 def test_smoothness_is_0_for_constant_grids_alone() -> None:
-    images = photographs(1, side=128)
+    images = photographs(2, side=128)
     varied = nnx.merge(graphdef(SMALL), random_network(SMALL).params)
-    assert float(scene_losses(varied, images, images)["smoothness"]) > 1e-4
+    assert float(jitted_losses(varied, images, images)["smoothness"]) > 1e-4
     flat = nnx.merge(graphdef(SMALL), init_params(SMALL, seed=0))
-    assert float(scene_losses(flat, images, images)["smoothness"]) == 0
+    assert float(jitted_losses(flat, images, images)["smoothness"]) == 0
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_on_black_and_on_constant_images() -> None:
     losses = make_losses(SMALL, CONFIG)
     gradient = jax.jit(jax.grad(lambda params, x: losses(params, x)[0]))

@@ -154,6 +154,7 @@ def scene_run(steps: int, config: TrainConfig = SCENE) -> tuple[list[float], dic
     return totals, jax.tree.map(np.asarray, state["params"])
 
 
+@pytest.mark.slow
 def test_steps_of_a_scene_network_lower_the_loss_and_are_reproducible() -> None:
     totals, params = scene_run(25)
     again, same = scene_run(25)
@@ -170,6 +171,7 @@ def test_steps_of_a_scene_network_lower_the_loss_and_are_reproducible() -> None:
     assert after < before - 0.02
 
 
+@pytest.mark.slow
 def test_each_step_degrades_differently_and_validation_always_alike() -> None:
     losses = jax.jit(make_losses(SMALL_SCENE, SCENE))
     params, pixels = init_params(SMALL_SCENE, seed=0), scene_pixels(4)
