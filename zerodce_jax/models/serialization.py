@@ -54,7 +54,9 @@ def load_network(
     if scale is None:
         return network
     if not isinstance(network.config, NetworkConfig):
-        raise UsageError(f"{source}: {network.architecture} always sees a thumbnail; omit the scale")
+        raise UsageError(
+            f"{source}: {network.architecture} always sees a thumbnail; omit the scale"
+        )
     return replace(network, config=replace(network.config, scale=scale))
 
 

@@ -32,6 +32,9 @@ _report_lock = threading.Lock()
 
 MIN_SHARE = 0.62
 """Smallest share of a photograph's sides that a scene network is trained on at one time."""
+DARK, DARK_REPEATS = 0.27, 4
+"""Mean brightness below which a photograph is dark, and how often a scene network sees it in the
+time in which it sees others once."""
 _READ_THREADS = 8
 _READ_OPTIONS = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=32)
 
@@ -69,23 +72,40 @@ def usable(files: Sequence[Path], config: TrainConfig) -> list[Path]:
     Raises:
         InputError: No photograph is usable.
     """
-    low, high = WELL_EXPOSED
-
-    def is_usable(file: Path) -> bool:
-        image = _read(file, _read_size(config))
-        if image is None or not config.darken:
-            return image is not None
-        return bool(low * 255 <= image.mean() <= high * 255)
-
-    local = slice(jax.process_index(), None, jax.process_count())
-    flags = np.zeros(len(files), np.int32)
-    with ThreadPoolExecutor(_READ_THREADS) as pool:
-        flags[local] = list(pool.map(is_usable, files[local]))
-    selected = [f for f, flag in zip(files, hosts.sum_over_processes(flags), strict=True) if flag]
+    low, high = WELL_EXPOSED if config.darken else (0, 1)
+    brightness = _brightness(files, config)
+    selected = [file for file, b in zip(files, brightness, strict=True) if low <= b <= high]
     if not selected:
         wanted = f" and has a mean brightness of {low} to {high}" if config.darken else ""
         raise InputError(f"none of the {len(files)} photographs can be read{wanted}")
     return selected
+
+
+def with_repeated_dark(files: Sequence[Path], config: TrainConfig) -> list[Path]:
+    """Repeat dark photographs, which are rare and teach a scene network what should stay dark.
+
+    The photographs are read as for `usable`.
+    """
+    brightness = _brightness(files, config)
+    return [
+        file
+        for file, b in zip(files, brightness, strict=True)
+        for _ in range(DARK_REPEATS if 0 <= b < DARK else 1)
+    ]
+
+
+def _brightness(files: Sequence[Path], config: TrainConfig) -> np.ndarray:
+    """Return the mean brightness of each photograph, in [0, 1], or -1 if it cannot be read."""
+
+    def measure(file: Path) -> float:
+        image = _read(file, _read_size(config))
+        return -1 if image is None else float(image.mean()) / 255
+
+    local = slice(jax.process_index(), None, jax.process_count())
+    brightness = np.zeros(len(files), np.float32)
+    with ThreadPoolExecutor(_READ_THREADS) as pool:
+        brightness[local] = list(pool.map(measure, files[local]))
+    return hosts.sum_over_processes(brightness)
 
 
 class ImageFolder:
