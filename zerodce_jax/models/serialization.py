@@ -18,7 +18,6 @@ import safetensors.numpy
 
 from zerodce_jax.atomic import replacing
 from zerodce_jax.config import (
-    AnyNetworkConfig,
     EnhanceSettings,
     NetworkConfig,
     network_config,

@@ -24,7 +24,7 @@ _LIGHT_OF_PIXELS = ((0.5 - np.sin(np.arcsin(1 - 2 * _PIXELS) / 3)) ** GAMMA).ast
 
 
 def to_light(images: Images) -> Images:
-    """Return the light, 1 for white, that a camera turned into images; they are rounded to 8 bits."""
+    """Return the light, 1 for white, of images, which are rounded to 8 bits."""
     return jnp.asarray(_LIGHT_OF_PIXELS)[jnp.round(images * 255).astype(jnp.uint8)]
 
 

@@ -25,11 +25,11 @@ MIN_FACTOR = 0.012
 BACKLIT, CONTRASTY = 0.35, 0.35
 """Shares of the degraded photographs whose dark places lose more light, and whose bright places
 gain light meanwhile; the others lose light everywhere alike."""
-UNCHANGED, UNCHANGED_IF_DARK = 0.2, 0.6
+UNCHANGED, UNCHANGED_IF_DARK = 0.17, 0.7
 """Share of the photographs that stay as they are, and the share by which it grows for dark ones."""
-BRIGHTNESS, NORMALIZATION = 0.46, 0.75
+BRIGHTNESS, NORMALIZATION = 0.46, 0.95
 """Mean brightness that the exposure of photographs is brought towards, and how far."""
-_DARK_RANGE = (0.18, 0.38)
+_DIM_RANGE, _DARK_RANGE = (0.2, 0.42), (0.14, 0.32)
 _MIN_CONTRASTY, _MAX_CONTRASTY = 0.08, 4.0
 _MAX_DARKER, _MAX_BRIGHTER = math.exp(-1), math.exp(1.4)
 _WIDTHS = (0.15, 1.5)
@@ -70,9 +70,11 @@ def degrade(images: Images, key: Array, normal: Images) -> tuple[Images, Images]
     def uniform(low: float = 0, high: float = 1, shape: tuple[int, ...] = shape) -> Array:
         return jax.random.uniform(next(keys), shape, minval=low, maxval=high)
 
-    low, high = _DARK_RANGE
     brightness = images.mean((1, 2, 3), keepdims=True)
-    darkness = jnp.clip((high - brightness) / (high - low), 0, 1)
+    dimness, darkness = (
+        jnp.clip((high - brightness) / (high - low), 0, 1)
+        for low, high in (_DIM_RANGE, _DARK_RANGE)
+    )
     # The brightness rises with about the square root of the light.
     exposure = (BRIGHTNESS / jnp.maximum(brightness, 0.01)) ** (2 * NORMALIZATION * (1 - darkness))
     light = jnp.clip(exposure, _MAX_DARKER, _MAX_BRIGHTER) * camera.to_light(images)
@@ -98,7 +100,7 @@ def degrade(images: Images, key: Array, normal: Images) -> tuple[Images, Images]
         camera.log_uniform(next(keys), shape, *bounds) for bounds in (_SHOT_NOISE, _READ_NOISE)
     )
     noisy = camera.add_noise(light * factor * (1 + cast), normal, shot=shot, read=read)
-    unchanged = uniform() < UNCHANGED + UNCHANGED_IF_DARK * darkness
+    unchanged = uniform() < UNCHANGED + UNCHANGED_IF_DARK * dimness
     pairs = ((images, camera.to_pixels(noisy)), (images, camera.to_pixels(light)))
     degraded, targets = (jnp.where(unchanged, before, after) for before, after in pairs)
     return degraded, targets
