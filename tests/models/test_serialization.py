@@ -91,37 +91,6 @@ def test_every_format_stores_the_whole_config(config: NetworkConfig, tmp_path: P
         assert loaded.notes == ()
 
 
-@pytest.mark.parametrize("layout", ["jax", "torch"])
-def test_float16_halves_the_file_and_is_read_as_float32(layout: str, tmp_path: Path) -> None:
-    network = random_network(preset("reduced"))
-    large, small = tmp_path / "large.safetensors", tmp_path / "small.safetensors"
-    save_network(network, large, layout=layout)
-    save_network(network, small, layout=layout, dtype="float16")
-    assert large.stat().st_size - small.stat().st_size == pytest.approx(2 * 23_592, abs=16)
-    loaded = load_network(small)
-    assert (loaded.config, loaded.settings) == (network.config, network.settings)
-    before, after = flatten(network.params), flatten(loaded.params)
-    for name, array in before.items():
-        assert after[name].dtype == np.float32
-        # 11 bits of precision, and 2^-24 as the smallest number.
-        np.testing.assert_allclose(after[name], array, rtol=2**-11, atol=2**-25)
-    assert any((after[name] != array).any() for name, array in before.items())
-    # Another round trip loses nothing more.
-    save_network(loaded, large, layout=layout, dtype="float16")
-    assert_same(load_network(large), loaded)
-
-
-def test_parameters_beyond_float16_are_refused(tmp_path: Path) -> None:
-    network = random_network(CUSTOM)
-    network.params["conv1"]["bias"][2] = -7e4
-    path = tmp_path / "net.safetensors"
-    with pytest.raises(InputError, match=r"conv1\.bias: a parameter of 70000 does not fit float16"):
-        save_network(network, path, dtype="float16")
-    assert list(tmp_path.iterdir()) == []
-    save_network(network, path)
-    assert_same(load_network(path), network)
-
-
 SETTINGS = [
     EnhanceSettings(),
     EnhanceSettings.adaptive(),
@@ -145,24 +114,6 @@ def test_settings_survive_repeated_conversion(tmp_path: Path) -> None:
         save_network(network, tmp_path / name, layout=layout)
         network = load_network(tmp_path / name)
     assert_same(network, replace(random_network(CUSTOM), settings=SETTINGS[2]))
-
-
-def test_configs_of_earlier_versions_hold_the_levels_of_a_grid(tmp_path: Path) -> None:
-    network, path = random_network(CUSTOM), tmp_path / "net.safetensors"
-    save_network(network, path)
-    tensors = safetensors.numpy.load_file(path)
-    with safetensors.safe_open(path, framework="numpy") as file:
-        metadata = file.metadata()
-
-    def save_with(levels: int) -> None:
-        config = json.dumps({**CUSTOM.to_dict(), "levels": levels})
-        safetensors.numpy.save_file(tensors, path, {**metadata, "config": config})
-
-    save_with(levels=1)
-    assert_same(load_network(path), network)
-    save_with(levels=2)
-    with pytest.raises(InputError, match=r"DCE-Nets with a bilateral grid are no longer supported"):
-        load_network(path)
 
 
 def test_files_without_settings_take_the_recipe_of_zero_dce_improved(
@@ -572,6 +523,37 @@ def test_shipped_networks_are_small_and_load_by_name_with_stored_settings() -> N
     for file in (resources.files("zerodce_jax") / "weights").iterdir():
         # The published file of Zero-DCE-improved has 99,295 bytes.
         assert len(file.read_bytes()) <= 97_000, file
+
+
+@pytest.mark.parametrize("layout", ["jax", "torch"])
+def test_float16_halves_the_file_and_is_read_as_float32(layout: str, tmp_path: Path) -> None:
+    network = random_network(preset("reduced"))
+    large, small = tmp_path / "large.safetensors", tmp_path / "small.safetensors"
+    save_network(network, large, layout=layout)
+    save_network(network, small, layout=layout, dtype="float16")
+    assert large.stat().st_size - small.stat().st_size == pytest.approx(2 * 23_592, abs=16)
+    loaded = load_network(small)
+    assert (loaded.config, loaded.settings) == (network.config, network.settings)
+    before, after = flatten(network.params), flatten(loaded.params)
+    for name, array in before.items():
+        assert after[name].dtype == np.float32
+        # 11 bits of precision, and 2^-24 as the smallest number.
+        np.testing.assert_allclose(after[name], array, rtol=2**-11, atol=2**-25)
+    assert any((after[name] != array).any() for name, array in before.items())
+    # Another round trip loses nothing more.
+    save_network(loaded, large, layout=layout, dtype="float16")
+    assert_same(load_network(large), loaded)
+
+
+def test_parameters_beyond_float16_are_refused(tmp_path: Path) -> None:
+    network = random_network(CUSTOM)
+    network.params["conv1"]["bias"][2] = -7e4
+    path = tmp_path / "net.safetensors"
+    with pytest.raises(InputError, match=r"conv1\.bias: a parameter of 70000 does not fit float16"):
+        save_network(network, path, dtype="float16")
+    assert list(tmp_path.iterdir()) == []
+    save_network(network, path)
+    assert_same(load_network(path), network)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".npz", ".onnx"])
