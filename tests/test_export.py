@@ -193,7 +193,7 @@ def test_export_command_writes_a_checked_file_and_refuses_to_overwrite(
         assert found
         assert float(found[1]) < 1e-4
     before = file.read_bytes()
-    assert b"academic license" in before
+    assert b"photographs under free licenses" in before
     assert run("export", file, "-m", "reduced") == 1
     assert "--overwrite" in capsys.readouterr().err
     assert file.read_bytes() == before
