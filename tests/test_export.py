@@ -23,7 +23,7 @@ onnx = pytest.importorskip("onnx")
 from helpers import GOLDENS, whole_image
 from helpers.command import run
 from zerodce_jax import Enhancer, EnhanceSettings, export
-from zerodce_jax.config import preset
+from zerodce_jax.config import SceneConfig, preset
 from zerodce_jax.engines.onnx_array import OPSET
 from zerodce_jax.errors import InputError
 from zerodce_jax.models import serialization
@@ -38,11 +38,11 @@ LITERT = pytest.mark.skipif(
 ALL_STEPS = EnhanceSettings(gamma=1.0, protect_highlights=1.0, denoise=0.7)
 NO_STEPS = EnhanceSettings()
 # Network, scale.
-NETWORKS = [("reduced", 1), ("fast", 16), ("original", 1), ("plusplus", 12)]
+NETWORKS = [("reduced", 1), ("scene", 1), ("original", 1), ("plusplus", 12)]
 
 
 def network_of(name: str, scale: int, settings: EnhanceSettings = ALL_STEPS) -> Network:
-    config = replace(preset(name), scale=scale)
+    config = SceneConfig() if name == "scene" else replace(preset(name), scale=scale)
     network = whole_image.random_network(config, weight_scale=0.7)
     return Network(network.config, network.params, settings)
 
@@ -153,6 +153,26 @@ def test_exported_file_contains_shapes_and_metadata(suffix: str, tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("suffix", [*SUFFIXES, pytest.param(".tflite", marks=LITERT)])
+def test_scene_networks_are_exported_from_pixels_to_pixels(
+    suffix: str, scene_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / f"net{suffix}"
+    size = (90, 61)
+    options = ("--size", *size) if suffix == ".tflite" else ()
+    assert run("export", file, "-m", scene_file, *options) == 0
+    assert "inputs image, strength, gamma" in capsys.readouterr().out
+    image = noisy_gradient(*size)
+    one, gamma = np.ones(1, np.float32), np.array(1, np.float32)
+    result = export.run(file)(image[None], one, gamma)
+    network = serialization.load_network(scene_file)
+    assert network.settings.exposure == "auto"
+    expected = whole_image.enhance(network, image.astype(np.float64), denoise=MIN_AUTO_STRENGTH)
+    np.testing.assert_allclose(result[0], expected, rtol=0, atol=2e-4)
+    assert expected.mean() > 1.1 * image.mean()
+
+
+@pytest.mark.slow
 def test_an_export_that_differs_from_jax_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,10 +203,10 @@ def test_exports_with_nan_are_not_written(tmp_path: Path, monkeypatch: pytest.Mo
 def test_export_command_writes_a_checked_file_and_refuses_to_overwrite(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "fast.onnx"
-    assert run("export", file, "-m", "fast") == 0
+    file = tmp_path / "net.onnx"
+    assert run("export", file, "-m", "reduced") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{file}: fast, ONNX, opset 17, inputs image, strength, protection, gamma"
+    assert lines[0] == f"{file}: reduced, ONNX, opset 17, inputs image, strength, protection, gamma"
     assert len(lines) == 6
     for line in lines[1:]:
         found = re.fullmatch(r"largest difference from the JAX function, \w+ [\dx]+: (.+)", line)

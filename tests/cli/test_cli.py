@@ -63,6 +63,27 @@ def test_convert_to_the_torch_layout(goldens: Path, tmp_path: Path) -> None:
     assert safetensors.numpy.load_file(path)["e_conv7.weight"].shape == (24, 32, 3, 3)
 
 
+def test_convert_writes_scene_networks_in_the_layout_jax_alone(
+    scene_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    target = tmp_path / "net.safetensors"
+    assert run("convert", scene_file, target, "--layout", "torch") == 2
+    printed = capsys.readouterr()
+    assert printed.err == (
+        "zerodce: custom architecture has no original in PyTorch; use the layout jax\n"
+    )
+    assert run("convert", scene_file, target, "--scale", 2) == 2
+    assert "always sees a thumbnail; omit the scale" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert run("convert", scene_file, target) == 0
+    assert run("convert", target, "--check") == 0
+    head, *rows = capsys.readouterr().out.splitlines()[1:]
+    assert head.split()[0] == "tensor"
+    network = serialization.load_network(target)
+    assert network.settings == EnhanceSettings.scene()
+    assert [row.split()[0] for row in rows] == list(network.config.param_shapes)
+
+
 def test_convert_keeps_settings(goldens: Path, tmp_path: Path) -> None:
     assert run("convert", "reduced", tmp_path / "net") == 0
     assert run("convert", tmp_path / "net", tmp_path / "net.safetensors") == 0

@@ -315,6 +315,7 @@ def test_a_full_disk_leaves_no_file(film: Path, small_disk: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_memory_does_not_grow_with_the_length(
     environment: dict[str, str], scene_file: Path, tmp_path: Path
 ) -> None:

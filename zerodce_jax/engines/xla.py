@@ -132,7 +132,12 @@ def use_compilation_cache() -> None:
 
 
 def _estimate(
-    params: dict, tiles: Array, valid: Array, *, structure: nnx.GraphDef[DCENet | SceneNet], size: int
+    params: dict,
+    tiles: Array,
+    valid: Array,
+    *,
+    structure: nnx.GraphDef[DCENet | SceneNet],
+    size: int,
 ) -> Array:
     model = nnx.merge(structure, params)
     assert isinstance(model, DCENet)
