@@ -1,6 +1,5 @@
 """Compare the enhancement of backlit photographs with the exposure fusion of their brackets.
 
-    pip install opencv-python-headless
     python benchmarks/backlit.py DATA [NETWORK ...]
 
 DATA is a folder of exposure brackets, as for ``split_brackets.py``. Of each scene with at least

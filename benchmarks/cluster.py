@@ -42,7 +42,7 @@ def main(
     pictures: int = 600,
     width: int = 640,
     height: int = 480,
-    model: str = "reduced",
+    model: str = "scene",
     turns: int = 3,
     batch: int = 16,
 ) -> None:

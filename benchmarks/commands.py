@@ -51,7 +51,7 @@ def main(*, repetitions: int = 5) -> None:
         base = Path(folder)
         commands = {"python -c 'import jax'": ["-c", "import jax"]}
         for engine in ("onnx", "xla"):
-            for network in ("reduced", "fast"):
+            for network in ("scene", "reduced"):
                 options = ["-m", network, "--engine", engine, "--overwrite", "-o", "{target}"]
                 name = f"enhance.py --engine {engine} -m {network}"
                 commands[name] = [str(ROOT / "enhance.py"), "{source}", *options]

@@ -3,9 +3,10 @@
     python benchmarks/compare_networks.py PARTS NETWORK...
 
 The benchmark prints a Markdown table with a row for each network: the weighted zero-reference
-losses on PARTS/validation (whole photographs scaled to 256x256, no gamma, as in training), and PSNR
-and SSIM (`evaluation.metrics`) of enhanced PARTS/low against PARTS/high, with gamma 1.15 and
-without gamma.
+losses on PARTS/validation (whole photographs scaled to 256x256, no gamma, as in training), which
+scene networks do not have, and PSNR and SSIM (`evaluation.metrics`) of enhanced PARTS/low against
+PARTS/high, with gamma 1.15 and without gamma. No other steps are on: a DCE-Net gives all images the
+same strength.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ import tyro
 from tyro.conf import Positional
 
 from zerodce_jax import Enhancer, EnhanceSettings
-from zerodce_jax.config import TrainConfig
+from zerodce_jax.config import NetworkConfig, TrainConfig
 from zerodce_jax.evaluation import metrics
 from zerodce_jax.media import photo
 from zerodce_jax.models import serialization
@@ -43,10 +44,12 @@ def main(parts: Path, networks: Positional[tuple[str, ...]], /) -> None:
     print(f"| input |{' |' * len(COLUMNS)} | {similarity(pixels)} |")
     for name in networks:
         network = serialization.load_network(name)
-        losses = jax.jit(make_losses(network.config, config))
-        terms = validation_losses(losses, network.params, files, config)
+        cells = [""] * len(COLUMNS)
+        if isinstance(network.config, NetworkConfig):
+            losses = jax.jit(make_losses(network.config, config))
+            terms = validation_losses(losses, network.params, files, config)
+            cells = [f"{terms[column]:.4f}" for column in COLUMNS]
         enhancer = Enhancer(network)
-        cells = [f"{terms[column]:.4f}" for column in COLUMNS]
         for gamma in (1.15, 1.0):
             lows = enhancer.many((low for low, _ in pixels), EnhanceSettings(gamma=gamma))
             cells.append(similarity(list(zip(lows, (high for _, high in pixels), strict=True))))

@@ -26,7 +26,7 @@ def main(
     pictures: int = 1000,
     width: int = 320,
     height: int = 240,
-    model: str = "reduced",
+    model: str = "scene",
     turns: int = 10,
     jobs: int = 2,
 ) -> None:

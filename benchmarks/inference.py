@@ -103,10 +103,10 @@ def openvino() -> Run:
 
 
 CONTENDERS: dict[str, Callable[[], Run]] = {
+    "zerodce_jax, xla, scene": lambda: ours("scene", "xla"),
+    "zerodce_jax, onnx, scene": lambda: ours("scene", "onnx"),
     "zerodce_jax, xla, reduced": lambda: ours("reduced", "xla"),
     "zerodce_jax, onnx, reduced": lambda: ours("reduced", "onnx"),
-    "zerodce_jax, xla, fast": lambda: ours("fast", "xla"),
-    "zerodce_jax, onnx, fast": lambda: ours("fast", "onnx"),
     "PyTorch eager, reduced": lambda: eager("reduced", "first"),
     "PyTorch eager, channels last, reduced": lambda: eager("reduced", "last"),
     "PyTorch eager, Zero-DCE++ at 1/12": lambda: eager("plusplus", "first"),

@@ -34,7 +34,7 @@ LEVELS = (
 )
 
 
-def main(photographs: Path, /, *, model: str = "reduced") -> None:
+def main(photographs: Path, /, *, model: str = "scene") -> None:
     """Print PSNR and SSIM for each noise level and each denoising strength.
 
     Args:

@@ -18,7 +18,7 @@ import torch
 import tyro
 
 from zerodce_jax.config import TrainConfig
-from zerodce_jax.models.dcenet import init_params
+from zerodce_jax.models.modules import init_params
 from zerodce_jax.models.network import Network
 from zerodce_jax.models.pytorch_layout import to_torch
 from zerodce_jax.training.hosts import shard_batch

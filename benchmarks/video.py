@@ -3,8 +3,8 @@
     python benchmarks/video.py
 
 All contenders decode the same file and encode with the same settings, in turns: decoding and
-encoding only, `jobs/videos.py` with `fast`, and a plain PyAV loop around Zero-DCE++ at its 1/12
-scale in PyTorch eager, without exposure and highlight protection.
+encoding only, `jobs/videos.py` with `scene`, and a plain PyAV loop around Zero-DCE++ at its 1/12
+scale in PyTorch eager, without denoising.
 """
 
 import statistics
@@ -35,7 +35,7 @@ def main(*, width: int = 1920, height: int = 1080, frames: int = 40, turns: int 
         turns: Timed runs of each contender, after one warm-up run.
     """
     use_compilation_cache()
-    enhancer = Enhancer.load("fast")
+    enhancer = Enhancer.load("scene")
     module = pytorch.PlusPlusDCENet()
     with tempfile.TemporaryDirectory() as place:
         source, target = Path(place, "in.mp4"), Path(place, "out.mp4")
@@ -57,11 +57,9 @@ def main(*, width: int = 1920, height: int = 1080, frames: int = 40, turns: int 
 
         contenders = {
             "decoding and encoding only": looped(lambda pixels: pixels),
-            "fast": enhanced(0.5),
-            "fast, frame by frame": enhanced(0),
-            "fast, frame by frame, curves only": enhanced(
-                0, exposure="off", protect_highlights=0.0
-            ),
+            "scene": enhanced(0.5),
+            "scene, frame by frame": enhanced(0),
+            "scene, frame by frame, curves only": enhanced(0, denoise=0.0),
             "PyTorch eager, plusplus": looped(
                 lambda pixels: pytorch.enhance(module, pixels, gamma=1.0, layout="first")
             ),

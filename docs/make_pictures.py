@@ -11,7 +11,8 @@
   network and settings.
 - ``flaws``: details of them, beside the results of the recipe of Zero-DCE-improved. SEED is a
   network that was trained with that recipe.
-- ``branches``: dark branches in front of a bright sky, with two networks that see a reduced image.
+- ``branches``: dark branches in front of a bright sky, with curve maps of a reduced image and with
+  a bilateral grid.
 - ``training``: the log of the training run in the folder RUN.
 - ``app``: a screenshot of the page of `zerodce app` in Chromium.
 - ``video``: a flickering video, enhanced frame by frame and with smoothing over the frames.
@@ -31,7 +32,7 @@ import numpy as np
 import tyro
 from PIL import Image, ImageDraw
 
-from zerodce_jax import Enhancer, EnhanceSettings
+from zerodce_jax import Enhancer, EnhanceSettings, NetworkConfig
 from zerodce_jax.models import serialization
 from zerodce_jax.training.journal import LOG_FILE
 
@@ -64,7 +65,7 @@ def flaws(seed: str, /) -> None:
     rows = []
     for name, box in FLAWS.items():
         image = np.asarray(Image.open(DOCS.parent / "examples" / name).convert("RGB"))
-        images = [image, *(enhancer(image, **settings) for enhancer, settings in enhancers)]
+        images = [image, *(enhancer(image, settings) for enhancer, settings in enhancers)]
         details = [Image.fromarray(pixels).crop(box).resize((320, 240)) for pixels in images]
         rows.append(np.concatenate([np.asarray(detail) for detail in details], axis=1))
     Image.fromarray(np.concatenate(rows)).save(DOCS / "flaws.jpg", quality=92)
@@ -74,11 +75,12 @@ def branches() -> None:
     """Write branches.png: input, upsampled curve maps, and curve maps of a bilateral grid."""
     image = _tree()
     reduced = serialization.load_network("reduced")
-    at_fast_scale = replace(reduced, config=replace(reduced.config, scale=16))
-    # The default settings apply only curves and gamma.
-    settings = EnhanceSettings().to_dict()
-    networks = (at_fast_scale, serialization.load_network("fast"))
-    results = [Enhancer(network)(image, **settings) for network in networks]
+    assert isinstance(reduced.config, NetworkConfig)
+    at_small_scale = replace(reduced, config=replace(reduced.config, scale=16))
+    networks = (at_small_scale, serialization.load_network("scene"))
+    # Only the curves.
+    settings = EnhanceSettings(gamma=1.0)
+    results = [Enhancer(network)(image, settings) for network in networks]
     Image.fromarray(np.concatenate([image, *results], axis=1)).save(DOCS / "branches.png")
 
 
@@ -176,7 +178,7 @@ def video() -> None:
         for intensity in lamp
     ]
     dark = [frame.round().astype(np.uint8) for frame in frames]
-    enhancer = Enhancer.load("fast")
+    enhancer = Enhancer.load()
     timed = [(number / rate, frame) for number, frame in enumerate(dark)]
     rows = {
         "input": dark,

@@ -79,6 +79,17 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def scene_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a small scene network that brightens images."""
+    from helpers.enhancers import brightening_network
+    from zerodce_jax.models import serialization
+
+    path = tmp_path_factory.mktemp("scene") / "scene.safetensors"
+    serialization.save_network(brightening_network("scene"), path)
+    return path
+
+
 @pytest.fixture
 def no_compilation_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep commands that run in this process from changing the settings of JAX."""

@@ -17,10 +17,14 @@ from zerodce_jax.config import (
     PRESETS,
     EnhanceSettings,
     NetworkConfig,
+    SceneConfig,
+    TrainConfig,
+    network_config,
     preset,
 )
 from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.models.dcenet import DCENet, graphdef
+from zerodce_jax.models.dcenet import DCENet
+from zerodce_jax.models.modules import graphdef
 from zerodce_jax.models.network import flatten, unflatten
 
 NUMBERS = ("features", "iterations", "scale")
@@ -53,17 +57,18 @@ configs = st.builds(
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("reduced", 23_592), ("original", 79_416), ("plusplus", 10_561), ("fast", 18_390)],
+    [("reduced", 23_592), ("original", 79_416), ("plusplus", 10_561)],
 )
 def test_presets_have_the_published_number_of_parameters(name: str, count: int) -> None:
     assert sum(math.prod(shape) for shape in preset(name).param_shapes.values()) == count
 
 
-def test_presets_are_the_four_networks_and_others_are_refused() -> None:
-    assert PRESETS == ("reduced", "original", "plusplus", "fast")
+def test_presets_are_the_three_networks_and_others_are_refused() -> None:
+    assert PRESETS == ("reduced", "original", "plusplus")
     assert NetworkConfig() == NetworkConfig.reduced()
-    with pytest.raises(UsageError, match=r"'tiny'.*reduced, original, plusplus, fast"):
-        preset("tiny")
+    for name in ("tiny", "scene", "fast"):
+        with pytest.raises(UsageError, match=rf"'{name}'.*reduced, original, plusplus"):
+            preset(name)
 
 
 @hypothesis_settings(max_examples=8)
@@ -137,6 +142,70 @@ def test_preset_is_recognized_at_any_scale() -> None:
 def test_configs_are_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         NetworkConfig().features = 8
+    with pytest.raises(FrozenInstanceError):
+        SceneConfig().features = 8
+
+
+scene_configs = st.builds(
+    SceneConfig,
+    features=st.integers(8, 40),
+    blocks=st.integers(0, 4),
+    levels=st.integers(2, 8),
+    iterations=st.integers(1, 12),
+)
+
+
+def test_scene_networks_have_47_034_parameters_which_fit_into_the_seed_file() -> None:
+    config = SceneConfig()
+    count = sum(math.prod(shape) for shape in config.param_shapes.values())
+    assert count == 47_034
+    assert config.preset == "scene"
+    assert replace(config, blocks=1).preset is None
+    assert (config.outputs, config.maps, config.radius, config.two_passes) == (18, 3, 0, True)
+
+
+@given(scene_configs)
+def test_last_layer_of_a_scene_network_outputs_the_maps_of_all_levels(config: SceneConfig) -> None:
+    assert config.param_shapes["grid2.bias"] == (config.outputs,)
+    assert config.outputs == 3 * config.levels
+    assert config.param_shapes["global1.kernel"][0] == config.features + config.bins
+    blocks = [name for name in config.param_shapes if name.startswith("block")]
+    assert len(blocks) == 2 * config.blocks
+
+
+@given(configs | scene_configs)
+def test_a_config_of_any_architecture_survives_conversion_to_json(
+    config: NetworkConfig | SceneConfig,
+) -> None:
+    values = json.loads(json.dumps(config.to_dict()))
+    before = dict(values)
+    assert network_config(values) == config
+    assert values == before
+
+
+def test_configs_of_earlier_versions_are_read() -> None:
+    values = NetworkConfig(features=8).to_dict()
+    assert network_config(values | {"levels": 1}) == NetworkConfig(features=8)
+    with pytest.raises(UsageError, match="bilateral grid are no longer supported"):
+        network_config(values | {"levels": 2})
+
+
+def test_unknown_architectures_and_fields_of_others_are_refused() -> None:
+    with pytest.raises(UsageError, match="unknown architecture 'unet'"):
+        network_config({"architecture": "unet"})
+    with pytest.raises(UsageError, match="unknown fields scale"):
+        network_config({"architecture": "scene", "scale": 2})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("features", 7), ("blocks", -1), ("levels", 1), ("iterations", 0), ("levels", -6)],
+)
+def test_error_names_a_number_of_a_scene_network_that_is_out_of_range(
+    name: str, value: int
+) -> None:
+    with pytest.raises(UsageError, match=rf"{name} .*{value}"):
+        SceneConfig(**{name: value})
 
 
 @pytest.mark.parametrize("gamma", [0.0, -1.0, 10.1, math.nan, math.inf])
@@ -178,6 +247,12 @@ def test_adaptive_settings_turn_the_automatic_steps_on() -> None:
     assert (adaptive.exposure, adaptive.gamma, adaptive.strength) == ("auto", 1, 1)
     assert 0 < adaptive.protect_highlights <= 1
     assert adaptive.denoise == "auto"
+
+
+def test_settings_of_scene_networks_leave_highlights_to_the_network() -> None:
+    scene = EnhanceSettings.scene()
+    assert (scene.exposure, scene.gamma, scene.strength) == ("auto", 1, 1)
+    assert (scene.protect_highlights, scene.denoise) == (0, "auto")
 
 
 def test_exposure_levels_by_setting() -> None:
@@ -239,6 +314,34 @@ def test_error_names_a_setting_of_the_wrong_type(python: Callable) -> None:
     refused = python("-c", WRONG_SETTINGS, json.dumps(wrong))
     assert refused.stderr == ""
     assert refused.stdout.split() == [name for name, _ in wrong]
+
+
+def test_recipes_of_architectures() -> None:
+    for model in ("reduced", "original", "plusplus"):
+        recipe = TrainConfig.recipe(model)
+        assert recipe == TrainConfig(model=model)
+        assert recipe.network == preset(model)
+    assert replace(TrainConfig.recipe("plusplus"), scale=12).network.scale == 12
+    scene = TrainConfig.recipe("scene")
+    assert scene.network == SceneConfig()
+    assert scene.model == "scene"
+    assert scene.image_size % SceneConfig.thumbnail == 0
+    assert scene.schedule == "cosine"
+    assert scene.ema > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"darken": True}, "--darken, --crop and --scale do not go with --model scene"),
+        ({"crop": True}, "--darken, --crop and --scale do not go with --model scene"),
+        ({"scale": 2}, "--darken, --crop and --scale do not go with --model scene"),
+        ({"image_size": 160}, "--image-size must be a multiple of 128 for --model scene, not 160"),
+    ],
+)
+def test_options_that_scene_networks_cannot_have_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        replace(TrainConfig.recipe("scene"), **options)
 
 
 def test_usage_errors_are_input_errors_and_value_errors() -> None:

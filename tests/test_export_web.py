@@ -29,7 +29,7 @@ def page(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("npm is not installed")
     folder = tmp_path_factory.mktemp("web")
     shutil.copy(root / "docs" / "export" / "web" / "index.html", folder)
-    assert run("export", folder / "fast.onnx", "-m", "fast") == 0
+    assert run("export", folder / "scene.onnx") == 0
     install = ["install", "--prefix", folder, "--no-audit", "--no-fund", "--ignore-scripts"]
     subprocess.run(
         [npm or "npm", *install, f"onnxruntime-web@{VERSION}"], check=True, capture_output=True
@@ -66,7 +66,7 @@ def test_page_enhances_photographs_in_the_browser_and_reports_damaged_files(
             )
             np.testing.assert_array_equal(before, dark)
             result = np.asarray(after).astype(float)
-            expected = Enhancer.load("fast")(np.asarray(dark)).astype(float)
+            expected = Enhancer.load()(np.asarray(dark)).astype(float)
             assert result.shape == expected.shape
             assert np.abs(result - expected).mean() < 3
             assert result.mean() > 2 * np.asarray(dark).mean()

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable
 from importlib import import_module, metadata
 from pathlib import Path
@@ -124,6 +125,21 @@ def test_training_data_are_credited(root: Path) -> None:
     licenses = {row["license"] for row in rows}
     assert len({re.sub(r"[\W_]", "", name).casefold() for name in licenses}) == len(licenses)
     assert not re.search(r"\bN[CD]\b|NonCommercial|NoDerivatives", " ".join(licenses))
+
+
+def test_credits_of_the_training_data_are_part_of_the_packages(
+    root: Path, project: dict[str, Any]
+) -> None:
+    assert {"LICENSE", "MODEL_CARD.md", "docs/training-data.csv"} <= set(project["license-files"])
+    tool = tomllib.loads((root / "pyproject.toml").read_text())["tool"]
+    assert set(project["license-files"]) <= set(
+        tool["hatch"]["build"]["targets"]["sdist"]["include"]
+    )
+    # The model card counts the photographs of each license.
+    card = (root / "MODEL_CARD.md").read_text()
+    rows = csv.DictReader((root / "docs/training-data.csv").read_text("utf-8").splitlines())
+    for name, count in Counter(row["license"] for row in rows).items():
+        assert f"| {name} | {count} |\n" in card
 
 
 def test_importing_the_package_imports_no_large_package(python: Callable) -> None:

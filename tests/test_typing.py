@@ -26,11 +26,15 @@ EXPRESSIONS = [
     "EnhanceSettings.adaptive()",
     "NetworkConfig()",
     "NetworkConfig().features",
+    "SceneConfig()",
+    "SceneConfig().features",
+    "EnhanceSettings.scene()",
     'load_network("reduced")',
     'load_network("reduced").config',
     "apply_curves(image, image, iterations=8)",
     "curve_gain(image, image, iterations=8)",
     "DCENet.forward",
+    "SceneNet.forward",
 ]
 # NumPy and JAX themselves describe arrays of any shape and data types with Any, and parameters
 # are nested dictionaries of arrays, as Flax has them. Functions for NumPy and JAX return the type

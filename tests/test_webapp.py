@@ -75,6 +75,9 @@ class Visit:
         field.send_keys(Keys.CONTROL, "a")
         field.send_keys(str(value), Keys.ENTER)
 
+    def value(self, name: str) -> float:
+        return float(self.all(f"#{name} input[type=number]")[0].get_attribute("value"))
+
     def results(self) -> dict[str, bytes]:
         """Return the downloads by name."""
         links = self.wait(lambda: self.all("#results a[href*='/file=']"))
@@ -156,7 +159,7 @@ def test_a_photograph_is_shown_and_downloaded(
     source = root / "examples" / "chelsea.jpg"
     dark = np.asarray(Image.open(source).convert("RGB"))
     visit.upload(source)
-    enhancer = Enhancer.load("reduced")
+    enhancer = Enhancer.load()
     visit.until_shown(dark, enhancer(dark))
 
     # The curve acts most where the photograph is dark.
@@ -170,13 +173,14 @@ def test_a_photograph_is_shown_and_downloaded(
     visit.until_shown(dark, enhancer(dark, strength=0.5))
     visit.set("gamma", 1.5)
     visit.until_shown(dark, enhancer(dark, strength=0.5, gamma=1.5))
-    visit.all("#exposure label")[2].click()
-    visit.until_shown(dark, enhancer(dark, exposure="off", strength=0.5, gamma=1.5))
+    visit.all("#exposure label")[1].click()
+    visit.set("level", 0.3)
+    visit.until_shown(dark, enhancer(dark, exposure=0.3, strength=0.5, gamma=1.5))
 
     # The download is the file that the command line writes.
     visit.all("#make")[0].click()
     results = visit.results()
-    options = ("--exposure", "off", "--strength", 0.5, "--gamma", 1.5)
+    options = ("--exposure", 0.3, "--strength", 0.5, "--gamma", 1.5)
     assert run("enhance", source, "-o", tmp_path, *options) == 0
     assert results == {"chelsea.jpg": (tmp_path / "chelsea.jpg").read_bytes()}
 
@@ -191,6 +195,40 @@ def test_a_photograph_is_shown_and_downloaded(
     visit.set("gamma", 1)
     visit.until_shown(dark, dark)
     visit.wait(lambda: pixels(visit.all("#gain img")[0].get_attribute("src")).max() == 0)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("gradio")
+@pytest.mark.browser
+@browser.NEEDED
+def test_a_network_brings_its_settings_and_the_meaning_of_auto(
+    root: Path, server: Server, drivers: tuple
+) -> None:
+    visit = Visit(drivers[0], server.address)
+    visit.open()
+
+    def exposure() -> tuple[list[str], list[str]]:
+        """Return the choices, and those that are selected."""
+        labels = visit.all("#exposure label")
+        chosen = [x for x in labels if x.find_element(By.TAG_NAME, "input").is_selected()]
+        return [label.text for label in labels], [label.text for label in chosen]
+
+    assert exposure() == (["auto", "level"], ["auto"])
+    assert "auto is the network's own choice" in visit.all("#exposure")[0].text
+    assert visit.value("protection") == 0
+    visit.upload(root / "examples" / "coffee.jpg")
+    dark = np.asarray(Image.open(root / "examples" / "coffee.jpg").convert("RGB"))
+    visit.until_shown(dark, Enhancer.load()(dark))
+    visit.all("#exposure label")[1].click()
+    visit.set("strength", 0.5)
+
+    visit.all("#network input")[0].click()
+    (option,) = (x for x in visit.all("[role=option]") if "reduced" in x.text)
+    option.click()
+    visit.until_shown(dark, Enhancer.load("reduced")(dark))
+    assert exposure() == (["auto", "level", "off"], ["auto"])
+    assert "auto is a mean brightness of 0.4" in visit.all("#exposure")[0].text
+    assert (visit.value("protection"), visit.value("strength")) == (1, 1)
 
 
 @pytest.mark.slow
@@ -238,21 +276,21 @@ def test_two_visitors_and_their_files_when_they_leave(
         visit.upload(root / "examples" / name)
     for visit, name in zip((first, second), names, strict=True):
         dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
-        visit.until_shown(dark, Enhancer.load("reduced")(dark))
+        visit.until_shown(dark, Enhancer.load()(dark))
     first.set("strength", 0.3)
     second.all("#denoise label")[1].click()
     second.set("amount", 0.9)
     overrides = ({"strength": 0.3}, {"denoise": 0.9})
     for visit, name, values in zip((first, second), names, overrides, strict=True):
         dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
-        visit.until_shown(dark, Enhancer.load("reduced")(dark, **values))
+        visit.until_shown(dark, Enhancer.load()(dark, **values))
         visit.all("#make")[0].click()
     made = [visit.results() for visit in (first, second)]
     assert [list(results) for results in made] == [["coffee.jpg"], ["astronaut.jpg"]]
     # A setting of one visitor does not apply to the other.
     for results, name, values in zip(made, names, overrides, strict=True):
         dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
-        expected = Enhancer.load("reduced")(dark, **values).astype(int)
+        expected = Enhancer.load()(dark, **values).astype(int)
         found = np.asarray(Image.open(io.BytesIO(results[name])).convert("RGB")).astype(int)
         assert np.abs(found - expected).mean() < 3
     content = (root / "examples" / "coffee.jpg").read_bytes()

@@ -2,18 +2,19 @@
 
 from zerodce_jax import Enhancer
 
-bright = Enhancer.load("reduced")(image)
+bright = Enhancer.load()(image)
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zerodce_jax.config import EnhanceSettings, NetworkConfig
+    from zerodce_jax.config import EnhanceSettings, NetworkConfig, SceneConfig
     from zerodce_jax.enhancer import Enhancer
     from zerodce_jax.errors import InputError, UsageError
     from zerodce_jax.models.dcenet import DCENet
     from zerodce_jax.models.network import Network
+    from zerodce_jax.models.scenenet import SceneNet
     from zerodce_jax.models.serialization import load_network
     from zerodce_jax.ops.curves import apply_curves, curve_gain
     from zerodce_jax.training.losses import (
@@ -33,6 +34,8 @@ _MODULE_OF = {
     "InputError": "errors",
     "Network": "models.network",
     "NetworkConfig": "config",
+    "SceneConfig": "config",
+    "SceneNet": "models.scenenet",
     "UsageError": "errors",
     "apply_curves": "ops.curves",
     "color_constancy_loss": "training.losses",
@@ -51,6 +54,8 @@ __all__ = [
     "InputError",
     "Network",
     "NetworkConfig",
+    "SceneConfig",
+    "SceneNet",
     "UsageError",
     "__version__",
     "apply_curves",

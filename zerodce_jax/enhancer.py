@@ -101,7 +101,7 @@ class Enhancer:
     @classmethod
     def load(
         cls,
-        source: str | Path = "reduced",
+        source: str | Path = "scene",
         *,
         preset: str | None = None,
         engine: EngineName = "auto",
@@ -172,7 +172,7 @@ class Enhancer:
 
         As `many`, but the decisions for each frame are smoothed over the frames before it, back to
         the last cut (`ops.temporal`): exposure, highlight protection and denoising strength with
-        every network, curve maps with networks that see a reduced image (``fast``).
+        every network, curve maps with networks that see a reduced image (``scene``).
 
         Args:
             frames: Times in seconds, not falling, and images.

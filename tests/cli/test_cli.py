@@ -34,6 +34,7 @@ from zerodce_jax.models import serialization
         ["convert"],
         ["convert", "net.pth", "net", "--preset", "tiny"],
         ["convert", "net.pth", "net", "--layout", "tensorflow"],
+        ["convert", "net.pth", "net.safetensors", "--dtype", "bfloat16"],
     ],
     ids=" ".join,
 )
@@ -62,18 +63,65 @@ def test_convert_to_the_torch_layout(goldens: Path, tmp_path: Path) -> None:
     assert safetensors.numpy.load_file(path)["e_conv7.weight"].shape == (24, 32, 3, 3)
 
 
+def test_convert_writes_scene_networks_in_the_layout_jax_alone(
+    scene_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    target = tmp_path / "net.safetensors"
+    assert run("convert", scene_file, target, "--layout", "torch") == 2
+    printed = capsys.readouterr()
+    assert printed.err == (
+        "zerodce: custom architecture has no original in PyTorch; use the layout jax\n"
+    )
+    assert run("convert", scene_file, target, "--scale", 2) == 2
+    assert "always sees a thumbnail; omit the scale" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert run("convert", scene_file, target) == 0
+    assert run("convert", target, "--check") == 0
+    head, *rows = capsys.readouterr().out.splitlines()[1:]
+    assert head.split()[0] == "tensor"
+    network = serialization.load_network(target)
+    assert network.settings == EnhanceSettings.scene()
+    assert [row.split()[0] for row in rows] == list(network.config.param_shapes)
+
+
 def test_convert_keeps_settings(goldens: Path, tmp_path: Path) -> None:
-    assert run("convert", "fast", tmp_path / "net") == 0
+    assert run("convert", "reduced", tmp_path / "net") == 0
     assert run("convert", tmp_path / "net", tmp_path / "net.safetensors") == 0
     torch = ("--layout", "torch")
     assert run("convert", tmp_path / "net.safetensors", tmp_path / "t.safetensors", *torch) == 0
-    ours = serialization.load_network("fast").settings
+    ours = serialization.load_network("reduced").settings
     assert ours.exposure == "auto"
     for name in ("net", "net.safetensors", "t.safetensors"):
         assert serialization.load_network(tmp_path / name).settings == ours
     # A PyTorch file has no settings.
     assert run("convert", goldens / "reduced_random.pth", tmp_path / "plain.safetensors") == 0
     assert serialization.load_network(tmp_path / "plain.safetensors").settings == EnhanceSettings()
+
+
+def test_convert_stores_float16_in_half_the_bytes(
+    goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = goldens / "reduced_random.pth"
+    sizes = {}
+    for dtype in ("float32", "float16"):
+        path = tmp_path / f"{dtype}.safetensors"
+        assert run("convert", source, path, "--dtype", dtype) == 0
+        assert capsys.readouterr().out == f"{path}: reduced, 23,592 parameters\n"
+        sizes[dtype] = path.stat().st_size
+        assert {a.dtype.name for a in safetensors.numpy.load_file(path).values()} == {dtype}
+    assert 0.5 < sizes["float16"] / sizes["float32"] < 0.52
+
+
+@pytest.mark.parametrize("target", ["net", "net.orbax"])
+def test_convert_stores_float16_only_in_safetensors(
+    target: str, goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / target
+    arguments = (goldens / "reduced_random.pth", path, "--preset", "reduced")
+    assert run("convert", *arguments, "--dtype", "float16") == 2
+    message = f"zerodce: {path}: only .safetensors files store float16\n"
+    assert capsys.readouterr().err == message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_convert_assumes_reduced_for_16_features_with_a_note(

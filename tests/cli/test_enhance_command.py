@@ -123,11 +123,32 @@ def test_flags_turn_everything_off(pictures: Path, network: Path, tmp_path: Path
 
 
 def test_an_exposure_is_the_brightness_of_the_result(pictures: Path, tmp_path: Path) -> None:
-    for exposure in ("auto", 0.25, 0.5):
-        target = tmp_path / f"{exposure}.png"
-        assert enhance(pictures / "a.png", "-o", target, "--exposure", exposure) == 0
-        level = 0.4 if exposure == "auto" else exposure
+    for model, exposure, level in (
+        ("scene", 0.25, 0.25),
+        ("scene", 0.5, 0.5),
+        ("reduced", 0.25, 0.25),
+        ("reduced", "auto", 0.4),
+    ):
+        target = tmp_path / f"{model}-{exposure}.png"
+        options = ("-m", model, "--exposure", exposure)
+        assert enhance(pictures / "a.png", "-o", target, *options) == 0
         assert np.asarray(opened(target)).mean() / 255 == pytest.approx(level, abs=0.01)
+
+
+def test_the_default_network_chooses_the_exposure_itself(pictures: Path, tmp_path: Path) -> None:
+    runs = {
+        "default": (),
+        "named": ("-m", "scene", "--exposure", "auto"),
+        "stronger": ("--strength", 2),
+    }
+    for name, options in runs.items():
+        assert enhance(pictures / "a.png", "-o", tmp_path / f"{name}.png", *options) == 0
+    before = np.asarray(opened(pictures / "a.png"))
+    default, named, stronger = (np.asarray(opened(tmp_path / f"{name}.png")) for name in runs)
+    np.testing.assert_array_equal(default, Enhancer.load("scene")(before))
+    np.testing.assert_array_equal(named, default)
+    # The strength scales what the network chooses; a level would bring both to the same mean.
+    assert stronger.mean() > default.mean() + 5 > before.mean() + 10
 
 
 def test_failures_are_one_line_each_and_exit_one(

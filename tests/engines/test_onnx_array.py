@@ -19,7 +19,7 @@ from zerodce_jax.engines.onnx_array import Graph, Value
 RNG = np.random.default_rng(0)
 IMAGE = RNG.random((1, 19, 23, 3), dtype=np.float32)
 MAPS = RNG.uniform(-1, 0.5, (1, 19, 23, 24)).astype(np.float32)
-LEVELS = RNG.uniform(-1, 1, (1, 19, 23, 6)).astype(np.float32)
+LEVELS = RNG.uniform(-1, 1, (1, 19, 23, 12)).astype(np.float32)
 GAIN = RNG.uniform(0, 9, IMAGE.shape).astype(np.float32)
 
 
@@ -64,8 +64,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
         (IMAGE[..., :1],),
     ),
     "denoise": (lambda x, gain: denoise.denoise(x, gain, 0.6), (IMAGE, GAIN)),
-    "levels": (lambda maps, x: grid.interpolate_levels(maps, x, 2), (LEVELS, IMAGE)),
-    "level contrast": (lambda maps: grid.shrink_level_contrast(maps, 2), (LEVELS,)),
+    "levels": (lambda maps, x: grid.interpolate_levels(maps, x, 4), (LEVELS, IMAGE**3)),
+    "limited levels": (lambda maps: grid.limit_levels(maps, 4)[0], (LEVELS,)),
     "mixed channels": (
         lambda x: pixels.mix_channels(x, denoise.TO_BRIGHTNESS_AND_COLOR),
         (IMAGE,),
@@ -98,7 +98,7 @@ def test_a_whole_enhancement_as_onnx_nodes_equals_numpy(steps: Steps) -> None:
 
 
 def test_too_few_maps_raise_the_same_error_as_with_arrays() -> None:
-    with pytest.raises(ValueError, match="6 curve maps are too few for 8 iterations"):
+    with pytest.raises(ValueError, match="12 curve maps are too few for 8 iterations"):
         run_with_onnx(
             lambda x, a: curves.apply_curves_with_gain(x, a, iterations=8, with_gain=False)[0],
             IMAGE,

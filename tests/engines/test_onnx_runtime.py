@@ -9,8 +9,8 @@ import pytest
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from helpers import GOLDENS, whole_image
-from zerodce_jax.config import EnhanceSettings, NetworkConfig, Steps
+from helpers import GOLDENS, scene_image, whole_image
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, SceneConfig, Steps
 from zerodce_jax.engines import onnx_graph
 from zerodce_jax.engines.base import Batch
 from zerodce_jax.engines.onnx_runtime import OnnxEngine
@@ -53,6 +53,18 @@ def test_models_equal_the_pytorch_originals(name: str, shape: str) -> None:
         np.testing.assert_allclose(maps, curves, rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize(
+    "config", [SceneConfig(), SceneConfig(features=20, blocks=0, levels=3)], ids=["default", "odd"]
+)
+def test_grids_equal_the_reference(config: SceneConfig) -> None:
+    network = whole_image.random_network(config)
+    thumbnail = np.random.default_rng(0).random((128, 128, 3), dtype=np.float32) ** 3
+    grid = OnnxEngine(network).predict_grid(thumbnail)
+    assert grid.shape == (16, 16, config.outputs)
+    expected = scene_image.scene_grid(network, thumbnail.astype(np.float64))
+    np.testing.assert_allclose(grid, expected, rtol=0, atol=1e-5)
+
+
 def test_a_crop_equals_that_part_of_the_whole_image() -> None:
     network = serialization.load_network(GOLDENS / "reduced_random.pth")
     image = np.random.default_rng(0).integers(0, 256, (30, 41, 3), dtype=np.uint8)
@@ -63,12 +75,13 @@ def test_a_crop_equals_that_part_of_the_whole_image() -> None:
 
 
 def test_models_have_the_opset_and_pass_the_checker() -> None:
-    reduced, fast = map(whole_image.random_network, (NetworkConfig.reduced(), NetworkConfig.fast()))
-    models = [onnx_graph.estimate(fast)]
+    configs = NetworkConfig.reduced(), SceneConfig()
+    reduced, scene = map(whole_image.random_network, configs)
+    models = [onnx_graph.estimate(reduced), onnx_graph.predict_grid(scene)]
     for dtype in ("uint8", "uint16", "float32"):
         for steps in EVERY_STEP:
             models.append(onnx_graph.enhance(reduced, dtype, steps))
-            models.append(onnx_graph.apply(fast, dtype, steps))
+            models.append(onnx_graph.apply(scene, dtype, steps))
     for model in models:
         onnx.checker.check_model(model, full_check=True)
         assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 17)]
@@ -112,13 +125,6 @@ def test_every_combination_of_steps_equals_the_reference() -> None:
             np.testing.assert_allclose(part, result[13:16, 14:41], rtol=0, atol=1e-5)
 
 
-def test_tiles_of_grids_are_rounded_up_to_whole_blocks() -> None:
-    assert OnnxEngine(whole_image.random_network(NetworkConfig.fast()), tile=20).tile == 32
-    assert (
-        OnnxEngine(serialization.load_network(GOLDENS / "reduced_random.pth"), tile=20).tile == 20
-    )
-
-
 def test_pixels_of_a_tile_outside_the_image_are_0() -> None:
     engine = OnnxEngine(serialization.load_network(GOLDENS / "reduced_random.pth"), tile=16)
     window = np.full((1, 32, 32, 3), 40, np.uint8)
@@ -133,13 +139,13 @@ def test_pixels_of_a_tile_outside_the_image_are_0() -> None:
 
 @pytest.mark.slow
 def test_the_enhance_command_does_not_import_jax(
-    root: Path, tmp_path: Path, python: Callable
+    root: Path, scene_file: Path, tmp_path: Path, python: Callable
 ) -> None:
     result = python(
         "-c",
         "import sys\nfrom zerodce_jax.cli import main\nstatus = main(sys.argv[1:])\n"
         "print(status, sorted({'jax', 'flax', 'orbax', 'grain'} & set(sys.modules)))",
-        *("enhance", root / "examples", "-o", tmp_path, "--engine", "onnx", "-m", "fast"),
+        *("enhance", root / "examples", "-o", tmp_path, "--engine", "onnx", "-m", scene_file),
     )
     assert result.stdout.splitlines()[-1] == "0 []", result.stderr
     assert len(list(tmp_path.iterdir())) == 6

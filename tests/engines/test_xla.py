@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from helpers import GOLDENS, whole_image
+from helpers import GOLDENS, enhancers, scene_image, whole_image
 from zerodce_jax import Enhancer
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engines.base import Batch
@@ -24,6 +24,8 @@ PLAIN = EnhanceSettings(gamma=1.0)
 
 @cache
 def network_of(name: str, scale: int = 1) -> Network:
+    if name == "scene":
+        return enhancers.network_of("scene")
     network = serialization.load_network(GOLDENS / f"{name}_random.pth")
     return replace(network, config=replace(network.config, scale=scale))
 
@@ -55,7 +57,7 @@ def test_halo_is_the_radius_of_the_network() -> None:
     assert XlaEngine(network_of("original"), tile=16).halo == 7
 
 
-@pytest.mark.parametrize("name", ["reduced", "original", "plusplus"])
+@pytest.mark.parametrize("name", ["reduced", "original", "plusplus", "scene"])
 def test_default_tiles_are_large_and_batches_divide_among_devices(name: str) -> None:
     engine = XlaEngine(network_of(name))
     assert engine.tile >= 128
@@ -125,6 +127,15 @@ def test_estimated_curve_maps_equal_the_reference() -> None:
         np.testing.assert_allclose(maps_of_tile, whole[8:-8, 8:-8], rtol=0, atol=1e-5)
 
 
+def test_grids_equal_the_reference() -> None:
+    network = network_of("scene")
+    thumbnail = np.random.default_rng(0).random((128, 128, 3), dtype=np.float32) ** 3
+    grid = np.asarray(XlaEngine(network, tile=16).predict_grid(thumbnail))
+    assert grid.shape == (16, 16, network.config.outputs)
+    expected = scene_image.scene_grid(network, thumbnail.astype(np.float64))
+    np.testing.assert_allclose(grid, expected, rtol=0, atol=1e-5)
+
+
 def test_bfloat16_is_within_two_levels_of_float32() -> None:
     tiles = random_windows(engine_of())
     exact = np.asarray(engine_of().enhance(Batch(tiles, all_valid(tiles), COLOR), PLAIN))
@@ -179,11 +190,11 @@ print(len(jax.devices()), enhancer._engine.batch)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["reduced", pytest.param("plusplus", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["reduced", "plusplus", "scene"])
 def test_four_devices_and_one_device_agree_to_one_level(
     name: str, tmp_path: Path, python: Callable
 ) -> None:
-    scale = 1 if name == "reduced" else 12
+    scale = 12 if name == "plusplus" else 1
     network = tmp_path / "net.safetensors"
     serialization.save_network(network_of(name, scale), network)
     rng = np.random.default_rng(2)

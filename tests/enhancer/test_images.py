@@ -13,18 +13,18 @@ from helpers import whole_image
 from helpers.enhancers import (
     DTYPES,
     enhancer_of,
-    grid_enhancer,
     network_of,
     onnx_enhancer,
     random_image,
     reduced_scale_enhancer,
+    scene_enhancer,
 )
 from zerodce_jax import InputError
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize(
-    "make_enhancer", [enhancer_of, reduced_scale_enhancer, onnx_enhancer, grid_enhancer]
+    "make_enhancer", [enhancer_of, reduced_scale_enhancer, onnx_enhancer, scene_enhancer]
 )
 def test_integers_are_the_rounded_float_result(dtype: str, make_enhancer: Callable) -> None:
     enhancer = make_enhancer()

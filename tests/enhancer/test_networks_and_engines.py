@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.enhancers import network_of
+from helpers.enhancers import brightening_network, dark_image, network_of
 from zerodce_jax import Enhancer, InputError, UsageError
 from zerodce_jax import enhancer as enhancer_module
 from zerodce_jax.enhancer import choose_engine
+from zerodce_jax.models.serialization import shipped_networks
 
 
 def test_load_passes_its_arguments_to_the_enhancer(goldens: Path) -> None:
@@ -21,10 +22,13 @@ def test_load_passes_its_arguments_to_the_enhancer(goldens: Path) -> None:
         Enhancer.load(path, preset="original")
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("reduced", 23_592), ("fast", 18_390)])
-def test_shipped_networks_brighten_the_examples(name: str, parameters: int, root: Path) -> None:
+PARAMETERS = {"reduced": 23_592, "scene": 47_034}
+
+
+@pytest.mark.parametrize("name", shipped_networks())
+def test_shipped_networks_brighten_the_examples(name: str, root: Path) -> None:
     enhancer = Enhancer.load(name)
-    assert enhancer.network.parameter_count == parameters
+    assert enhancer.network.parameter_count == PARAMETERS[name]
     for path in sorted((root / "examples").glob("*.jpg")):
         with Image.open(path) as image:
             # Smaller images take less time.
@@ -35,24 +39,26 @@ def test_shipped_networks_brighten_the_examples(name: str, parameters: int, root
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["reduced", "fast"])
+@pytest.mark.parametrize("name", shipped_networks())
 @pytest.mark.parametrize("engine", ["xla", "onnx"])
-def test_shipped_networks_bring_the_examples_to_the_exposure_level(
+def test_shipped_networks_bring_the_examples_to_an_exposure_level(
     name: str, engine: str, root: Path
 ) -> None:
     enhancer = Enhancer.load(name, engine=engine, tile=64)
-    assert (enhancer.network.settings.level, enhancer.network.settings.gamma) == (0.4, 1)
+    assert (enhancer.network.settings.exposure, enhancer.network.settings.gamma) == ("auto", 1)
     for path in sorted((root / "examples").glob("*.jpg")):
         with Image.open(path) as image:
             pixels = np.asarray(image.reduce(2))
         assert pixels.mean() / 255 < 0.3
-        assert enhancer(pixels).mean() / 255 == pytest.approx(0.4, abs=0.015), path.name
+        bright = enhancer(pixels, exposure=0.4)
+        assert bright.mean() / 255 == pytest.approx(0.4, abs=0.015), path.name
 
 
-def test_fast_network_leaves_no_white_border_at_a_dark_branch() -> None:
+def test_scene_networks_leave_no_white_border_at_a_dark_branch() -> None:
+    # A grid knows places and brightness, so the branch gets a curve of its own.
     image = np.full((160, 160, 3), 150, np.uint8)
     image[:, 78:84] = 25
-    result = Enhancer.load("fast")(image).astype(int)
+    result = Enhancer(brightening_network("scene"))(image).astype(int)
     branch, beside, far = (result[80, x].mean() for x in (81, 87, 20))
     assert branch < beside - 20
     assert abs(beside - far) < 10
@@ -60,12 +66,13 @@ def test_fast_network_leaves_no_white_border_at_a_dark_branch() -> None:
 
 @pytest.mark.slow
 @pytest.mark.needs("onnxruntime")
-@pytest.mark.parametrize("name", ["reduced", "fast"])
+@pytest.mark.parametrize("name", ["reduced", "scene"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_engines_agree_to_one_level(name: str, dtype: str, root: Path) -> None:
+def test_engines_agree_to_one_level(name: str, dtype: str, root: Path, scene_file: Path) -> None:
     with Image.open(root / "examples" / "coffee_night.jpg") as image:
         pixels = np.asarray(image.reduce(3)).astype(dtype) * (257 if dtype == "uint16" else 1)
-    xla, onnx = (Enhancer.load(name, engine=engine)(pixels) for engine in ("xla", "onnx"))
+    source = scene_file if name == "scene" else name
+    xla, onnx = (Enhancer.load(source, engine=engine)(pixels) for engine in ("xla", "onnx"))
     difference = np.abs(xla.astype(int) - onnx.astype(int))
     assert difference.max() <= 1
     assert difference.mean() < 0.01
@@ -91,3 +98,16 @@ def test_engine_depends_on_the_installed_packages(monkeypatch: pytest.MonkeyPatc
     packages |= {"onnxruntime": "installed", "jax_plugins": "installed"}
     assert choose_engine("auto") == "xla"
     assert choose_engine("onnx") == "onnx"
+
+
+@pytest.mark.parametrize("engine", ["xla", "onnx"])
+def test_automatic_exposure_of_a_scene_network_is_its_own_choice(engine: str) -> None:
+    if engine == "onnx":
+        pytest.importorskip("onnxruntime")
+    enhancer = Enhancer(brightening_network("scene"), engine=engine, tile=64)
+    image = dark_image(90, 70, 3) / 2
+    automatic = enhancer(image)
+    np.testing.assert_array_equal(enhancer(image, exposure="off", strength=1), automatic)
+    assert abs(automatic.mean() - 0.4) > 0.03
+    for level in (0.25, 0.35):
+        assert enhancer(image, exposure=level).mean() == pytest.approx(level, abs=0.015)

@@ -20,17 +20,17 @@ from helpers.enhancers import (
     enhancer_of,
     expected_image,
     expected_strength,
-    grid_enhancer,
     in_unit_range,
     onnx_enhancer,
     random_image,
     reduced_scale_enhancer,
+    scene_enhancer,
 )
 from zerodce_jax import Enhancer
 from zerodce_jax.config import EnhanceSettings
 
 # Network, scale.
-NETWORKS = [("reduced", 1), ("plusplus", 12), ("fast", 8)]
+NETWORKS = [("reduced", 1), ("plusplus", 12), ("scene", 1)]
 # XLA takes seconds to compile a program for each network and each type of pixels.
 NETWORKS_AND_BATCHES = [
     ("reduced", 1, 2),
@@ -45,7 +45,7 @@ TILES = [(16, 0), (64, 0), (16, 2), (64, 1)]
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(128, 128), (80, 70, 3)])
 @pytest.mark.parametrize(
-    "make_enhancer", [enhancer_of, reduced_scale_enhancer, onnx_enhancer, grid_enhancer]
+    "make_enhancer", [enhancer_of, reduced_scale_enhancer, onnx_enhancer, scene_enhancer]
 )
 def test_strength_0_and_gamma_1_return_the_image(
     dtype: str, shape: tuple[int, ...], make_enhancer: Callable
@@ -110,6 +110,9 @@ def test_all_settings_together_equal_the_whole_image(
         np.testing.assert_allclose(result, expected, rtol=0, atol=5e-5)
         # Each setting makes a difference.
         for setting, value in settings.to_dict().items():
+            if name == "scene" and value == settings.exposure == "auto":
+                # The network decides the exposure itself.
+                continue
             without = replace(settings, **{setting: getattr(PLAIN, setting)})
             if min(image.shape[:2]) > 1 and getattr(without, setting) != value:
                 assert np.abs(expected_image(network, image, without) - expected).max() > 1e-3
@@ -117,9 +120,7 @@ def test_all_settings_together_equal_the_whole_image(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("tile", "batch"), [*TILES, (24, 3), (40, 0)])
-@pytest.mark.parametrize(
-    ("name", "scale"), [*NETWORKS, ("original", 1), ("plusplus", 1), ("fast", 5)]
-)
+@pytest.mark.parametrize(("name", "scale"), [*NETWORKS, ("original", 1), ("plusplus", 1)])
 @hypothesis_settings(max_examples=5)
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 80), st.integers(1, 80)), min_size=1, max_size=2),
@@ -128,7 +129,8 @@ def test_all_settings_together_equal_the_whole_image(
         exposure=st.sampled_from(["off", "auto", 0.6]),
         gamma=st.floats(0.5, 2),
         strength=st.floats(0, 2),
-        protect_highlights=st.floats(0, 1),
+        # Below, float32 does not hold the distance from white that is asked for.
+        protect_highlights=st.just(0.0) | st.floats(1e-4, 1),
         denoise=st.floats(0, 1),
     ),
 )
@@ -159,7 +161,8 @@ def test_integers_are_rounded_once_with_all_settings(
     result = brightening_enhancer(name, scale, 16, batch)(image)
     assert (result.dtype, result.shape) == (dtype, shape)
     max_value = np.iinfo(dtype).max
-    exact = max_value * expected_image(brightening_network(name, scale), image, ADAPTIVE)
+    network = brightening_network(name, scale)
+    exact = max_value * expected_image(network, image, network.settings)
     assert np.abs(result - exact).max() <= 0.5 + max_value * 5e-5
 
 
@@ -191,11 +194,12 @@ def test_each_image_of_a_batch_has_its_own_exposure_strength(
         dark_image(20, 33),
         dark_image(9, 40, 3, dtype="uint8"),
     ]
-    for image, result in zip(images, enhancer.many(images), strict=True):
+    settings = replace(enhancer.network.settings, exposure=0.4)
+    for image, result in zip(images, enhancer.many(images, settings), strict=True):
         # Every bit is equal: other images in the batch have no influence.
-        np.testing.assert_array_equal(result, enhancer(image))
+        np.testing.assert_array_equal(result, enhancer(image, settings))
     strengths = [
-        expected_strength(enhancer.network, in_unit_range(image), ADAPTIVE) for image in images
+        expected_strength(enhancer.network, in_unit_range(image), settings) for image in images
     ]
     assert len({round(strength, 2) for strength in strengths}) == len(images)
 
@@ -247,7 +251,7 @@ def test_small_images_reach_the_exposure_level_and_bright_ones_are_unchanged(
         assert enhancer(image, exposure=0.3).mean() == pytest.approx(0.3, abs=0.015)
         bright = random_image(50, 40, 3, dtype="float32", seed=seed) * np.float32(0.9)
         assert bright.mean() > 0.44
-        np.testing.assert_array_equal(enhancer(bright), bright)
+        np.testing.assert_array_equal(enhancer(bright, exposure=0.4), bright)
 
 
 @pytest.mark.parametrize(("name", "scale", "batch"), NETWORKS_AND_BATCHES)
@@ -280,7 +284,8 @@ def test_images_brighter_than_the_level_are_returned_unchanged(
     bright[:5], bright[5:9], bright[20:26] = 1, 0, 0.123
     max_value = np.iinfo(dtype).max if dtype.startswith("uint") else 1
     image = (bright * max_value).astype(dtype)
-    np.testing.assert_array_equal(brightening_enhancer(name, scale, 16, batch)(image), image)
+    result = brightening_enhancer(name, scale, 16, batch)(image, exposure=0.4)
+    np.testing.assert_array_equal(result, image)
 
 
 @pytest.mark.slow

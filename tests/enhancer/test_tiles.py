@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from helpers import whole_image
 from helpers.enhancers import enhancer_of, network_of, random_image
 from zerodce_jax import Enhancer
-from zerodce_jax.models.dcenet import graphdef
+from zerodce_jax.models.modules import graphdef
 from zerodce_jax.ops.curves import apply_curves
 
 # Network, scale, tile, batch. A batch of 0 stands for the engine onnx, which has no batches.
@@ -23,9 +23,8 @@ COMBINATIONS = [
     ("plusplus", 12, 24, 2),
     ("plusplus", 12, 24, 0),
     pytest.param("reduced", 3, 16, 1, marks=pytest.mark.slow),
-    ("fast", 8, 24, 2),
-    ("fast", 8, 24, 0),
-    pytest.param("fast", 5, 16, 1, marks=pytest.mark.slow),
+    ("scene", 1, 24, 2),
+    ("scene", 1, 24, 0),
     pytest.param("original", 1, 64, 3, marks=pytest.mark.slow),
     pytest.param("original", 1, 64, 0, marks=pytest.mark.slow),
     pytest.param("plusplus", 1, 40, 0, marks=pytest.mark.slow),
@@ -65,7 +64,7 @@ def test_tiles_equal_the_whole_image(
         ("plusplus", 1),
         ("plusplus", 12),
         ("reduced", 3),
-        ("fast", 8),
+        ("scene", 1),
     ],
 )
 @settings(max_examples=8)
@@ -78,7 +77,7 @@ def test_tiles_equal_the_whole_image_for_more_combinations(
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (199, 2), (16, 16), (17, 33), (200, 200)])
 def test_tiles_equal_the_whole_image_at_extreme_sizes(size: tuple[int, int]) -> None:
-    for combination in (("reduced", 1, 16, 1), ("plusplus", 12, 24, 2)):
+    for combination in (("reduced", 1, 16, 1), ("plusplus", 12, 24, 2), ("scene", 1, 24, 2)):
         assert_equal_to_whole_images(*combination, [size], 1.15)
 
 
@@ -90,6 +89,7 @@ def test_tiles_equal_the_whole_image_at_extreme_sizes(size: tuple[int, int]) -> 
         pytest.param("original", 1, (70, 41), marks=pytest.mark.slow),
         pytest.param("plusplus", 1, (1, 57), marks=pytest.mark.slow),
         pytest.param("reduced", 3, (80, 100), marks=pytest.mark.slow),
+        ("scene", 1, (61, 150)),
     ],
 )
 def test_tiles_equal_the_network_applied_to_the_whole_image(
@@ -115,11 +115,24 @@ def test_one_program_serves_images_of_every_size(compilations: Callable) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "scale", "program"),
+    [("plusplus", 12, "jit(_estimate)"), ("scene", 1, "jit(_predict_grid)")],
+)
 def test_two_programs_serve_images_of_every_size_at_a_reduced_scale(
-    compilations: Callable,
+    name: str, scale: int, program: str, compilations: Callable
 ) -> None:
-    enhancer = Enhancer(network_of("plusplus", 12), engine="xla", tile=16)
+    enhancer = Enhancer(network_of(name, scale), engine="xla", tile=16)
     with compilations() as programs:
         for i in range(20):
             enhancer(random_image(1 + 7 * i % 61, 1 + 11 * i % 53, 3, seed=i))
-    assert sorted(programs) == ["jit(_enhance)", "jit(_estimate)"]
+    assert sorted(programs) == ["jit(_enhance)", program]
+
+
+@pytest.mark.parametrize("engine", ["xla", "onnx"])
+def test_a_scene_network_sees_the_whole_of_long_and_of_tiny_images(engine: str) -> None:
+    enhancer = enhancer_of("scene", 1, 24, 2 if engine == "xla" else 0)
+    for size in ((1, 1), (1, 300), (5000, 3), (2, 2)):
+        image = random_image(*size, 3, dtype="float32")
+        expected = whole_image.enhance(network_of("scene"), image)
+        np.testing.assert_allclose(enhancer(image, gamma=1.0), expected, rtol=0, atol=1e-5)

@@ -89,13 +89,13 @@ def evaluate_folders(
 
 @pytest.mark.needs("onnxruntime", "skimage")
 def test_pairs_are_reported_as_table_json_csv_and_sheet(
-    low: Path, high: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    low: Path, high: Path, scene_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     from skimage.metrics import peak_signal_noise_ratio
 
     files = [tmp_path / name for name in ("out.json", "out.csv", "out.png")]
     options = ("--json", files[0], "--csv", files[1], "--sheet", files[2], *ONNX)
-    assert run("evaluate", "reduced", "fast", "--pairs", low, high, *options) == 0
+    assert run("evaluate", "reduced", scene_file, "--pairs", low, high, *options) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
 
@@ -107,7 +107,7 @@ def test_pairs_are_reported_as_table_json_csv_and_sheet(
     enhancer = Enhancer.load("reduced", engine="onnx")
     psnrs = []
     for entry in content["pictures"]:
-        assert list(entry["figures"]) == ["input", "reduced", "fast"]
+        assert list(entry["figures"]) == ["input", "reduced", str(scene_file)]
         assert all(list(row) == ALL_SCORES for row in entry["figures"].values())
         enhanced = enhancer(np.asarray(opened(Path(entry["image"]))))
         bright = np.asarray(opened(Path(entry["reference"])))
@@ -123,7 +123,7 @@ def test_pairs_are_reported_as_table_json_csv_and_sheet(
     cells = [cell.strip() for cell in header.strip("|").split("|")]
     assert cells[:5] == ["network", "PSNR, dB ↑", "SSIM ↑", "MAE ↓", "PSNR matched, dB ↑"]
     assert line == "| --- " * 16 + "|"
-    assert [re.split(r" *\| *", row)[1] for row in rows] == ["input", "reduced", "fast"]
+    assert [re.split(r" *\| *", row)[1] for row in rows] == ["input", "reduced", str(scene_file)]
     numbers = re.split(r" *\| *", rows[1])[2:-1]
     assert numbers[0] == f"{np.mean(psnrs):.2f}"
     assert numbers[5] == "–"
@@ -132,7 +132,7 @@ def test_pairs_are_reported_as_table_json_csv_and_sheet(
     with files[1].open(newline="") as file:
         table = list(csv.DictReader(file))
     assert list(table[0]) == ["image", "reference", "network", *ALL_SCORES]
-    assert [row["network"] for row in table] == ["input", "reduced", "fast"] * 3
+    assert [row["network"] for row in table] == ["input", "reduced", str(scene_file)] * 3
     assert float(table[1]["psnr"]) == content["pictures"][0]["figures"]["reduced"]["psnr"]
     assert table[1]["highlight_lift"] == ""
 
@@ -249,12 +249,16 @@ def test_wrong_usage_of_evaluate(
 
 
 @pytest.mark.needs("onnxruntime")
-def test_json_stores_the_settings_of_the_command_line(low: Path, tmp_path: Path) -> None:
+def test_json_stores_the_settings_of_the_command_line(
+    low: Path, scene_file: Path, tmp_path: Path
+) -> None:
     several = ("--exposure", 0.3, "--protect-highlights", 0, "--denoise", 0.25)
     stored = {}
     for name, options in (("none", ()), ("several", several), ("off", ("--exposure", "off"))):
         json_file = tmp_path / f"{name}.json"
-        assert run("evaluate", "fast", "--images", low, "--json", json_file, *ONNX, *options) == 0
+        assert (
+            run("evaluate", scene_file, "--images", low, "--json", json_file, *ONNX, *options) == 0
+        )
         stored[name] = json.loads(json_file.read_text())
     assert stored["none"]["settings"] == {}
     assert stored["several"]["settings"] == {

@@ -60,7 +60,7 @@ def photographs(tmp_path: Path) -> Path:
 
 
 def run_evaluate(home: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "zerodce_jax", "evaluate", "fast", "--engine", "onnx"]
+    command = [sys.executable, "-m", "zerodce_jax", "evaluate", "reduced", "--engine", "onnx"]
     offline = {"https_proxy": PROXY, "http_proxy": PROXY, "TORCH_HOME": str(home)}
     return subprocess.run(
         [*command, *map(str, arguments)],
@@ -85,11 +85,11 @@ def test_lpips_and_niqe_score_pairs(home: Path, photographs: Path) -> None:
         for name in ("lpips", "niqe")
     }
     # The enhanced photograph is nearer to the reference than the dark one.
-    assert 0 < float(scores["large", "fast", "lpips"]) < float(scores["large", "input", "lpips"])
-    assert float(scores["large", "fast", "niqe"]) > 0
+    assert 0 < float(scores["large", "reduced", "lpips"]) < float(scores["large", "input", "lpips"])
+    assert float(scores["large", "reduced", "niqe"]) > 0
     # NIQE needs at least 96x96 pixels.
-    assert float(scores["small", "fast", "lpips"]) > 0
-    assert scores["small", "fast", "niqe"] == ""
+    assert float(scores["small", "reduced", "lpips"]) > 0
+    assert scores["small", "reduced", "niqe"] == ""
 
 
 @pytest.mark.slow
@@ -158,7 +158,7 @@ def test_the_error_names_the_extra_if_pyiqa_is_missing(
     photographs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyiqa", None)
-    arguments = ("fast", "--images", photographs / "low", "--engine", "onnx")
+    arguments = ("reduced", "--images", photographs / "low", "--engine", "onnx")
     assert run("evaluate", *arguments, "--perceptual", "niqe", "musiq") == 2
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -8,10 +8,9 @@ import pytest
 
 from helpers import GOLDENS, whole_image
 from zerodce_jax import Enhancer, Network
-from zerodce_jax.config import EnhanceSettings, NetworkConfig
+from zerodce_jax.config import EnhanceSettings, SceneConfig
 from zerodce_jax.models import serialization
 from zerodce_jax.models.network import flatten, unflatten
-from zerodce_jax.ops.exposure import exposure_strength
 
 DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
 ADAPTIVE = EnhanceSettings.adaptive()
@@ -20,11 +19,10 @@ PLAIN = EnhanceSettings()
 
 @cache
 def network_of(name: str, scale: int = 1) -> Network:
-    """Return a random network of an architecture at any scale."""
-    if name == "fast":
-        network = whole_image.random_network(NetworkConfig(shared_curve=True, levels=3))
-    else:
-        network = serialization.load_network(GOLDENS / f"{name}_random.pth")
+    """Return a random network of an architecture at any scale, or a small scene network."""
+    if name == "scene":
+        return whole_image.random_network(SceneConfig(features=8, levels=4))
+    network = serialization.load_network(GOLDENS / f"{name}_random.pth")
     return replace(network, config=replace(network.config, scale=scale))
 
 
@@ -39,9 +37,10 @@ def brightening_network(name: str, scale: int = 1) -> Network:
     """Return `network_of` with curves that nearly all brighten, and with adaptive settings."""
     network = network_of(name, scale)
     flat = {key: array / 2 for key, array in flatten(network.params).items()}
-    last = "conv7.pointwise.bias" if network.config.separable else "conv7.bias"
+    *_, last = (key for key in network.config.param_shapes if key.endswith("bias"))
     flat[last] = flat[last] - np.float32(0.25)
-    return replace(network, params=unflatten(flat), settings=ADAPTIVE)
+    settings = EnhanceSettings.scene() if name == "scene" else ADAPTIVE
+    return replace(network, params=unflatten(flat), settings=settings)
 
 
 @cache
@@ -61,8 +60,8 @@ def onnx_enhancer() -> Enhancer:
     return enhancer_of("reduced", 1, 16, 0)
 
 
-def grid_enhancer() -> Enhancer:
-    return enhancer_of("fast", 8, 24, 0)
+def scene_enhancer() -> Enhancer:
+    return enhancer_of("scene", 1, 24, 0)
 
 
 def reduced_scale_enhancer() -> Enhancer:
@@ -97,15 +96,8 @@ def in_unit_range(image: np.ndarray) -> np.ndarray:
 def expected_strength(network: Network, image: np.ndarray, settings: EnhanceSettings) -> float:
     """Return the factor on the curve maps of a float image, from the reference analysis."""
     color = image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
-    samples, maps = (
-        array.astype(np.float32) for array in whole_image.analyze(network, color.astype(np.float64))
-    )
-    return settings.strength * exposure_strength(
-        samples,
-        maps,
-        settings,
-        highlight_protection=settings.protect_highlights * whole_image.highlight_presence(samples),
-        iterations=network.config.iterations,
+    return settings.strength * whole_image.exposure_strength(
+        network, color.astype(np.float64), settings
     )
 
 

@@ -6,16 +6,20 @@ can go through hundreds of image sizes. It shares no code with `zerodce_jax.ops`
 
 import numpy as np
 
-from zerodce_jax.config import NetworkConfig
+from helpers import scene_image
+from helpers.scene_image import bilinear, cell_positions
+from zerodce_jax.config import AnyNetworkConfig, EnhanceSettings, SceneConfig
 from zerodce_jax.models.network import Network, flatten, unflatten
 
 
-def random_network(config: NetworkConfig, *, seed: int = 0, weight_scale: float = 1.0) -> Network:
+def random_network(
+    config: AnyNetworkConfig, *, seed: int = 0, weight_scale: float = 1.0
+) -> Network:
     """Return a network of any architecture with random weights that give varied curve maps."""
     rng = np.random.default_rng(seed)
     params = {}
     for name, shape in config.param_shapes.items():
-        fan_in = np.prod(shape[:-1]) if len(shape) == 4 else 25
+        fan_in = np.prod(shape[:-1]) if len(shape) > 1 else 25
         params[name] = rng.normal(0, weight_scale * np.sqrt(2 / fan_in), shape).astype(np.float32)
     return Network(config, unflatten(params))
 
@@ -175,27 +179,54 @@ def _window_means(x: np.ndarray) -> np.ndarray:
     return np.nanmean(windows, axis=(-2, -1))
 
 
-def analyze(network: Network, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return sampled pixels of an image and their curve maps, which decide its exposure."""
-    config = network.config
-    if config.levels > 1:
-        small = _block_means(image, config.scale)
-    elif config.scale > 1:
-        small = _reduce(image, config.scale)
-    else:
-        small = _block_means(image, -(-max(image.shape[:2]) // 128))
-    maps = _forward(network, small)
+def exposure_strength(network: Network, image: np.ndarray, settings: EnhanceSettings) -> float:
+    """Return the strength that brings a color image to the exposure level of its settings."""
+    if settings.exposure == "off" or (
+        settings.exposure == "auto" and isinstance(network.config, SceneConfig)
+    ):
+        return 1.0
+    level = 0.4 if settings.exposure == "auto" else float(settings.exposure)
     samples = sample_pixels(image)
-    map_rows, map_columns = (
-        [position * count // size for position in positions]
-        for positions, count, size in zip(
-            _sample_positions(image), maps.shape[:2], image.shape[:2], strict=True
-        )
+    protection = settings.protect_highlights * highlight_presence(samples)
+    estimated = estimate(network, image)
+    step = -(-max(samples.shape[:2]) // 64)
+    rows, columns = (
+        np.array(positions)[min(step, len(positions)) // 2 :: step]
+        for positions in _sample_positions(image)
     )
-    maps = maps[map_rows][:, map_columns]
-    if config.levels > 1:
-        maps = _interpolate_levels(maps, samples, config)
-    return samples, maps
+    thinned = image[rows][:, columns]
+
+    maps_at_1 = _maps_at(network, estimated, image, rows, columns)
+
+    def brightness(strength: float) -> float:
+        maps = np.clip(strength * maps_at_1, -1, 1)
+        if isinstance(network.config, SceneConfig):
+            # The grid is read first and limited then, which hardly differs from the other order.
+            maps = scene_image.interpolate_levels(maps, thinned, network.config)
+        maps = limit_maps_at(maps, thinned.max(axis=-1, keepdims=True), protection, iterations)
+        return float((apply_curves(thinned, maps, iterations) ** settings.gamma).mean())
+
+    iterations = network.config.iterations
+    if brightness(0) >= level:
+        return 0.0
+    low, high = 0.0, 4.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if brightness(middle) < level else (low, middle)
+    return high
+
+
+def _maps_at(
+    network: Network, grid: np.ndarray, image: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> np.ndarray:
+    """Return the curve maps of some pixels: of the nearest place, or of all levels of the grid."""
+    (height, width), config = image.shape[:2], network.config
+    if isinstance(config, SceneConfig):
+        places = (
+            cell_positions(size, config)[at] for size, at in ((height, rows), (width, columns))
+        )
+        return bilinear(grid, *places)
+    return grid[rows * grid.shape[0] // height][:, columns * grid.shape[1] // width]
 
 
 def sample_pixels(image: np.ndarray) -> np.ndarray:
@@ -219,24 +250,33 @@ def curve_maps(network: Network, image: np.ndarray, *, strength: float = 1.0) ->
     The maps are multiplied by the strength and clipped to [-1, 1] at the scale of the network, then
     upsampled.
     """
-    height, width, scale = *image.shape[:2], network.config.scale
-
-    def estimate(small: np.ndarray) -> np.ndarray:
-        return np.clip(strength * _forward(network, small), -1, 1)
-
-    if network.config.levels > 1:
-        return _slice_grid(estimate(_block_means(image, scale)), image, network.config)
-    if scale == 1:
-        return estimate(image)
-    maps = estimate(_reduce(image, scale))
+    (height, width), config = image.shape[:2], network.config
+    if isinstance(config, SceneConfig):
+        grid = np.clip(strength * estimate(network, image), -1, 1)
+        rows, columns = (cell_positions(size, config) for size in (height, width))
+        return scene_image.read_grid(grid, image, rows, columns, config)
+    small = image if config.scale == 1 else _reduce(image, config.scale)
+    maps = np.clip(strength * _forward(network, small), -1, 1)
+    if config.scale == 1:
+        return maps
     rows, columns = maps.shape[:2]
-    return _bilinear(maps, np.linspace(0, rows - 1, height), np.linspace(0, columns - 1, width))
+    return bilinear(maps, np.linspace(0, rows - 1, height), np.linspace(0, columns - 1, width))
+
+
+def estimate(network: Network, image: np.ndarray) -> np.ndarray:
+    """Return the curve maps that decide the exposure of an image, or its bilateral grid."""
+    config = network.config
+    if isinstance(config, SceneConfig):
+        return scene_image.scene_grid(network, scene_image.area_means(image, config.thumbnail))
+    if config.scale > 1:
+        return _forward(network, _reduce(image, config.scale))
+    return _forward(network, _block_means(image, -(-max(image.shape[:2]) // 128)))
 
 
 def _reduce(image: np.ndarray, scale: int) -> np.ndarray:
     height, width = image.shape[:2]
     rows, columns = max(1, round(height / scale)), max(1, round(width / scale))
-    return _bilinear(image, _half_pixel(height, rows), _half_pixel(width, columns))
+    return bilinear(image, _half_pixel(height, rows), _half_pixel(width, columns))
 
 
 def _block_means(image: np.ndarray, scale: int) -> np.ndarray:
@@ -247,19 +287,6 @@ def _block_means(image: np.ndarray, scale: int) -> np.ndarray:
             for y in range(0, height, scale)
         ]
     )
-
-
-def _slice_grid(grid: np.ndarray, image: np.ndarray, config: NetworkConfig) -> np.ndarray:
-    height, width = image.shape[:2]
-    rows, columns = ((np.arange(size) + 0.5) / config.scale - 0.5 for size in (height, width))
-    return _interpolate_levels(_bilinear(grid, rows, columns), image, config)
-
-
-def _interpolate_levels(maps: np.ndarray, image: np.ndarray, config: NetworkConfig) -> np.ndarray:
-    maps = maps.reshape(*image.shape[:2], config.levels, config.maps)
-    level = image.mean(axis=-1, keepdims=True)[..., None] * (config.levels - 1)
-    weights = np.maximum(0, 1 - np.abs(level - np.arange(config.levels)[:, None]))
-    return (weights * maps).sum(axis=2)
 
 
 def _forward(network: Network, image: np.ndarray) -> np.ndarray:
@@ -286,11 +313,7 @@ def _forward(network: Network, image: np.ndarray) -> np.ndarray:
     x4 = relu(conv("conv4", pooled))
     x5 = relu(conv("conv5", np.concatenate([x3, x4], axis=-1)))
     x6 = relu(conv("conv6", np.concatenate([x2, x5], axis=-1)))
-    maps = np.tanh(conv("conv7", np.concatenate([x1, x6], axis=-1)))
-    levels = maps.reshape(*maps.shape[:2], network.config.levels, -1)
-    mean = levels.mean(axis=2, keepdims=True)
-    level_contrast = 1 if network.config.levels == 1 else 0.125
-    return (mean + level_contrast * (levels - mean)).reshape(maps.shape)
+    return np.tanh(conv("conv7", np.concatenate([x1, x6], axis=-1)))
 
 
 def _neighbors(x: np.ndarray, padding: float) -> list[tuple[int, int, np.ndarray]]:
@@ -303,16 +326,3 @@ def _neighbors(x: np.ndarray, padding: float) -> list[tuple[int, int, np.ndarray
 def _half_pixel(size: int, reduced: int) -> np.ndarray:
     """Return the position in the image of each sample, with half-pixel centers."""
     return (np.arange(reduced) + 0.5) * size / reduced - 0.5
-
-
-def _bilinear(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    vertical = _linear_weights(rows, image.shape[0])
-    horizontal = _linear_weights(columns, image.shape[1])
-    return np.einsum("ys,xt,stc->yxc", vertical, horizontal, image, optimize=True)
-
-
-def _linear_weights(positions: np.ndarray, size: int) -> np.ndarray:
-    """Return linear interpolation as a matrix of (positions, samples)."""
-    # Beyond the outermost samples, np.interp repeats them.
-    units = np.eye(size)
-    return np.stack([np.interp(positions, np.arange(size), unit) for unit in units], axis=1)

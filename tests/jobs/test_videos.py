@@ -9,14 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from helpers.command import rows_of, run, summary_of
+from helpers.enhancers import brightening_network
 from helpers.video_files import UNEVEN, describe, frame, pixels_of, still, write
-from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError
 from zerodce_jax.jobs.plan import plan
@@ -39,16 +40,18 @@ def film(tmp_path: Path) -> Path:
 
 
 def enhance_videos(*paths: Path, out: Path, **options: object) -> list[Result]:
-    executor = VideoExecutor(Enhancer.load("fast"), EnhanceSettings(exposure="auto"), **options)
+    network = brightening_network("scene")
+    executor = VideoExecutor(Enhancer(network), network.settings, **options)
     return list(run_items(plan(list(paths), out), executor))
 
 
 def test_every_frame_is_enhanced_and_the_other_streams_stay(
-    film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    film: Path, scene_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     report = tmp_path / "report.json"
-    assert run("enhance", film, "-o", out, "--report", report) == 0
+    model = ("-m", scene_file)
+    assert run("enhance", film, "-o", out, "--report", report, *model) == 0
     printed = capsys.readouterr()
     assert re.match(
         r"1 done, 0 skipped, 0 failed in .* megapixels/s, 12 frames\)$",
@@ -60,15 +63,15 @@ def test_every_frame_is_enhanced_and_the_other_streams_stay(
     assert len(after) == len(before) == len(UNEVEN)
     assert np.mean(after) > 2 * np.mean(before)
     # The frames are those of the network, up to the loss of the codec.
-    fast = Enhancer.load("fast")
+    scene = Enhancer.load(scene_file)
     times = [float(time) for time in describe(film)["times"]]
-    wanted = list(fast.clip(zip(times, before, strict=True)))
+    wanted = list(scene.clip(zip(times, before, strict=True)))
     for expected, found in zip(wanted, after, strict=True):
         assert np.abs(expected.astype(float) - found).mean() < 4
     (row,) = json.loads(report.read_text())
     assert (row["status"], row["frames"], row["width"], row["height"]) == ("done", 12, 160, 90)
 
-    assert run("enhance", film, "-o", out) == 0
+    assert run("enhance", film, "-o", out, *model) == 0
     assert summary_of(capsys.readouterr().out) == (0, 1, 0)
     assert run("enhance", film, "-o", out, "--overwrite", "--dry-run") == 0
     assert f"{film} -> {out}/film.mp4" in capsys.readouterr().out
@@ -96,20 +99,19 @@ def test_photographs_and_videos_in_one_folder(
 
 
 def test_fail_fast_starts_no_video_after_a_broken_photograph(
-    film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    film: Path, scene_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (film.parent / "broken.png").write_text("no picture")
     report = tmp_path / "report.json"
-    assert (
-        run("enhance", film.parent, "-o", tmp_path / "out", "--fail-fast", "--report", report) == 1
-    )
+    options = ("--fail-fast", "--report", report, "-m", scene_file)
+    assert run("enhance", film.parent, "-o", tmp_path / "out", *options) == 1
     assert rows_of(report) == [("broken.png", "failed"), ("film.mp4", "not_started")]
     assert "0 done, 0 skipped, 1 failed, 1 not started" in capsys.readouterr().out
 
 
-def test_flags_for_codec_quality_and_pixels(film: Path, tmp_path: Path) -> None:
+def test_flags_for_codec_quality_and_pixels(film: Path, scene_file: Path, tmp_path: Path) -> None:
     arguments = ("--codec", "hevc", "--quality", 30, "--pixel-format", "yuv420p10le", "--strip")
-    assert run("enhance", film, "-o", tmp_path / "out.mkv", *arguments) == 0
+    assert run("enhance", film, "-o", tmp_path / "out.mkv", *arguments, "-m", scene_file) == 0
     after = describe(tmp_path / "out.mkv")
     assert (after["codec"], after["format"], after["rotation"]) == ("hevc", "yuv420p10le", 90)
 
@@ -167,7 +169,11 @@ def test_a_missing_package_is_named(
 
 
 def test_an_interrupt_leaves_no_file(
-    film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    film: Path,
+    scene_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write(film.parent / "later.mp4", frames(3))
     clip = Enhancer.clip
@@ -180,7 +186,8 @@ def test_an_interrupt_leaves_no_file(
 
     monkeypatch.setattr(Enhancer, "clip", interrupted)
     report = tmp_path / "report.json"
-    assert run("enhance", film.parent, "-o", tmp_path / "out", "--report", report) == 130
+    options = ("--report", report, "-m", scene_file)
+    assert run("enhance", film.parent, "-o", tmp_path / "out", *options) == 130
     assert list((tmp_path / "out").iterdir()) == []
     assert rows_of(report) == [("film.mp4", "not_started"), ("later.mp4", "not_started")]
     summary = capsys.readouterr().out
@@ -195,7 +202,7 @@ def raw_format(dtype: str = "u1") -> RawFormat:
 def test_raw_frames() -> None:
     given = frames(4)
     target = bytearray()
-    enhancer = Enhancer.load("fast")
+    enhancer = Enhancer(brightening_network("scene"))
 
     class Pipe(io.BytesIO):
         """Returns fewer bytes than it is asked for, as pipes do."""
@@ -219,29 +226,40 @@ def test_raw_frames() -> None:
 def test_raw_frames_that_are_cut_off() -> None:
     target = bytearray()
     data = b"".join(pixels.tobytes() for pixels in frames(3))[:-1]
+    enhancer = Enhancer(brightening_network("scene"))
     with pytest.raises(InputError, match=r"ends within frame 3 \(43,199 of 43,200 bytes\)"):
-        enhance_raw(io.BytesIO(data).read, target.extend, raw_format(), Enhancer.load("fast"))
+        enhance_raw(io.BytesIO(data).read, target.extend, raw_format(), enhancer)
     assert len(bytes(target)) == 2 * 43_200
 
 
 # The other tests start processes.
 
 
-def start(environment: dict[str, str], *arguments: object, **streams: object) -> subprocess.Popen:
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    command = [sys.executable, "-m", "zerodce_jax", "enhance", *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, **pipes | streams)
+Start = Callable[..., subprocess.Popen]
+
+
+@pytest.fixture
+def start(environment: dict[str, str], scene_file: Path) -> Start:
+    """Return a function that starts the command with a small network."""
+
+    def popen(*arguments: object) -> subprocess.Popen:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        options = [*map(str, arguments), "--model", str(scene_file)]
+        command = [sys.executable, "-m", "zerodce_jax", "enhance", *options]
+        return subprocess.Popen(command, env=environment, **pipes)
+
+    return popen
 
 
 @pytest.mark.slow
-def test_raw_frames_through_pipes(environment: dict[str, str], tmp_path: Path) -> None:
+def test_raw_frames_through_pipes(start: Start) -> None:
     given = b"".join(pixels.tobytes() for pixels in frames(6))
-    with start(environment, "-", "-o", "-", "--raw", "160x90@29.97") as process:
+    with start("-", "-o", "-", "--raw", "160x90@29.97") as process:
         printed, errors = process.communicate(given, timeout=120)
     assert (process.returncode, errors) == (0, b"")
     assert len(printed) == len(given)
     assert np.frombuffer(printed, np.uint8).mean() > 2 * np.frombuffer(given, np.uint8).mean()
-    with start(environment, "-", "-o", "-", "--raw", "160x90@25") as process:
+    with start("-", "-o", "-", "--raw", "160x90@25") as process:
         printed, errors = process.communicate(given[:-5], timeout=120)
     assert process.returncode == 1
     assert errors.decode().startswith("zerodce: standard input: ends within frame 6 ")
@@ -251,13 +269,13 @@ def test_raw_frames_through_pipes(environment: dict[str, str], tmp_path: Path) -
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_signal_leaves_no_broken_file(
-    signum: signal.Signals, environment: dict[str, str], tmp_path: Path
+    signum: signal.Signals, start: Start, tmp_path: Path
 ) -> None:
     source = write(tmp_path / "film.mp4", frames(150, height=180, width=320))
     out = tmp_path / "out"
     out.mkdir()
     (out / "film.mp4").write_text("old")
-    with start(environment, source, "-o", out, "--overwrite", "--codec", "av1") as process:
+    with start(source, "-o", out, "--overwrite", "--codec", "av1") as process:
         deadline = time.monotonic() + 60
         while not any(part.stat().st_size for part in out.glob(".zerodce-*/film.mp4")):
             assert process.poll() is None, process.stderr.read()
@@ -269,7 +287,7 @@ def test_a_signal_leaves_no_broken_file(
     assert (out / "film.mp4").read_text() == "old"
     assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == ["film.mp4"]
     # The next run removes the temporary file and writes the result.
-    with start(environment, source, "-o", out, "--overwrite", "--codec", "h264") as process:
+    with start(source, "-o", out, "--overwrite", "--codec", "h264") as process:
         _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (0, b"")
     assert [path.name for path in out.iterdir()] == ["film.mp4"]
@@ -277,10 +295,10 @@ def test_a_signal_leaves_no_broken_file(
 
 
 @pytest.mark.slow
-def test_encoders_are_silent(environment: dict[str, str], film: Path, tmp_path: Path) -> None:
+def test_encoders_are_silent(start: Start, film: Path, tmp_path: Path) -> None:
     for codec in ("h264", "hevc", "av1", "vp9"):
         target = tmp_path / f"{codec}.mkv"
-        with start(environment, film, "-o", target, "--codec", codec) as process:
+        with start(film, "-o", target, "--codec", codec) as process:
             printed, errors = process.communicate(timeout=120)
         assert (process.returncode, errors) == (0, b""), codec
         assert len(printed.splitlines()) == 1
@@ -297,13 +315,17 @@ def test_a_full_disk_leaves_no_file(film: Path, small_disk: Path) -> None:
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_length(environment: dict[str, str], tmp_path: Path) -> None:
+@pytest.mark.timeout(240)
+def test_memory_does_not_grow_with_the_length(
+    environment: dict[str, str], scene_file: Path, tmp_path: Path
+) -> None:
     peaks = []
     for count in (100, 300):
         source = write(tmp_path / f"{count}.mp4", frames(count, height=360, width=640))
         code = (
             "import re\nfrom zerodce_jax.cli import main\n"
-            f"main(['enhance', {str(source)!r}, '-o', {str(tmp_path / 'out')!r}])\n"
+            f"main(['enhance', {str(source)!r}, '-o', {str(tmp_path / 'out')!r},"
+            f" '-m', {str(scene_file)!r}])\n"
             "print(re.search('VmHWM:\\s*([0-9]+)', open('/proc/self/status').read())[1])"
         )
         found = subprocess.run(

@@ -11,7 +11,8 @@ from flax import nnx
 
 from helpers import whole_image
 from zerodce_jax.config import NetworkConfig, preset
-from zerodce_jax.models.dcenet import DCENet, graphdef, init_params
+from zerodce_jax.models.dcenet import DCENet
+from zerodce_jax.models.modules import graphdef, init_params
 from zerodce_jax.models.network import Network, flatten
 from zerodce_jax.ops.curves import apply_curves
 
@@ -131,7 +132,7 @@ def test_initial_weights_depend_only_on_the_seed() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["reduced", "original", "plusplus", "fast"])
+@pytest.mark.parametrize("name", ["reduced", "original", "plusplus"])
 @pytest.mark.parametrize("size", [(9, 14), (9, 15)])
 def test_the_inference_form_differs_only_by_rounding(name: str, size: tuple[int, int]) -> None:
     network = whole_image.random_network(preset(name))
@@ -145,22 +146,3 @@ def test_the_inference_form_differs_only_by_rounding(name: str, size: tuple[int,
     )
     plain, fast = (model.forward(images) for model in forms)
     np.testing.assert_allclose(fast, plain, rtol=0, atol=2e-6)
-
-
-def test_the_fast_network_slices_its_grid_at_each_pixel() -> None:
-    network = whole_image.random_network(preset("fast"))
-    images = jnp.asarray(np.random.default_rng(1).random((2, 29, 34, 3), dtype=np.float32))
-    model = nnx.merge(graphdef(network.config), network.params)
-
-    @jax.jit
-    def compute(model: DCENet) -> tuple[jax.Array, jax.Array, jax.Array]:
-        estimated = model.estimate(images)
-        return model(images), estimated, model.upsample(estimated, images)
-
-    maps, estimated, upsampled = compute(model)
-    assert estimated.shape == (2, 2, 3, 6)
-    np.testing.assert_array_equal(upsampled, maps)
-    for image_maps, image in zip(maps, images, strict=True):
-        np.testing.assert_allclose(
-            image_maps, whole_image.curve_maps(network, np.asarray(image)), atol=1e-5
-        )

@@ -72,8 +72,10 @@ def assert_one_line(result: subprocess.CompletedProcess, address: str, cause: st
 
 @pytest.mark.slow
 @pytest.mark.needs("huggingface_hub")
-def test_pushed_networks_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Path) -> None:
-    result = zerodce("push", "fast", "tester/net", "--license", "cc0-1.0", "--private")
+def test_pushed_networks_can_be_loaded(
+    hub: Hub, zerodce: Zerodce, scene_file: Path, tmp_path: Path
+) -> None:
+    result = zerodce("push", scene_file, "tester/net", "--license", "cc0-1.0", "--private")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"{hub.address}/tester/net/commit/")
     assert hub.repos["tester/net"].private
@@ -86,7 +88,7 @@ def test_pushed_networks_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Pat
     fetched = tmp_path / "fetched.safetensors"
     result = zerodce("convert", "hf://tester/net", fetched)
     assert result.returncode == 0, result.stderr
-    assert_same(fetched, load_network("fast"))
+    assert_same(fetched, load_network(scene_file))
 
     # A second push keeps the model card.
     files["README.md"] = b"written by hand"
@@ -98,12 +100,12 @@ def test_pushed_networks_can_be_loaded(hub: Hub, zerodce: Zerodce, tmp_path: Pat
     assert result.returncode == 0, result.stderr
     assert_same(fetched, load_network("reduced"))
 
-    result = zerodce("push", "fast", "tester/net", "--revision", "other")
+    result = zerodce("push", scene_file, "tester/net", "--revision", "other")
     assert result.returncode == 0, result.stderr
     assert set(hub.repos["tester/net"].branches) == {"main", "other"}
     result = zerodce("convert", "hf://tester/net@other", fetched, "--overwrite")
     assert result.returncode == 0, result.stderr
-    assert_same(fetched, load_network("fast"))
+    assert_same(fetched, load_network(scene_file))
 
 
 @pytest.mark.slow
@@ -137,7 +139,7 @@ def test_downloads_are_cached_for_offline_use(hub: Hub, zerodce: Zerodce, tmp_pa
     result = zerodce("convert", "hf://tester/net", out, "--overwrite", **unreachable)
     assert (result.returncode, result.stderr) == (0, "")
     assert_same(out, network)
-    result = zerodce("push", "fast", "tester/net", **unreachable)
+    result = zerodce("push", "reduced", "tester/net", **unreachable)
     assert result.returncode == 1
     assert_one_line(result, "hf://tester/net", "Connection refused")
     result = zerodce("convert", "hf://tester/other", out, "--overwrite", **unreachable)
@@ -172,7 +174,7 @@ def test_failed_downloads_give_one_line(
 @pytest.mark.needs("huggingface_hub")
 def test_push_needs_a_token_with_write_access(hub: Hub, zerodce: Zerodce) -> None:
     for repo, token in (("tester/net", False), ("somebody/net", True)):
-        result = zerodce("push", "fast", repo, token=token)
+        result = zerodce("push", "reduced", repo, token=token)
         assert result.returncode == 1
         assert_one_line(result, f"hf://{repo}", "")
         assert hub.repos == {}
@@ -190,7 +192,7 @@ def test_malformed_addresses_are_refused(
 def test_malformed_repository_names_are_refused(
     repo: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("push", "fast", repo) == 2
+    assert run("push", "reduced", repo) == 2
     assert capsys.readouterr().err == f"zerodce: {repo}: must be OWNER/NAME\n"
 
 
@@ -200,7 +202,7 @@ def test_the_error_names_the_extra_of_a_missing_client(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for arguments in (
         ("convert", "hf://a/b", tmp_path / "n.safetensors"),
-        ("push", "fast", "a/b"),
+        ("push", "reduced", "a/b"),
     ):
         assert run(*arguments) == 2
         assert "pip install 'zerodce-jax[hub]'" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import gc
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import safetensors.numpy
 
 from helpers import pth_files
 from helpers.whole_image import random_network
-from zerodce_jax.config import EnhanceSettings, NetworkConfig, preset
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, SceneConfig, preset
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import checkpoint, serialization
 from zerodce_jax.models.network import Network, flatten
@@ -90,6 +91,93 @@ def test_every_format_stores_the_whole_config(config: NetworkConfig, tmp_path: P
         assert loaded.notes == ()
 
 
+SCENE = SceneConfig(features=8, blocks=1, levels=3, iterations=4)
+
+
+def test_every_format_stores_scene_networks(tmp_path: Path) -> None:
+    for config in (SCENE, SceneConfig()):
+        network = replace(random_network(config), settings=EnhanceSettings.scene())
+        for name in ("net", "jax.safetensors"):
+            save_network(network, tmp_path / name)
+            loaded = load_network(tmp_path / name)
+            assert_same(loaded, network)
+            assert loaded.notes == ()
+        rows = round_trip_differences(network)
+        assert [name for name, _, _ in rows] == list(config.param_shapes)
+        assert all(difference == 0 for _, _, difference in rows)
+    assert loaded.architecture == "scene"
+    assert loaded.parameter_count == 47_034
+
+
+def test_scene_networks_have_no_torch_layout_and_no_scale(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    network = random_network(SceneConfig())
+    with pytest.raises(UsageError, match=r"^scene has no original in PyTorch; use the layout jax$"):
+        save_network(network, path, layout="torch")
+    assert not path.exists()
+    save_network(network, path)
+    with pytest.raises(UsageError, match="scene always sees a thumbnail; omit the scale"):
+        load_network(path, scale=2)
+
+
+def test_tensors_that_do_not_fit_a_scene_network_are_named(tmp_path: Path) -> None:
+    tensors = flatten(random_network(SCENE).params)
+    del tensors["grid1.bias"]
+    tensors["down1.kernel"] = tensors["down1.kernel"][:2]
+    metadata = {"config": json.dumps(SCENE.to_dict())}
+    safetensors.numpy.save_file(
+        {name: np.ascontiguousarray(array) for name, array in tensors.items()},
+        tmp_path / "net.safetensors",
+        metadata,
+    )
+    with pytest.raises(InputError, match="2 tensors do not fit its config") as raised:
+        load_network(tmp_path / "net.safetensors")
+    message = str(raised.value)
+    assert "grid1.bias: missing, expected (8,)" in message
+    assert "down1.kernel: shape (2, 3, 8, 4), expected (3, 3, 8, 4)" in message
+
+
+def test_files_of_unknown_architectures_are_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    metadata = {"config": json.dumps({"architecture": "unet"})}
+    safetensors.numpy.save_file({"x": np.zeros(1, np.float32)}, path, metadata)
+    with pytest.raises(
+        InputError, match=r"do not describe a network \(unknown architecture 'unet'"
+    ):
+        load_network(path)
+
+
+@pytest.mark.parametrize("layout", ["jax", "torch"])
+def test_float16_halves_the_file_and_is_read_as_float32(layout: str, tmp_path: Path) -> None:
+    network = random_network(preset("reduced"))
+    large, small = tmp_path / "large.safetensors", tmp_path / "small.safetensors"
+    save_network(network, large, layout=layout)
+    save_network(network, small, layout=layout, dtype="float16")
+    assert large.stat().st_size - small.stat().st_size == pytest.approx(2 * 23_592, abs=16)
+    loaded = load_network(small)
+    assert (loaded.config, loaded.settings) == (network.config, network.settings)
+    before, after = flatten(network.params), flatten(loaded.params)
+    for name, array in before.items():
+        assert after[name].dtype == np.float32
+        # 11 bits of precision, and 2^-24 as the smallest number.
+        np.testing.assert_allclose(after[name], array, rtol=2**-11, atol=2**-25)
+    assert any((after[name] != array).any() for name, array in before.items())
+    # Another round trip loses nothing more.
+    save_network(loaded, large, layout=layout, dtype="float16")
+    assert_same(load_network(large), loaded)
+
+
+def test_parameters_beyond_float16_are_refused(tmp_path: Path) -> None:
+    network = random_network(CUSTOM)
+    network.params["conv1"]["bias"][2] = -7e4
+    path = tmp_path / "net.safetensors"
+    with pytest.raises(InputError, match=r"conv1\.bias: a parameter of 70000 does not fit float16"):
+        save_network(network, path, dtype="float16")
+    assert list(tmp_path.iterdir()) == []
+    save_network(network, path)
+    assert_same(load_network(path), network)
+
+
 SETTINGS = [
     EnhanceSettings(),
     EnhanceSettings.adaptive(),
@@ -113,6 +201,24 @@ def test_settings_survive_repeated_conversion(tmp_path: Path) -> None:
         save_network(network, tmp_path / name, layout=layout)
         network = load_network(tmp_path / name)
     assert_same(network, replace(random_network(CUSTOM), settings=SETTINGS[2]))
+
+
+def test_configs_of_earlier_versions_hold_the_levels_of_a_grid(tmp_path: Path) -> None:
+    network, path = random_network(CUSTOM), tmp_path / "net.safetensors"
+    save_network(network, path)
+    tensors = safetensors.numpy.load_file(path)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        metadata = file.metadata()
+
+    def save_with(levels: int) -> None:
+        config = json.dumps({**CUSTOM.to_dict(), "levels": levels})
+        safetensors.numpy.save_file(tensors, path, {**metadata, "config": config})
+
+    save_with(levels=1)
+    assert_same(load_network(path), network)
+    save_with(levels=2)
+    with pytest.raises(InputError, match=r"DCE-Nets with a bilateral grid are no longer supported"):
+        load_network(path)
 
 
 def test_files_without_settings_take_the_recipe_of_zero_dce_improved(
@@ -512,12 +618,16 @@ def test_a_package_without_a_weights_folder_ships_no_networks(
         load_network("reduced")
 
 
-def test_shipped_networks_load_by_name_with_stored_settings() -> None:
-    for name in shipped_networks():
-        network = load_network(name)
-        assert network.parameter_count > 0
-        assert (network.settings.exposure, network.settings.gamma) == ("auto", 1)
-        assert network.settings.protect_highlights > 0
+def test_shipped_networks_are_small_and_load_by_name_with_stored_settings() -> None:
+    networks = {name: load_network(name) for name in shipped_networks()}
+    assert {name: network.settings for name, network in networks.items()} == {
+        "reduced": EnhanceSettings.adaptive(),
+        "scene": EnhanceSettings.scene(),
+    }
+    assert [network.config.preset for network in networks.values()] == list(networks)
+    for file in (resources.files("zerodce_jax") / "weights").iterdir():
+        # The published file of Zero-DCE-improved has 99,295 bytes.
+        assert len(file.read_bytes()) <= 97_000, file
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".npz", ".onnx"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from helpers.whole_image import random_network
-from zerodce_jax.config import NetworkConfig, TrainConfig
+from zerodce_jax.config import NetworkConfig, SceneConfig, TrainConfig
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import serialization
 from zerodce_jax.training import fit
@@ -69,22 +69,6 @@ def test_total_is_the_sum_of_the_losses_that_the_function_returns() -> None:
     assert float(terms["total"]) == pytest.approx(float(terms["first"] + terms["second"]))
 
 
-def test_networks_with_brightness_levels_pass_their_grid_to_the_loss_function() -> None:
-    network = NetworkConfig(features=2, iterations=2, shared_curve=True, scale=8, levels=2)
-    shapes = []
-
-    def record_shape(
-        _images: jax.Array, enhanced: jax.Array, maps: jax.Array, _config: TrainConfig
-    ) -> dict[str, jax.Array]:
-        shapes.append(maps.shape)
-        return {"brightness": enhanced.mean()}
-
-    jax.jit(make_losses(network, TINY, record_shape))(
-        random_network(network).params, jnp.zeros((1, 32, 32, 3))
-    )
-    assert shapes == [(1, 4, 4, 6)]
-
-
 @pytest.mark.slow
 def test_a_run_is_not_resumed_with_another_loss_function(photographs: Path, tmp_path: Path) -> None:
     train = partial(fit, data=photographs, workdir=tmp_path, network=NETWORK)
@@ -116,8 +100,10 @@ def test_unusable_loss_functions_are_refused(photographs: Path, tmp_path: Path) 
     for unnamed in (lambda *arguments: brightness(*arguments), partial(brightness)):
         with pytest.raises(UsageError, match="define the loss function with def"):
             train(TINY, losses=unnamed)
-    with pytest.raises(UsageError, match="--darken has its own losses"):
+    with pytest.raises(UsageError, match="has its own losses, not others"):
         train(TrainConfig(**{**vars(TINY), "darken": True}), losses=brightness)
+    with pytest.raises(UsageError, match="has its own losses, not others"):
+        train(TrainConfig.recipe("scene"), network=SceneConfig(), losses=brightness)
     assert not (tmp_path / "run").exists()
 
 
@@ -133,6 +119,18 @@ def test_unusable_results_of_a_loss_function_are_refused(terms: dict, message: s
     losses = make_losses(NETWORK, TINY, lambda *_: terms)
     with pytest.raises(UsageError, match=message):
         jax.eval_shape(losses, PARAMS, jnp.zeros((1, 16, 16, 3)))
+
+
+def test_the_model_and_the_architecture_must_agree(photographs: Path, tmp_path: Path) -> None:
+    scene = SceneConfig(features=8)
+    for config, options in (
+        (TINY, {"network": scene}),
+        (TINY, {"init": random_network(scene)}),
+        (TrainConfig.recipe("scene"), {"network": NETWORK}),
+    ):
+        with pytest.raises(UsageError, match="--model scene trains scene networks"):
+            fit(config, data=photographs, workdir=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
 
 
 def test_init_and_network_must_agree(photographs: Path, tmp_path: Path, goldens: Path) -> None:

@@ -198,6 +198,31 @@ def test_crops_are_squares_of_the_image(height: int, width: int, size: int, seed
         assert np.isin(crop, image).all()
 
 
+def test_scene_networks_see_most_of_a_photograph_at_one_time(tmp_path: Path) -> None:
+    # The red channel tells the row, and the green one the column.
+    ramp = np.round(np.linspace(0, 255, 300)).astype(np.uint8)
+    pixels = np.zeros((300, 300, 3), np.uint8)
+    pixels[..., 0], pixels[..., 1] = ramp[:, None], ramp
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    config = TrainConfig(model="scene", batch_size=1, image_size=128)
+    shares, tops = [], []
+    for batch in islice(data.training_batches([tmp_path / "1.png"], config), 100):
+        (image,) = batch["images"]
+        assert image.shape == (128, 128, 3)
+        corners = image[[0, -1], [0, -1]].astype(float)
+        height, width = np.ptp(corners[:, :2], axis=0) / 255 / (127 / 128)
+        # Crops are squares, and not mirrored without --flip.
+        assert height == pytest.approx(width, abs=0.02)
+        assert corners[1, 0] > corners[0, 0]
+        shares.append(height)
+        tops.append(corners[0, 0] / 255)
+    assert data.MIN_SHARE - 0.02 < min(shares) < data.MIN_SHARE + 0.05
+    assert 0.95 < max(shares) < 1.02
+    assert np.mean(shares) == pytest.approx((1 + data.MIN_SHARE) / 2, abs=0.04)
+    assert min(tops) < 0.02
+    assert max(tops) > 0.15
+
+
 def test_flips_and_turns_reach_all_eight_orientations(tmp_path: Path) -> None:
     pixels = np.zeros((16, 16, 3), np.uint8)
     pixels[0, 1] = 255

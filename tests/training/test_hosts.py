@@ -26,6 +26,7 @@ RECIPE = [
     *("--batch-size", "6", "--image-size", "16", "--lr", "1e-3", "--ema", "0.9"),
     *("--log-every", "1", "--checkpoint-every", "5", "--crop", "--flip", "--turn"),
 ]
+SCENE = ["--model", "scene", "--image-size", "128", "--warmup-steps", "1", "--no-crop"]
 
 
 def free_port() -> int:
@@ -138,6 +139,17 @@ def test_two_processes_train_like_one_and_one_or_three_continue_their_run(make: 
         assert_same_run(alone, again, step=8)
     # Only the first process writes records.
     assert len(list((pair.workdir / "tensorboard").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_scene_network_like_one(make: Make) -> None:
+    alone, pair = make("alone"), make("pair")
+    alone.complete(steps=4, options=[*SCENE, "--checkpoint-every", "4"])
+    pair.complete(count=2, steps=4, options=[*SCENE, "--checkpoint-every", "4"])
+    assert_same_run(alone, pair, step=4)
+    # The recipe of scene networks gives the options that the command line leaves out.
+    recorded = json.loads((pair.workdir / "config.json").read_text())["train"]
+    assert (recorded["model"], recorded["schedule"]) == ("scene", "cosine")
 
 
 @pytest.mark.slow

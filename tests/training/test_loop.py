@@ -1,5 +1,6 @@
 """loop.py, journal.py and checkpoint.py: runs, their files, stops and resumption."""
 
+import dataclasses
 import json
 import logging
 import signal
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zerodce_jax.config import EnhanceSettings, TrainConfig
+from zerodce_jax.config import EnhanceSettings, SceneConfig, TrainConfig
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import checkpoint, serialization
 from zerodce_jax.models.network import flatten
@@ -275,6 +276,66 @@ def test_darkening_needs_well_exposed_photographs(photographs: Path, tmp_path: P
 def test_epochs_have_whole_batches_only(photographs: Path, network: Path, tmp_path: Path) -> None:
     config, init = replace(steps=None, epochs=2), serialization.load_network(network)
     assert fit(config, data=photographs, workdir=tmp_path, init=init).step == 2 * (7 // 2)
+
+
+SCENE = dataclasses.replace(
+    TrainConfig.recipe("scene"),
+    steps=4,
+    warmup_steps=1,
+    batch_size=2,
+    image_size=128,
+    ema=0.5,
+    checkpoint_every=2,
+    log_every=1,
+    val_fraction=0.3,
+)
+SMALL_SCENE = SceneConfig(features=8, blocks=1, levels=3)
+
+
+def test_a_run_with_a_scene_network_writes_its_losses_and_a_network_with_its_settings(
+    photographs: Path, tmp_path: Path
+) -> None:
+    assert fit(SCENE, data=photographs, workdir=tmp_path, network=SMALL_SCENE) == Outcome(4)
+    log = read_log(tmp_path)
+    terms = {"total", "regions", "pixels", "mean", "edges", "error", "smoothness"}
+    trained = [entry for entry in log if "total" in entry]
+    assert [entry["step"] for entry in trained] == [1, 2, 3, 4]
+    assert all(set(entry) == terms | {"step", "grad_norm", "lr"} for entry in trained)
+    assert [entry["step"] for entry in log if "val_total" in entry] == [2, 4]
+    with Image.open(tmp_path / "samples" / "0000004.png") as sheet:
+        assert sheet.size == (3 * 128, 2 * 128)
+    network = serialization.load_network(tmp_path)
+    assert network.config == SMALL_SCENE
+    assert network.settings == EnhanceSettings.scene()
+    assert json.loads((tmp_path / "config.json").read_text())["network"]["architecture"] == "scene"
+
+
+@pytest.mark.slow
+def test_a_resumed_run_with_a_scene_network_equals_an_uninterrupted_one(
+    photographs: Path, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(SCENE, schedule="constant")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    fit(config, data=photographs, workdir=whole, network=SMALL_SCENE)
+    for steps in (1, 3, 4):
+        part = dataclasses.replace(config, steps=steps)
+        fit(part, data=photographs, workdir=parts, network=SMALL_SCENE)
+    assert equal(
+        serialization.load_network(f"{whole}@4").params,
+        serialization.load_network(f"{parts}@4").params,
+    )
+    trained = [[x for x in read_log(run) if "total" in x] for run in (whole, parts)]
+    assert trained[0] == trained[1]
+
+
+@pytest.mark.slow
+def test_runs_of_earlier_versions_can_be_continued(photographs: Path, tmp_path: Path) -> None:
+    fit(replace(steps=2), data=photographs, workdir=tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["network"]["levels"] = 1
+    config["train"]["scale"] = None
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert fit(replace(steps=4), data=photographs, workdir=tmp_path).step == 4
 
 
 def test_a_damaged_config_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from zerodce_jax.config import TrainConfig
 from zerodce_jax.models.checkpoint import TrainingCheckpoints, read_config
-from zerodce_jax.models.dcenet import init_params
+from zerodce_jax.models.modules import init_params
 from zerodce_jax.training.step import init_state
 
 pytestmark = pytest.mark.slow

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from helpers.whole_image import random_network
-from zerodce_jax.config import NetworkConfig, TrainConfig
+from zerodce_jax.config import NetworkConfig, SceneConfig, TrainConfig
 from zerodce_jax.models import serialization
-from zerodce_jax.models.dcenet import init_params
+from zerodce_jax.models.modules import init_params
 from zerodce_jax.models.network import flatten
 from zerodce_jax.training.hosts import shard_batch
 from zerodce_jax.training.step import (
@@ -20,6 +20,7 @@ from zerodce_jax.training.step import (
     learning_rate,
     make_losses,
     make_step,
+    normal_numbers,
 )
 
 
@@ -126,3 +127,59 @@ def test_bfloat16_keeps_float32_parameters_and_similar_losses() -> None:
         state, shard_batch(pixels)
     )
     assert {x.dtype for x in jax.tree.leaves(state["params"])} == {jnp.dtype("float32")}
+
+
+SCENE = TrainConfig(
+    **{**vars(TrainConfig.recipe("scene")), "warmup_steps": 2, "schedule": "constant"}
+)
+SMALL_SCENE = SceneConfig(features=8, blocks=1, levels=3)
+
+
+def scene_pixels(count: int) -> np.ndarray:
+    """Return well-exposed photographs: soft patches of light."""
+    rng = np.random.default_rng(0)
+    patches = rng.uniform(0.1, 1, (count, 8, 8, 3))
+    large = jax.image.resize(patches, (count, 128, 128, 3), "linear")
+    return np.asarray(np.round(255 * large)).astype(np.uint8)
+
+
+def scene_run(steps: int, config: TrainConfig = SCENE) -> tuple[list[float], dict]:
+    pixels = scene_pixels(4)
+    state = init_state(init_params(SMALL_SCENE, seed=0), config, steps)
+    train_step = make_step(make_losses(SMALL_SCENE, config), config, steps)
+    totals = []
+    for _ in range(steps):
+        state, metrics = train_step(state, shard_batch(pixels))
+        totals.append(float(metrics["total"]))
+    return totals, jax.tree.map(np.asarray, state["params"])
+
+
+def test_steps_of_a_scene_network_lower_the_loss_and_are_reproducible() -> None:
+    totals, params = scene_run(25)
+    again, same = scene_run(25)
+    assert totals == again
+    for found, expected in zip(jax.tree.leaves(params), jax.tree.leaves(same), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert np.isfinite(totals).all()
+    # The same degraded photographs before and after: those of another step.
+    losses = jax.jit(make_losses(SMALL_SCENE, SCENE))
+    before, after = (
+        np.mean([float(losses(x, scene_pixels(4), step)[0]) for step in range(1000, 1010)])
+        for x in (init_params(SMALL_SCENE, seed=0), params)
+    )
+    assert after < before - 0.02
+
+
+def test_each_step_degrades_differently_and_validation_always_alike() -> None:
+    losses = jax.jit(make_losses(SMALL_SCENE, SCENE))
+    params, pixels = init_params(SMALL_SCENE, seed=0), scene_pixels(4)
+    validation, again, other = (
+        float(losses(params, pixels, *step)[0]) for step in ((), (0,), (1,))
+    )
+    assert validation == again != other
+    # The numbers of the noise come from another program, but are the same.
+    normal = normal_numbers(SCENE, 1, pixels.shape)
+    assert float(losses(params, pixels, 1, normal)[0]) == pytest.approx(other, rel=1e-6)
+    assert abs(float(normal.mean())) < 0.01
+    assert float(normal.std()) == pytest.approx(1, abs=0.01)
+    assert not np.array_equal(normal, normal_numbers(SCENE, 2, pixels.shape))

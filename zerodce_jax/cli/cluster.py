@@ -21,7 +21,7 @@ def cluster(
     /,
     *,
     address: Annotated[str | None, arg(metavar="auto|HOST:PORT")] = None,
-    model: Annotated[str, arg(aliases=["-m"])] = "reduced",
+    model: Annotated[str, arg(aliases=["-m"])] = "scene",
     settings: OmitArgPrefixes[SettingFlags] = SettingFlags(),  # noqa: B008 (frozen)
     engine: Engine = "auto",
     actors: Annotated[int | None, arg(metavar="N")] = None,

@@ -17,6 +17,7 @@ def convert(
     preset: Literal["reduced", "original", "plusplus"] | None = None,
     scale: int | None = None,
     layout: Literal["jax", "torch"] = "jax",
+    dtype: Literal["float32", "float16"] = "float32",
     check: Annotated[bool, FlagCreatePairsOff] = False,
     overwrite: Annotated[bool, FlagCreatePairsOff] = False,
 ) -> int:
@@ -26,10 +27,13 @@ def convert(
         source: A .pth or .safetensors file, a training folder (DIR or DIR@STEP), or the name of a
             shipped network.
         target: A .safetensors file, or a folder for an Orbax checkpoint.
-        preset: Architecture, if the source does not store it.
-        scale: Estimate curves on the image reduced by this factor (12 for Zero-DCE++).
+        preset: Architecture of a DCE-Net, if the source does not store it.
+        scale: Estimate the curves of a DCE-Net on the image reduced by this factor (12 for
+            Zero-DCE++).
         layout: Layout of .safetensors: jax, or torch (OIHW, with the names of the PyTorch
             originals).
+        dtype: Data type of the tensors in .safetensors. float16 halves the file; networks are read
+            back as float32.
         check: Convert the network to every format and back, and print the differences.
         overwrite: Replace an existing target.
     """
@@ -42,7 +46,7 @@ def convert(
     network = serialization.load_network(source, preset=preset, scale=scale)
     note(*network.notes)
     if target is not None:
-        serialization.save_network(network, target, layout=layout)
+        serialization.save_network(network, target, layout=layout, dtype=dtype)
         print(f"{target}: {network.architecture}, {network.parameter_count:,} parameters")
     if check:
         return _print_differences(serialization.round_trip_differences(network))

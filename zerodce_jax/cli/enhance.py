@@ -22,7 +22,7 @@ def enhance(
     /,
     *,
     output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")],
-    model: Annotated[str | None, arg(aliases=["-m"])] = None,
+    model: Annotated[str, arg(aliases=["-m"])] = "scene",
     settings: OmitArgPrefixes[options.SettingFlags] = options.SettingFlags(),  # noqa: B008 (frozen)
     video: OmitArgPrefixes[options.VideoFlags] = options.VideoFlags(),  # noqa: B008 (frozen)
     engine: options.Engine = "auto",
@@ -39,8 +39,8 @@ def enhance(
         inputs: Photographs, videos, folders (their structure is kept) or glob patterns; - reads one
             photograph, or raw frames, from standard input.
         output: Folder for the results. For one input it may be a file, or - for standard output.
-        model: Network: reduced or fast, a training folder (DIR or DIR@STEP), a .safetensors file or
-            a .pth file. By default reduced for photographs and fast for videos.
+        model: Network: scene or reduced, a training folder (DIR or DIR@STEP), a .safetensors file,
+            a .pth file, or hf://OWNER/NAME.
         settings: How to enhance. The network decides each setting that is not given.
         video: Flags for videos.
         engine: Engine that computes: JAX (xla), ONNX Runtime (onnx, an extra), or the fastest that
@@ -59,7 +59,7 @@ def enhance(
     from zerodce_jax.ops import temporal
 
     pillow.silence_decoders()
-    # Invalid values are refused before any network is loaded.
+    # Invalid values are refused before the network is loaded.
     EnhanceSettings().changed(**settings.overrides())
     temporal.check_smoothing(video.smoothing)
     video.encoding()
@@ -71,8 +71,8 @@ def enhance(
         raise UsageError("--max-pixels and --jobs must be whole numbers >= 1")
 
     @functools.cache
-    def load(name: str) -> tuple[Enhancer, EnhanceSettings]:
-        network = serialization.load_network(name)
+    def load() -> tuple[Enhancer, EnhanceSettings]:
+        network = serialization.load_network(model)
         note(*network.notes)
         enhancer = Enhancer(network, engine=options.prepare_engine(engine), tile=tile)
         return enhancer, network.settings.changed(**settings.overrides())
@@ -83,11 +83,9 @@ def enhance(
         if file.suffix or file.shard != "1/1" or file.report is not None or file.dry_run:
             raise UsageError("--suffix, --shard, --report and --dry-run are for files, not for -")
         if video.raw is not None:
-            load_one = functools.partial(load, model or "fast")
-            pipes.enhance_frames(inputs, output, video.raw, video, load_one)
+            pipes.enhance_frames(inputs, output, video.raw, video, load)
         else:
-            load_one = functools.partial(load, model or "reduced")
-            pipes.enhance_photograph(inputs, output, load_one, format, strip, max_pixels, overwrite)
+            pipes.enhance_photograph(inputs, output, load, format, strip, max_pixels, overwrite)
         return 0
 
     items = plan.plan(inputs, output, suffix=file.suffix, format=format)
@@ -104,11 +102,11 @@ def enhance(
     photo_executor = video_executor = None
     if photographs or not items:
         photo_executor = photos.PhotoExecutor(
-            *load(model or "reduced"), jobs=file.jobs, strip=strip, max_pixels=max_pixels
+            *load(), jobs=file.jobs, strip=strip, max_pixels=max_pixels
         )
     if photographs < len(items):
         video_executor = videos.VideoExecutor(
-            *load(model or "fast"),
+            *load(),
             smoothing=video.smoothing,
             encoding=video.encoding(),
             strip=strip,

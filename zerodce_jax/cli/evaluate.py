@@ -51,7 +51,7 @@ def evaluate(
 
     pillow.silence_decoders()
     if not networks:
-        raise UsageError("evaluate: name a network, such as reduced")
+        raise UsageError("evaluate: name a network, such as scene")
     for path in (json, csv, sheet):
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"{path}: its folder does not exist")

@@ -15,7 +15,7 @@ def export(
     target: Annotated[Positional[Path], arg(metavar="OUT")],
     /,
     *,
-    model: Annotated[str, arg(aliases=["-m"])] = "reduced",
+    model: Annotated[str, arg(aliases=["-m"])] = "scene",
     denoise: Annotated[float | None, arg(metavar="X")] = None,
     protect_highlights: Annotated[float | None, arg(metavar="X")] = None,
     size: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None,

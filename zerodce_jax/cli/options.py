@@ -22,8 +22,9 @@ class SettingFlags:
     """How to enhance. The network decides each setting that is not given."""
 
     exposure: Annotated[Exposure | None, arg(metavar="auto|off|LEVEL")] = None
-    """Mean brightness, 0 to 1, to which a darker image is brought by a strength of its own; auto is
-    0.4, off gives all images the same strength."""
+    """Mean brightness, 0 to 1, to which a darker image is brought by a strength of its own. auto is
+    the network's own choice for scene networks, and 0.4 for others; off gives all images the same
+    strength."""
     strength: Annotated[float | None, arg(metavar="X")] = None
     """Strength of the enhancement, 0 to 2: 0 changes nothing, 1 is what the network or the exposure
     chooses."""

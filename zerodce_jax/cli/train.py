@@ -39,7 +39,7 @@ def train(
         init: Network to start from, as in enhance --model; its architecture replaces --model.
         resume: Continue the run in the working folder (auto), or refuse a folder that holds one
             (never).
-        config: The recipe.
+        config: The recipe. The losses that have weights are those of DCE-Nets.
         distributed: Several processes that train one network together.
     """
     with joined_processes(distributed, workdir) as is_first:

@@ -204,6 +204,9 @@ def network_config(values: dict[str, Any]) -> AnyNetworkConfig:
     values = dict(values)
     architecture = values.pop("architecture", None)
     if architecture is None:
+        # Earlier versions stored it for every DCE-Net; more levels than 1 were a bilateral grid.
+        if values.pop("levels", 1) != 1:
+            raise UsageError("DCE-Nets with a bilateral grid are no longer supported")
         return NetworkConfig.from_dict(values)
     if architecture != SceneConfig.architecture:
         raise UsageError(f"unknown architecture {architecture!r}")

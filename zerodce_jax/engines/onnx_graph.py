@@ -74,9 +74,9 @@ def apply(network: Network, dtype: str, steps: Steps = NO_STEPS) -> onnx.ModelPr
         steps: The optional steps.
 
     Returns:
-        A model with the inputs ``pixels`` (h, w, 3), ``maps`` (y, x, outputs), which may be a
-        grid, ``vertical`` (h, y) and ``horizontal`` (x, w), which are the weights of the
-        interpolation, those of `_finish`, and the output ``enhanced`` (h, w, 3).
+        A model with the inputs ``pixels`` (h, w, 3), ``maps`` (y, x, outputs), which may be a grid,
+        ``vertical`` (h, y) and ``horizontal`` (x, w), which are the weights of the interpolation,
+        those of `_finish`, and the output ``enhanced`` (h, w, 3).
     """
     graph, config = Graph(), network.config
     image = to_float(graph.tile("pixels", dtype))

@@ -60,10 +60,8 @@ def scenenet(network: Network, thumbnails: Value) -> Value:
         )
 
     def dense(layer: str, x: str) -> str:
-        kernel = params[f"{layer}.kernel"].T[:, :, None, None]
-        return graph.node(
-            "Conv", x, graph.constant(kernel), graph.constant(params[f"{layer}.bias"])
-        )
+        kernel = graph.constant(params[f"{layer}.kernel"].T[:, :, None, None])
+        return graph.node("Conv", x, kernel, graph.constant(params[f"{layer}.bias"]))
 
     def relu(x: str) -> str:
         return graph.node("Relu", x)

@@ -4,7 +4,8 @@ A file holds one function of whole images, `function.jax_function`: ``image`` (b
 3), float32 in [0, 1], ``strength`` (batch,), the factor on the curve maps, ``protection`` (batch,)
 of highlights, if the network's settings ask for it, and ``gamma`` go in; the enhanced images come
 out. Sizes are free, except that LiteRT (``.tflite``) takes one image of one size. What `Enhancer`
-decides for each image, its strength and protection, are inputs.
+decides for each image, its strength and protection, are inputs. Scene networks decide the exposure
+themselves, so their files hold the whole enhancement, and a strength of 1 is the network's choice.
 """
 
 import json
@@ -22,7 +23,9 @@ from zerodce_jax.export.function import Function, input_names, jax_function
 from zerodce_jax.media import photo
 from zerodce_jax.models.network import Network
 
-LICENSE = "Apache-2.0; trained on photographs under an academic license (MODEL_CARD.md)"
+LICENSE = (
+    "Apache-2.0; trained on photographs under free licenses (MODEL_CARD.md, docs/training-data.csv)"
+)
 """License of the networks that ship."""
 TOLERANCE = 1e-3
 """Largest difference from the JAX function that an export may have, in [0, 1]."""

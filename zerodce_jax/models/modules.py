@@ -32,9 +32,10 @@ def graphdef(
 def init_params(config: AnyNetworkConfig, *, seed: int) -> dict:
     """Return initial parameters, a nested dict of float32 arrays that the seed determines."""
 
-    def draw() -> nnx.State:
+    def draw() -> dict:
         make = SceneNet if isinstance(config, SceneConfig) else DCENet
-        return nnx.state(make(config, rngs=nnx.Rngs(seed)), nnx.Param)  # pyright: ignore[reportArgumentType]
+        model = make(config, rngs=nnx.Rngs(seed))  # pyright: ignore[reportArgumentType]
+        return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
     # Without jit, JAX would compile a program for every shape.
-    return nnx.to_pure_dict(jax.jit(draw)())
+    return jax.jit(draw)()

@@ -17,11 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from zerodce_jax.atomic import replacing
-from zerodce_jax.config import (
-    EnhanceSettings,
-    NetworkConfig,
-    network_config,
-)
+from zerodce_jax.config import EnhanceSettings, NetworkConfig, SceneConfig, network_config
 from zerodce_jax.config import preset as preset_config
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.models import hub
@@ -30,6 +26,7 @@ from zerodce_jax.models.pytorch_layout import from_torch, to_torch
 from zerodce_jax.models.pytorch_pickle import read_state_dict
 
 Layout = Literal["jax", "torch"]
+TensorType = Literal["float32", "float16"]
 
 
 def load_network(
@@ -38,7 +35,7 @@ def load_network(
     """Read a network.
 
     Args:
-        source: The name of a shipped network (``reduced``); an Orbax folder (``DIR`` for its best
+        source: The name of a shipped network (``scene``); an Orbax folder (``DIR`` for its best
             or newest step, ``DIR@STEP`` for one step); a ``.safetensors`` or ``.pth`` file; or
             ``hf://OWNER/NAME[@REVISION][/FILE.safetensors]`` on the Hugging Face hub.
         preset: Name of the architecture, for a file that does not store it.
@@ -84,7 +81,9 @@ def _load(source: str | Path, config: NetworkConfig | None) -> Network:
     return from_torch(read_state_dict(path), config=config, source=str(path))
 
 
-def save_network(network: Network, path: Path, *, layout: Layout = "jax") -> None:
+def save_network(
+    network: Network, path: Path, *, layout: Layout = "jax", dtype: TensorType = "float32"
+) -> None:
     """Write a network atomically: the file or folder is complete, or keeps its old content.
 
     Args:
@@ -92,10 +91,14 @@ def save_network(network: Network, path: Path, *, layout: Layout = "jax") -> Non
         path: A name that ends in ``.safetensors`` for such a file; any other for an Orbax folder.
         layout: Layout of a ``.safetensors`` file: ``jax`` for our names and kernels (height, width,
             in, out), or ``torch`` for ``load_state_dict`` of the PyTorch originals.
+        dtype: Data type of the tensors in a ``.safetensors`` file. ``float16`` halves the file, and
+            rounds the parameters; `load_network` returns float32.
 
     Raises:
-        UsageError: The name stands for a format that this package does not write.
-        InputError: The folder exists and is not a checkpoint; it is kept.
+        UsageError: The name stands for a format that this package does not write, or float16 is
+            asked of a folder.
+        InputError: The folder exists and is not a checkpoint; it is kept. Or a parameter does not
+            fit float16.
         OSError: The file cannot be written.
     """
     if path.suffix in {".pth", ".pt", ".npz", ".onnx"}:
@@ -103,6 +106,8 @@ def save_network(network: Network, path: Path, *, layout: Layout = "jax") -> Non
             f"{path}: networks are written as .safetensors or as a folder;"
             " PyTorch reads .safetensors written with --layout torch"
         )
+    if dtype == "float16" and path.suffix != ".safetensors":
+        raise UsageError(f"{path}: only .safetensors files store float16")
     if path.is_dir():
         from zerodce_jax.models import checkpoint
 
@@ -112,15 +117,17 @@ def save_network(network: Network, path: Path, *, layout: Layout = "jax") -> Non
     with replacing(path) as temporary:
         if path.suffix == ".safetensors":
             # safetensors' save_file would make the file unreadable for other users.
-            temporary.write_bytes(to_safetensors(network, layout=layout))
+            temporary.write_bytes(to_safetensors(network, layout=layout, dtype=dtype))
         else:
             from zerodce_jax.models import checkpoint
 
             checkpoint.write_checkpoint(temporary, network)
 
 
-def to_safetensors(network: Network, *, layout: Layout = "jax") -> bytes:
-    """Return the contents of a ``.safetensors`` file; `save_network` explains the layouts."""
+def to_safetensors(
+    network: Network, *, layout: Layout = "jax", dtype: TensorType = "float32"
+) -> bytes:
+    """Return the contents of a ``.safetensors`` file; `save_network` explains the arguments."""
     tensors = to_torch(network) if layout == "torch" else flatten(network.params)
     metadata = {
         "format": "pt" if layout == "torch" else "jax",
@@ -128,7 +135,10 @@ def to_safetensors(network: Network, *, layout: Layout = "jax") -> bytes:
         "preset": network.config.preset or "",
         "settings": json.dumps(network.settings.to_dict()),
     }
-    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    for name, array in tensors.items():
+        if (largest := np.abs(array).max()) > np.finfo(dtype).max:
+            raise InputError(f"{name}: a parameter of {largest:g} does not fit {dtype}")
+    contiguous = {name: np.ascontiguousarray(array, dtype) for name, array in tensors.items()}
     return safetensors.numpy.save(contiguous, metadata)
 
 
@@ -175,10 +185,10 @@ def _load_safetensors(path: Path, config: NetworkConfig | None) -> Network:
         settings = EnhanceSettings.from_dict(json.loads(metadata.get("settings", "{}")))
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: its metadata do not describe a network ({error})") from error
-    if stored is None or metadata.get("format") == "pt":
-        network = from_torch(tensors, config=stored or config, source=str(path))
-        return replace(network, settings=settings)
-    return Network(stored, fit_params(tensors, stored, str(path)), settings)
+    if isinstance(stored, SceneConfig) or (stored and metadata.get("format") != "pt"):
+        return Network(stored, fit_params(tensors, stored, str(path)), settings)
+    network = from_torch(tensors, config=stored or config, source=str(path))
+    return replace(network, settings=settings)
 
 
 def _weights() -> Traversable:

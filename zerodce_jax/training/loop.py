@@ -207,7 +207,9 @@ def _differences(before: dict, now: dict) -> list[str]:
         for name, value in now[part].items():
             fixed = name in {"steps", "epochs"} and now["train"]["schedule"] == "cosine"
             if fixed or name not in _MAY_CHANGE:
-                pairs.append((name, before.get(part, {}).get(name), value))
+                old = before.get(part, {}).get(name)
+                # Earlier versions wrote None for the scale of an architecture, which was 1.
+                pairs.append((name, 1 if name == "scale" and old is None else old, value))
     pairs.append(("number of photographs", before.get("images"), now["images"]))
     return [f"{name} ({old}, now {new})" for name, old, new in pairs if old != new]
 

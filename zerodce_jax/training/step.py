@@ -72,14 +72,15 @@ def make_losses(
         `scene_losses`.
 
     Raises:
-        UsageError: The photographs are restored but `losses` is not the default. The returned
-            function raises it if a loss is not a scalar or has a reserved name.
+        UsageError: The photographs are restored but `losses` is not the default, or the network
+            is not of the kind that the config trains. The returned function raises it if a loss is
+            not a scalar or has a reserved name.
     """
-    restoring = config.darken or isinstance(network, SceneConfig)
-    if restoring and losses is not weighted_losses:
+    is_scene = isinstance(network, SceneConfig)
+    if is_scene != (config.model == "scene"):
+        raise UsageError("--model scene trains scene networks, and no other model does")
+    if (config.darken or is_scene) and losses is not weighted_losses:
         raise UsageError("training that restores photographs has its own losses, not others")
-    if config.darken and isinstance(network, SceneConfig):
-        raise UsageError("--darken is for DCE-Nets; a scene network degrades photographs itself")
     structure = graphdef(network, dtype=jnp.dtype(config.dtype))
 
     def compute_losses(

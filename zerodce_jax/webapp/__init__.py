@@ -24,13 +24,14 @@ import gradio as gr
 import numpy as np
 from jaxtyping import UInt8
 
-from zerodce_jax.config import AUTO_EXPOSURE, EnhanceSettings
+from zerodce_jax.config import AUTO_EXPOSURE, EnhanceSettings, SceneConfig
 from zerodce_jax.enhancer import EngineName, Enhancer
 from zerodce_jax.errors import InputError, UsageError, one_line
 from zerodce_jax.jobs import plan, runner
 from zerodce_jax.jobs.photos import PhotoExecutor
 from zerodce_jax.media import photo
 from zerodce_jax.media.limits import MAX_PIXELS
+from zerodce_jax.models.network import Network
 from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH
 from zerodce_jax.ops.grid import block_means
 from zerodce_jax.webapp.visitors import Visitors
@@ -39,8 +40,8 @@ PREVIEW_SIDE = 1024
 """Longer side of the preview, in pixels."""
 LARGEST_FILE = "500mb"
 """Size of the largest file that can be uploaded."""
-NETWORKS = ("reduced", "fast")
-"""Names of the networks that the page offers."""
+NETWORKS = ("scene", "reduced")
+"""Names of the networks that the page offers; the first is the default."""
 _TITLE = "Light up dark photographs"
 _STYLE = """
 #page {display: grid; grid-template: auto 1fr / minmax(280px, 1fr) 3fr}
@@ -148,16 +149,16 @@ def build(place: Path, *, engine: EngineName = "auto", max_pixels: int = MAX_PIX
                 network = gr.Dropdown(
                     NETWORKS, label="Network", elem_id="network", interactive=True
                 )
-                controls = _controls(enhancer_of(NETWORKS[0]).network.settings)
+                controls = _controls(enhancer_of(NETWORKS[0]).network)
                 button = gr.Button("Enhance at full size", variant="primary", elem_id="make")
                 results = gr.Files(label="Results", visible=False, elem_id="results")
         # One computation runs at a time, whichever visitor asked for it.
         one = {"concurrency_id": "enhancing", "concurrency_limit": 1}
         shown = {"inputs": [which, network, *controls], "outputs": [slider, gain, problem], **one}
         files.change(upload, files, which).then(show, **shown)
-        network.change(
-            lambda name: _values(enhancer_of(name).network.settings), network, controls
-        ).then(show, **shown)
+        network.change(lambda name: _controls(enhancer_of(name).network), network, controls).then(
+            show, **shown
+        )
         for control in (which, *controls):
             control.input(show, **shown, trigger_mode="always_last", show_progress="hidden")
         for cause in (files, network, *controls):
@@ -210,10 +211,16 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
     return f"http://{name}:{port}"
 
 
-def _controls(settings: EnhanceSettings) -> list[gr.components.Component]:
-    exposure, level, strength, gamma, protection, denoise, amount = _values(settings)
+def _controls(network: Network) -> list[gr.components.Component]:
+    """Return the controls, with the settings of a network as their values."""
+    exposure, level, strength, gamma, protection, denoise, amount = _values(network.settings)
+    if isinstance(network.config, SceneConfig):
+        # For these networks, auto and off are the same.
+        choices, info = ["auto", "level"], "auto is the network's own choice"
+    else:
+        choices, info = ["auto", "level", "off"], f"auto is a mean brightness of {AUTO_EXPOSURE}"
     return [
-        gr.Radio(["auto", "level", "off"], value=exposure, label="Exposure", elem_id="exposure"),
+        gr.Radio(choices, value=exposure, label="Exposure", info=info, elem_id="exposure"),
         _number(0.05, 0.95, level, label="Level", elem_id="level"),
         _number(0, 2, strength, label="Strength", elem_id="strength"),
         _number(0.2, 3, gamma, label="Gamma", elem_id="gamma"),

@@ -1,0 +1,178 @@
+"""scenes.py: degraded photographs, the losses of restoring them, and the gradient of curves."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from helpers.whole_image import random_network
+from zerodce_jax.config import SceneConfig, TrainConfig
+from zerodce_jax.models.modules import graphdef, init_params
+from zerodce_jax.models.network import flatten, unflatten
+from zerodce_jax.models.scenenet import SceneNet
+from zerodce_jax.ops.curves import apply_curves
+from zerodce_jax.ops.grid import AMPLITUDE, CENTER
+from zerodce_jax.training import camera, scenes
+from zerodce_jax.training.scenes import apply_shared_curve, degrade, scene_losses
+from zerodce_jax.training.step import make_losses
+
+SMALL = SceneConfig(features=8, blocks=1, levels=3)
+CONFIG = TrainConfig.recipe("scene")
+NAMES = {"regions", "pixels", "mean", "edges", "error", "smoothness"}
+
+jitted = jax.jit(degrade)
+
+
+def photographs(count: int, *, brightness: float = 0.5, side: int = 32) -> jax.Array:
+    """Return random photographs in 8 bits with a given mean."""
+    pixels = np.random.default_rng(0).random((count, side, side, 3))
+    return jnp.asarray(np.round(pixels * 2 * brightness * 255) / 255, jnp.float32)
+
+
+def degraded(images: jax.Array, seed: int = 0, *, noise: bool = True) -> np.ndarray:
+    normal = jax.random.normal(jax.random.key(seed + 1000), images.shape) * noise
+    return np.asarray(jitted(images, jax.random.key(seed), normal))
+
+
+def is_unchanged(images: jax.Array, results: np.ndarray) -> np.ndarray:
+    return (np.asarray(images) == results).all((1, 2, 3))
+
+
+def test_degraded_photographs_have_8_bits_and_are_darker_on_average() -> None:
+    images = photographs(200)
+    results = degraded(images)
+    assert results.shape == images.shape
+    assert results.min() >= 0
+    assert results.max() <= 1
+    np.testing.assert_allclose(results * 255, np.round(results * 255), atol=1e-4)
+    means = results.mean((1, 2, 3)) / np.asarray(images).mean((1, 2, 3))
+    assert np.mean(means <= 1.02) > 0.95
+    assert np.mean(means) < 0.8
+    assert means.min() < 0.3
+
+
+@pytest.mark.parametrize("brightness", [0.05, 0.5])
+def test_a_share_of_the_photographs_stays_and_more_of_dark_ones(brightness: float) -> None:
+    images = photographs(600, brightness=brightness, side=16)
+    share = scenes.UNCHANGED + (scenes.UNCHANGED_IF_DARK if brightness < 0.1 else 0)
+    found = is_unchanged(images, degraded(images)).mean()
+    # Five standard deviations.
+    assert found == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / 600))
+
+
+def test_the_key_decides_the_result() -> None:
+    images = photographs(20)
+    first, same, other = (degraded(images, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, same)
+    assert (first != other).any((1, 2, 3)).mean() > 0.5
+
+
+def test_noise_comes_from_the_given_numbers() -> None:
+    images = jnp.full((60, 32, 32, 3), jnp.round(0.6 * 255) / 255)
+    still, noisy = (degraded(images, noise=noise) for noise in (False, True))
+    # Flat photographs stay flat without noise, and only degraded ones get noise.
+    assert np.ptp(still, axis=(1, 2)).max() < 1e-6
+    changed = ~is_unchanged(images, still)
+    assert (noisy[~changed] == still[~changed]).all()
+    assert np.median(noisy[changed].std((1, 2))) > 0
+
+
+def test_without_noise_the_order_of_tones_is_kept() -> None:
+    ramp = np.round(np.linspace(0, 1, 64) * 255) / 255
+    images = jnp.asarray(np.broadcast_to(ramp[:, None, None], (300, 64, 64, 3)), jnp.float32)
+    results = degraded(images, noise=False)
+    assert np.diff(results, axis=1).min() >= -1e-6
+    # Channels differ in some, which have a color cast.
+    casts = np.ptp(results, axis=-1).max((1, 2)) > 1e-6
+    assert 0.2 < casts.mean() < 0.6
+
+
+@pytest.mark.parametrize("value", [1.0, 0.1])
+def test_factors_on_the_light_are_in_range(value: float) -> None:
+    value = round(value * 255) / 255
+    images = jnp.full((400, 16, 16, 3), value)
+    results = degraded(images, noise=False)
+    smallest = 0.85 * scenes.MIN_FACTOR * scenes.MIN_BACKLIGHT_FACTOR
+    if value < 0.2:
+        # Dark photographs lose less light.
+        smallest = 0.85 * (scenes.MIN_FACTOR * scenes.MIN_BACKLIGHT_FACTOR) ** 0.3
+    bounds = []
+    for contrast in range(len(camera.CONTRASTS)):
+        light = camera.to_light(images[:1], contrast)
+        taken = partial(camera.take, normal=jnp.zeros_like(light), contrast=contrast)
+        bounds.append([float(taken(x * light, shot=0, read=0).max()) for x in (smallest, 1.15)])
+    lowest, highest = np.min(bounds, axis=0)[0], np.max(bounds, axis=0)[1]
+    assert lowest - 1e-6 <= results.min() < 0.5 * value
+    assert results.max() <= highest + 1e-6
+
+
+def identity_model() -> SceneNet:
+    """Return a network whose curve maps are 0 for every image."""
+    params = flatten(random_network(SMALL).params)
+    params["grid2.kernel"] = np.zeros_like(params["grid2.kernel"])
+    bias = np.float32(np.arctanh(-CENTER / AMPLITUDE))
+    params["grid2.bias"] = np.full_like(params["grid2.bias"], bias)
+    return nnx.merge(graphdef(SMALL), unflatten(params))
+
+
+def test_a_perfect_network_has_no_loss_but_the_floor_of_the_error() -> None:
+    images = photographs(2, side=256)
+    perfect = scene_losses(identity_model(), images, images)
+    assert set(perfect) == NAMES
+    for name in NAMES - {"error"}:
+        assert float(perfect[name]) == pytest.approx(0, abs=1e-6), name
+    others = scene_losses(identity_model(), images, images / 2)
+    for name in NAMES - {"smoothness"}:
+        assert float(others[name]) > float(perfect[name]) + 1e-4, name
+
+
+def test_losses_see_images_at_the_size_of_the_thumbnail() -> None:
+    images = photographs(2, side=128)
+    model = nnx.merge(graphdef(SMALL), random_network(SMALL).params)
+    large = jnp.repeat(jnp.repeat(images, 2, axis=1), 2, axis=2)
+    small, same = (scene_losses(model, x, x / 2) for x in (images, large))
+    for name in NAMES:
+        assert float(same[name]) == pytest.approx(float(small[name]), rel=1e-4, abs=1e-6)
+
+
+def test_smoothness_is_0_for_constant_grids_alone() -> None:
+    images = photographs(1, side=128)
+    varied = nnx.merge(graphdef(SMALL), random_network(SMALL).params)
+    assert float(scene_losses(varied, images, images)["smoothness"]) > 1e-4
+    flat = nnx.merge(graphdef(SMALL), init_params(SMALL, seed=0))
+    assert float(scene_losses(flat, images, images)["smoothness"]) == 0
+
+
+def test_gradients_are_finite_on_black_and_on_constant_images() -> None:
+    losses = make_losses(SMALL, CONFIG)
+    gradient = jax.jit(jax.grad(lambda params, x: losses(params, x)[0]))
+    for params in (init_params(SMALL, seed=0), random_network(SMALL).params):
+        for value in (0.0, 0.4, 1.0):
+            grads = gradient(params, jnp.full((2, 128, 128, 3), value))
+            assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(grads))
+
+
+@pytest.mark.parametrize("iterations", [1, 8])
+def test_shared_curves_have_the_value_and_the_gradient_of_apply_curves(iterations: int) -> None:
+    rng = np.random.default_rng(0)
+    image = jnp.asarray(rng.random((2, 9, 8, 3), dtype=np.float32))
+    maps = jnp.asarray(rng.uniform(-1, 1, image.shape), jnp.float32)
+    target = jnp.asarray(rng.random(image.shape, dtype=np.float32))
+    expected = apply_curves(image, maps, iterations=iterations)
+    result = apply_shared_curve(image, maps, iterations)
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6)
+
+    def loss(maps: jax.Array, curves: object) -> jax.Array:
+        return jnp.square(curves(maps) - target).sum()
+
+    ours, theirs = (
+        jax.grad(loss)(maps, curves)
+        for curves in (
+            lambda maps: apply_shared_curve(image, maps, iterations),
+            lambda maps: apply_curves(image, maps, iterations=iterations),
+        )
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
