@@ -80,8 +80,8 @@ def with_recipe(args: Sequence[str]) -> Callable[..., int]:
     """
     joined = " ".join(args).replace("--model=", "--model ")
     named = re.search(r"--model (\S+)", joined)
-    model = named.group(1) if named else "reduced"
-    config = TrainConfig.recipe(model) if model in get_args(Model) else TrainConfig()
+    models = {model: model for model in get_args(Model)}
+    config = TrainConfig.recipe(models.get(named.group(1) if named else "", "reduced"))
     return functools.partial(train, config=config)
 
 

@@ -7,7 +7,6 @@ of scene it is part of, as in Gharbi et al., "Deep Bilateral Learning for Real-T
 Enhancement", 2017. Images are float32 in [0, 1], (batch, height, width, 3).
 """
 
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -95,22 +94,23 @@ class SceneNet(nnx.Module):
         brightness = encoded.max(-1, keepdims=True)
         chroma = brightness - encoded.min(-1, keepdims=True)
         x = jnp.concatenate([thumbnails, encoded, brightness, chroma], axis=-1)
-        for layer in (self.down1, self.down2, self.down3):
+        for layer in ("down1", "down2", "down3"):
             x = jax.nn.relu(self._convolve(layer, x, stride=2))
         for i in range(config.blocks):
-            x = x + jax.nn.relu(self._convolve(getattr(self, f"block{i + 1}"), x, dilation=2**i))
+            x = x + jax.nn.relu(self._convolve(f"block{i + 1}", x, dilation=2**i))
         scene = jnp.concatenate([x.mean((1, 2)), self._histogram(brightness)], axis=-1)
-        scene = _dense(self.global2, jax.nn.relu(_dense(self.global1, scene)))
+        scene = self._dense("global2", jax.nn.relu(self._dense("global1", scene)))
         x = jax.nn.relu(x + scene[:, None, None].astype(x.dtype))
-        x = jax.nn.relu(self._convolve(self.grid1, x))
-        return CENTER + AMPLITUDE * jnp.tanh(self._convolve(self.grid2, x).astype(jnp.float32))
+        x = jax.nn.relu(self._convolve("grid1", x))
+        return CENTER + AMPLITUDE * jnp.tanh(self._convolve("grid2", x).astype(jnp.float32))
 
     def _histogram(self, brightness: Float[Array, "b y x 1"]) -> Float[Array, "b bins"]:
         """Return the share of pixels in each bin; a pixel between two bins counts for both."""
         bins = self.config.bins
         return linear_weights(brightness[..., 0] * (bins - 1), bins).mean((1, 2))
 
-    def _convolve(self, layer: Any, x: Array, *, stride: int = 1, dilation: int = 1) -> Array:
+    def _convolve(self, name: str, x: Array, *, stride: int = 1, dilation: int = 1) -> Array:
+        layer = getattr(self, name)
         before = 1 if stride == 1 else 0
         kernel = layer["kernel"][...].astype(self._dtype)
         # Groups of 16 outputs keep XLA's CPU backend on its fast path for the gradient of the
@@ -130,6 +130,6 @@ class SceneNet(nnx.Module):
         ]
         return jnp.concatenate(results, axis=-1) + layer["bias"][...].astype(self._dtype)
 
-
-def _dense(layer: Any, x: Array) -> Array:
-    return jnp.dot(x, layer["kernel"][...], precision=PRECISION) + layer["bias"][...]
+    def _dense(self, name: str, x: Array) -> Array:
+        layer = getattr(self, name)
+        return jnp.dot(x, layer["kernel"][...], precision=PRECISION) + layer["bias"][...]

@@ -126,7 +126,7 @@ def scene_losses(model: SceneNet, inputs: Images, targets: Images) -> dict[str, 
     inputs, targets = block_means(inputs, side), block_means(targets, side)
     grid = model.forward(inputs)
     enhanced = apply_shared_curve(inputs, model.upsample(grid, inputs), model.config.iterations)
-    difference = enhanced - targets
+    difference = jnp.asarray(enhanced) - targets
     regions = region_means(difference, _REGION)
     edges = [jnp.abs(jnp.diff(regions, axis=axis)).mean() for axis in (1, 2)]
     errors = jnp.square(difference).mean((1, 2, 3))
