@@ -16,7 +16,7 @@ from zerodce_jax.ops.denoise import resolve_denoise
 from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.grid import block_means, blocks, evenly_spaced, interpolate_levels
 from zerodce_jax.ops.highlights import highlight_presence
-from zerodce_jax.ops.pixels import max_value
+from zerodce_jax.ops.pixels import max_value, rounding_step
 
 Submit = Callable[..., Future[np.ndarray]]
 """Runs a function on a worker, and returns a future of its result."""
@@ -81,7 +81,13 @@ class Analyzer:
                 highlight_protection=protection,
                 iterations=config.iterations,
             )
-        adjustments = Adjustments(gray, strength, protection, resolve_denoise(pixels, settings))
+        adjustments = Adjustments(
+            gray,
+            strength,
+            protection,
+            resolve_denoise(pixels, settings),
+            rounding_step(pixels.dtype),
+        )
         if smoothing is None or reduced is None or thumbnail_maps is None:
             return adjustments, maps
         alone = temporal.FrameAdjustments(thumbnail_maps, adjustments)

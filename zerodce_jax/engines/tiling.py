@@ -5,6 +5,7 @@ network whose receptive field reaches no further sees what it would see in the w
 this window leaves the image, it holds zeros, and its valid bounds say so.
 """
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,14 +77,15 @@ class Tile:
 
 
 def tile_side(tile: int, config: NetworkConfig) -> int:
-    """Return a side of tiles that an engine can use: whole blocks, if the network sees blocks.
+    """Return a side of tiles that an engine can use: whole blocks of the network and the denoiser.
 
     Raises:
         UsageError: `tile` is below 1.
     """
     if tile < 1:
         raise UsageError(f"tile must be a whole number >= 1, not {tile}")
-    block = config.scale if config.levels > 1 else 1
+    # The denoiser needs tiles that begin at even rows and columns (`ops.halving`).
+    block = math.lcm(2, config.scale) if config.levels > 1 else 2
     return -(-tile // block) * block
 
 

@@ -119,8 +119,7 @@ def slice_grid(
     Returns:
         Curve maps at the size of the images, within the range of the grid's.
     """
-    maps = _upsample(_upsample(grid, scale, axis=-3), scale, axis=-2)
-    return interpolate_levels(maps, images, levels)
+    return interpolate_levels(upsample(grid, scale), images, levels)
 
 
 def interpolate_levels(
@@ -151,6 +150,19 @@ def interpolate_levels(
         ramp = xp.clip(brightness - (level - 1), 0, 1)
         result = result + ramp * upsample(per_level[level] - per_level[level - 1])
     return result
+
+
+def upsample(grid: Float[Array, "*b rows columns c"], scale: int) -> Float[Array, "*b y x c"]:
+    """Interpolate bilinearly between the centers of blocks.
+
+    Args:
+        grid: One value for each block, and one more block on each side.
+        scale: Side of the blocks, in pixels.
+
+    Returns:
+        (..., (rows - 2) x scale, (columns - 2) x scale, channels).
+    """
+    return _upsample(_upsample(grid, scale, axis=-3), scale, axis=-2)
 
 
 def upsample_weights(count: int, scale: int) -> Float[np.ndarray, "pixels samples"]:
