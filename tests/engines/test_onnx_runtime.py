@@ -1,6 +1,7 @@
 """Tests of onnx_runtime.py and onnx_graph.py: goldens, crops, optional steps, no need of JAX."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,11 +115,17 @@ def test_every_combination_of_steps_equals_the_reference() -> None:
             np.testing.assert_allclose(part, result[13:16, 14:41], rtol=0, atol=1e-5)
 
 
-def test_tiles_of_grids_are_rounded_up_to_whole_blocks() -> None:
-    assert OnnxEngine(whole_image.random_network(NetworkConfig.fast()), tile=20).tile == 32
-    assert (
-        OnnxEngine(serialization.load_network(GOLDENS / "reduced_random.pth"), tile=20).tile == 20
+def test_tiles_are_rounded_up_to_whole_blocks() -> None:
+    fast, reduced = (
+        whole_image.random_network(config)
+        for config in (NetworkConfig.fast(), NetworkConfig.reduced())
     )
+    assert OnnxEngine(fast, tile=20).tile == 32
+    assert OnnxEngine(reduced, tile=20).tile == 20
+    # The denoiser sees blocks of 2x2 pixels.
+    assert OnnxEngine(reduced, tile=21).tile == 22
+    odd = whole_image.random_network(replace(NetworkConfig.fast(), scale=5))
+    assert OnnxEngine(odd, tile=5).tile == 10
 
 
 def test_pixels_of_a_tile_outside_the_image_are_0() -> None:

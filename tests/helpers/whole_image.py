@@ -149,7 +149,7 @@ def remove_noise(
 ) -> np.ndarray:
     """Remove noise and false color from an enhanced image in proportion to the curve gain."""
     image, enhanced = np.asarray(image, np.float64), np.asarray(enhanced, np.float64)
-    half, before = _block_means(enhanced, 2), _block_means(image, 2).mean(axis=-1)
+    half, before = _block_means(enhanced, 2), _block_means(image, 2)
     luma = half.mean(axis=-1)
     color = half - luma[..., None]
 
@@ -162,15 +162,17 @@ def remove_noise(
         x = x - x.mean(axis=(0, 1))
         return np.maximum(window_means(x**2) - window_means(x) ** 2, 0)
 
-    x, y, c = map(window_means, (before, luma, color))
-    above_1 = np.maximum(y * (1 - y) / np.maximum(x * (1 - x), 1e-6) - 1, 0)
-    noise = 0.8 * (0.02 * strength * above_1) ** 2
+    before, after = window_means(before), window_means(half)
+    gain = after * (1 - after) / np.maximum(before * (1 - before), 1e-6)
+    amplified = (np.maximum(gain - 1, 0) ** 2).mean(axis=-1)
+    noise = 0.65 * (0.02 * strength) ** 2 * amplified
     luma_share = _removed_share(variance(luma), noise)
-    color_share = _removed_share(variance(color).mean(axis=-1), 4 * noise)
-    largest = y + c.max(axis=-1)
-    colored = 1 - _removed_share(largest**2, strength * (4.5 * rounding * above_1) ** 2)
+    color_share = _removed_share(variance(color).mean(axis=-1), 8 * noise)
+    trace = strength * (5.5 * rounding) ** 2 * amplified
+    colored = 1 - _removed_share(after.max(axis=-1) ** 2, trace)
     kept_luma, kept_color = 1 - luma_share, colored * (1 - color_share)
-    added = (luma_share * y)[..., None] + (colored * color_share)[..., None] * c
+    luma, color = window_means(luma), window_means(color)
+    added = (luma_share * luma)[..., None] + (colored * color_share)[..., None] * color
     height, width = image.shape[:2]
 
     def full_size(x: np.ndarray) -> np.ndarray:

@@ -188,6 +188,7 @@ def test_jitted_jax_equals_numpy_for_different_adjustments_in_a_batch(
         assert_equal_to_numpy(result, enhance(images, maps, adjustments, gamma, **options))
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
 @pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
 def test_images_of_a_batch_do_not_influence_each_other(steps: Steps) -> None:
     images, maps = random_batch()
@@ -253,6 +254,7 @@ def test_enhancement_equals_the_reference(steps: Steps, gamma: float, gray: bool
     np.testing.assert_allclose(result[..., 0] if gray else result, expected, rtol=0, atol=5e-5)
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
 @pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
 def test_a_masked_tile_equals_the_whole_image(steps: Steps) -> None:
     images, maps = random_batch()

@@ -29,16 +29,16 @@ NOISE = 0.02
 """Standard deviation that a denoising strength of 1 removes, of the noise in brightness before
 enhancement, in [0, 1]."""
 RADIUS, WINDOWS = 1, 2
-"""Radius of the windows, in pixels at half size, and the number of means of means over them. So
-the weights in a window fall towards its edge, which lies further out than the interpolation reaches:
-with a single mean, an edge would shine through to its other side."""
+"""Radius of the windows, in pixels at half size, and how often means over them are taken. Taken
+twice, they reach further than the interpolation does, so no edge shines through to its other side,
+and their weights fall towards their ends."""
 REACH = 2 * (WINDOWS * RADIUS + 1)
 """Distance up to which pixels influence a result, in pixels: windows and interpolation."""
-HALF_SIZE_FACTOR = 0.8
+HALF_SIZE_FACTOR = 0.65
 """Variance of which half is removed, at half size, relative to that of the noise at full size."""
-COLOR_FACTOR = 4
+COLOR_FACTOR = 8
 """Ratio of the variance that is removed in color to that removed in brightness."""
-COLORLESS_STEPS = 4.5
+COLORLESS_STEPS = 5.5
 """Value of the largest channel before enhancement, in steps of rounding, at which half of the color
 is kept for a denoising strength of 1."""
 MIN_AUTO_STRENGTH = 0.17
@@ -64,12 +64,12 @@ def denoise(
 ) -> Float[Array, "b y x 3"]:
     """Remove noise in proportion to the curve gain, and color where there is none.
 
-    At half size, with means over windows: let g be the gain (`gain_of_means`), n = (strength 0.02
-    max(g - 1, 0))^2, Y the mean of the channels and C = enhanced - Y. The share ``e^2 / (v^2 +
-    e^2)`` of a value is replaced by its mean, with v = var(Y) and e = 0.8 n for Y, and v = mean
-    var(C) and e = 3.2 n for C. Of C, the share with v = M^2, where M is the mean of the largest
-    channel, and e = strength (4.5 rounding max(g - 1, 0))^2 is replaced by 0. The shares and what
-    replaces them are interpolated, and applied at full size.
+    At half size, with means over windows: let g be the gain (`gain_of_means`), A the mean of
+    max(g - 1, 0)^2 over the channels, n = (0.02 strength)^2 A, Y the mean of the channels and C =
+    enhanced - Y. The share ``e^2 / (v^2 + e^2)`` of a value is replaced by its mean: of Y with v =
+    var(Y) and e = 0.65 n, of C with v = the mean of var(C) and e = 5.2 n. Of C, the share with v =
+    M^2, where M is the largest mean of a channel, and e = strength (5.5 rounding)^2 A is replaced
+    by 0. The shares and what replaces them are interpolated, and applied at full size.
 
     Args:
         image: The image before enhancement, in [0, 1].
@@ -84,40 +84,44 @@ def denoise(
         [0, 1]. Where the curves change nothing, the image as it was.
     """
     xp = image.__array_namespace__()
-    brightness = channel_mean(enhanced)
-    small, luma = halve(enhanced, inside), halve(brightness, inside)
-    before = halve(channel_mean(image), inside)
+    small = halve(enhanced, inside)
+    luma = channel_mean(small)
     color = small - luma
-    planes = [before, luma, luma * luma, channel_mean(color * color), color]
+    planes = [halve(image, inside), small, luma * luma, channel_mean(color * color)]
     means, blocks = xp.concatenate(planes, axis=-1), halve_mask(inside)
     for _ in range(WINDOWS):
         means = window_means(means, blocks, radius=RADIUS)
         blocks = crop(blocks, RADIUS, blocks)
-    before, luma, luma_square, color_square = (means[..., i : i + 1] for i in range(4))
-    color = means[..., 4:7]
-    amplification = xp.maximum(gain_of_means(before, luma) - 1, 0)
-    noise = HALF_SIZE_FACTOR * xp.square(strength * NOISE * amplification)
+    before, after = means[..., :3], means[..., 3:6]
+    luma_square, color_square = means[..., 6:7], means[..., 7:8]
+    luma = channel_mean(after)
+    color = after - luma
+    excess = xp.maximum(gain_of_means(before, after) - 1, 0)
+    amplification = channel_mean(excess * excess)
+    deviation, step = strength * NOISE, COLORLESS_STEPS * rounding
+    noise = HALF_SIZE_FACTOR * deviation * deviation * amplification
     luma_share = _share(luma_square - luma * luma, noise)
     color_share = _share(color_square - channel_mean(color * color), COLOR_FACTOR * noise)
-    largest = luma + color.max(-1, keepdims=True)
-    trace = strength * xp.square(COLORLESS_STEPS * rounding * amplification)
+    largest = after.max(-1, keepdims=True)
+    trace = strength * step * step * amplification
     kept = 1 - _share(largest * largest, trace)
     replacement = luma_share * luma + kept * color_share * color
     color_share = 1 - kept * (1 - color_share)
     # out = (1 - color_share) enhanced + (color_share - luma_share) Y + replacement
     planes = [color_share, color_share - luma_share, replacement]
-    enhanced, brightness = (crop(x, REACH, inside) for x in (enhanced, brightness))
+    enhanced = crop(enhanced, REACH, inside)
     planes = double(xp.concatenate(planes, axis=-1), enhanced, blocks)
     color_share, difference, replacement = planes[..., :1], planes[..., 1:2], planes[..., 2:]
     # Where nothing is replaced, the image keeps its bits.
-    result = (1 - color_share) * enhanced + (difference * brightness + replacement)
+    luma = channel_mean(enhanced)
+    result = (1 - color_share) * enhanced + (difference * luma + replacement)
     return xp.clip(result, 0, 1)
 
 
 def gain_of_means(
-    before: Float[Array, "b h w 1"], after: Float[Array, "b h w 1"]
-) -> Float[Array, "b h w 1"]:
-    """Return the curve gain of a place from its brightness X before and Y after the curves.
+    before: Float[Array, "b h w c"], after: Float[Array, "b h w c"]
+) -> Float[Array, "b h w c"]:
+    """Return the curve gain of a place from its values X before and Y after the curves.
 
     An iteration ``y = x + a (x^2 - x)`` maps x (1 - x) to y (1 - y) = x (1 - x) (1 + a (2 x - 1) +
     a^2 (x^2 - x)), and its derivative is the last factor without the square. So the gain is about
