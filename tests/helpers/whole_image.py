@@ -162,13 +162,14 @@ def remove_noise(
         x = x - x.mean(axis=(0, 1))
         return np.maximum(window_means(x**2) - window_means(x) ** 2, 0)
 
-    before, after = window_means(before), window_means(half)
-    gain = after * (1 - after) / np.maximum(before * (1 - before), 1e-6)
-    amplified = (np.maximum(gain - 1, 0) ** 2).mean(axis=-1)
-    noise = 0.65 * (0.02 * strength) ** 2 * amplified
+    before, after = window_means(before.mean(axis=-1)), window_means(half)
+    y = after.mean(axis=-1)
+    gain = y * (1 - y) / np.maximum(before * (1 - before), 1e-6)
+    amplified = np.maximum(gain - 1, 0) ** 2
+    noise = 0.7 * (0.02 * strength) ** 2 * amplified
     luma_share = _removed_share(variance(luma), noise)
     color_share = _removed_share(variance(color).mean(axis=-1), 8 * noise)
-    trace = strength * (5.5 * rounding) ** 2 * amplified
+    trace = strength * (5.6 * rounding) ** 2 * amplified
     colored = 1 - _removed_share(after.max(axis=-1) ** 2, trace)
     kept_luma, kept_color = 1 - luma_share, colored * (1 - color_share)
     luma, color = window_means(luma), window_means(color)

@@ -34,11 +34,11 @@ twice, they reach further than the interpolation does, so no edge shines through
 and their weights fall towards their ends."""
 REACH = 2 * (WINDOWS * RADIUS + 1)
 """Distance up to which pixels influence a result, in pixels: windows and interpolation."""
-HALF_SIZE_FACTOR = 0.65
+HALF_SIZE_FACTOR = 0.7
 """Variance of which half is removed, at half size, relative to that of the noise at full size."""
 COLOR_FACTOR = 8
 """Ratio of the variance that is removed in color to that removed in brightness."""
-COLORLESS_STEPS = 5.5
+COLORLESS_STEPS = 5.6
 """Value of the largest channel before enhancement, in steps of rounding, at which half of the color
 is kept for a denoising strength of 1."""
 MIN_AUTO_STRENGTH = 0.17
@@ -64,12 +64,12 @@ def denoise(
 ) -> Float[Array, "b y x 3"]:
     """Remove noise in proportion to the curve gain, and color where there is none.
 
-    At half size, with means over windows: let g be the gain (`gain_of_means`), A the mean of
-    max(g - 1, 0)^2 over the channels, n = (0.02 strength)^2 A, Y the mean of the channels and C =
-    enhanced - Y. The share ``e^2 / (v^2 + e^2)`` of a value is replaced by its mean: of Y with v =
-    var(Y) and e = 0.65 n, of C with v = the mean of var(C) and e = 5.2 n. Of C, the share with v =
-    M^2, where M is the largest mean of a channel, and e = strength (5.5 rounding)^2 A is replaced
-    by 0. The shares and what replaces them are interpolated, and applied at full size.
+    At half size, with means over windows: let Y be the mean of the channels, C = enhanced - Y, g
+    the gain of Y (`gain_of_means`) and h = max(g - 1, 0). The share ``e^2 / (v^2 + e^2)`` of a
+    value is replaced by its mean: of Y with v = var(Y) and e = 0.7 (0.02 strength h)^2, of C with v
+    = the mean of var(C) and 8 e. Of C, the share with v = M^2, where M is the largest mean of a
+    channel, and e = strength (5.6 rounding h)^2 is replaced by 0. The shares and what replaces them
+    are interpolated, and applied at full size.
 
     Args:
         image: The image before enhancement, in [0, 1].
@@ -85,24 +85,22 @@ def denoise(
     """
     xp = image.__array_namespace__()
     small = halve(enhanced, inside)
-    luma = channel_mean(small)
+    luma, before = channel_mean(small), channel_mean(halve(image, inside))
     color = small - luma
-    planes = [halve(image, inside), small, luma * luma, channel_mean(color * color)]
+    planes = [before, luma, luma * luma, channel_mean(color * color), color]
     means, blocks = xp.concatenate(planes, axis=-1), halve_mask(inside)
     for _ in range(WINDOWS):
         means = window_means(means, blocks, radius=RADIUS)
         blocks = crop(blocks, RADIUS, blocks)
-    before, after = means[..., :3], means[..., 3:6]
-    luma_square, color_square = means[..., 6:7], means[..., 7:8]
-    luma = channel_mean(after)
-    color = after - luma
-    excess = xp.maximum(gain_of_means(before, after) - 1, 0)
-    amplification = channel_mean(excess * excess)
+    before, luma, luma_square, color_square = (means[..., i : i + 1] for i in range(4))
+    color = means[..., 4:]
+    excess = xp.maximum(gain_of_means(before, luma) - 1, 0)
+    amplification = excess * excess
     deviation, step = strength * NOISE, COLORLESS_STEPS * rounding
     noise = HALF_SIZE_FACTOR * deviation * deviation * amplification
     luma_share = _share(luma_square - luma * luma, noise)
     color_share = _share(color_square - channel_mean(color * color), COLOR_FACTOR * noise)
-    largest = after.max(-1, keepdims=True)
+    largest = luma + color.max(-1, keepdims=True)
     trace = strength * step * step * amplification
     kept = 1 - _share(largest * largest, trace)
     replacement = luma_share * luma + kept * color_share * color
@@ -119,9 +117,9 @@ def denoise(
 
 
 def gain_of_means(
-    before: Float[Array, "b h w c"], after: Float[Array, "b h w c"]
-) -> Float[Array, "b h w c"]:
-    """Return the curve gain of a place from its values X before and Y after the curves.
+    before: Float[Array, "b h w 1"], after: Float[Array, "b h w 1"]
+) -> Float[Array, "b h w 1"]:
+    """Return the curve gain of a place from its brightness X before and Y after the curves.
 
     An iteration ``y = x + a (x^2 - x)`` maps x (1 - x) to y (1 - y) = x (1 - x) (1 + a (2 x - 1) +
     a^2 (x^2 - x)), and its derivative is the last factor without the square. So the gain is about
