@@ -172,6 +172,7 @@ def test_only_gray_images_become_the_mean_of_their_channels(steps: Steps, xp: An
     np.testing.assert_allclose(result[1][..., 0], color[1].mean(axis=-1), rtol=0, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
 @pytest.mark.parametrize("with_gray", [False, True])
 @MOSTLY_SLOW_STEPS
 def test_jitted_jax_equals_numpy_for_different_adjustments_in_a_batch(
@@ -201,6 +202,7 @@ def test_images_of_a_batch_do_not_influence_each_other(steps: Steps) -> None:
         np.testing.assert_array_equal(result, batched[index])
 
 
+@pytest.mark.filterwarnings("ignore:divide by zero")
 @MOSTLY_SLOW_STEPS
 def test_vmapped_jax_equals_numpy(steps: Steps) -> None:
     images, maps = random_batch()
