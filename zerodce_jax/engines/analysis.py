@@ -23,7 +23,7 @@ from zerodce_jax.ops.grid import (
     reduce_rows,
 )
 from zerodce_jax.ops.highlights import highlight_presence
-from zerodce_jax.ops.pixels import max_value
+from zerodce_jax.ops.pixels import max_value, rounding_step
 
 Submit = Callable[..., Future[np.ndarray]]
 """Runs a function on a worker, and returns a future of its result."""
@@ -96,7 +96,13 @@ class Analyzer:
                 iterations=config.iterations,
                 levels=config.levels,
             )
-        adjustments = Adjustments(gray, strength, protection, resolve_denoise(pixels, settings))
+        adjustments = Adjustments(
+            gray,
+            strength,
+            protection,
+            resolve_denoise(pixels, settings),
+            rounding_step(pixels.dtype),
+        )
         if smoothing is None or reduced is None or thumbnail_maps is None:
             return adjustments, maps
         alone = temporal.FrameAdjustments(thumbnail_maps, adjustments)

@@ -7,7 +7,6 @@ of scene it is part of, as in Gharbi et al., "Deep Bilateral Learning for Real-T
 Enhancement", 2017. Images are float32 in [0, 1], (batch, height, width, 3).
 """
 
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
