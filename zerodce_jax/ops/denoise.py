@@ -4,7 +4,8 @@ The curve gain tells how much the curve amplifies noise. Where an image varies n
 noise that the gain accounts for, it is drawn to the mean of its surroundings; a pixel that the
 curve left alone stays as it is, to the last bit. Brightness and color are filtered apart, color
 more strongly: noise in color is seen as specks, and detail in color is hardly missed. Where no
-channel stands out from rounding and noise, color is no more than their trace, and is drawn to gray.
+channel stands out from rounding and noise, color is no more than their trace, and is drawn to gray;
+where still less is left, the image keeps the brightness that it had, so that black stays black.
 
 References:
     He and Sun, "Fast Guided Filter", arXiv 1505.00996, 2015.
@@ -41,8 +42,10 @@ COLOR_FACTOR = 8
 COLORLESS_STEPS = 5.6
 """Value of the largest channel before enhancement, in steps of rounding, at which half of the color
 is kept for a denoising strength of 1."""
-MIN_AUTO_STRENGTH = 0.17
-"""Lowest strength that ``auto`` chooses: rounding and JPEG leave noise too small to measure."""
+LIGHTLESS_STEPS = 1.8
+"""Value of the largest channel before enhancement, in steps of rounding, below which the image
+keeps the brightness that it had."""
+_SMALL_STRENGTH = 0.05
 # Smallest divisors, of x (1 - x) and of fourth powers; they stand for 0.
 _MIN_SLOPE, _MIN_POWER = 1e-6, 1e-30
 # Blocks that noise is measured in: their side in pixels, how many across and down at most, and the
@@ -68,8 +71,10 @@ def denoise(
     the gain of Y (`gain_of_means`) and h = max(g - 1, 0). The share ``e^2 / (v^2 + e^2)`` of a
     value is replaced by its mean: of Y with v = var(Y) and e = 0.7 (0.02 strength h)^2, of C with v
     = the mean of var(C) and 8 e. Of C, the share with v = M^2, where M is the largest mean of a
-    channel, and e = strength (5.6 rounding h)^2 is replaced by 0. The shares and what replaces them
-    are interpolated, and applied at full size.
+    channel, and e = strength (5.6 rounding h)^2 is replaced by 0. Of the result, the share with v
+    = M^2 and e = (1.8 rounding h)^2, for all but the smallest strengths, is replaced by the
+    brightness before enhancement. The shares and what replaces them are interpolated, and applied
+    at full size.
 
     Args:
         image: The image before enhancement, in [0, 1].
@@ -102,11 +107,17 @@ def denoise(
     color_share = _share(color_square - channel_mean(color * color), COLOR_FACTOR * noise)
     largest = luma + color.max(-1, keepdims=True)
     trace = strength * step * step * amplification
-    kept = 1 - _share(largest * largest, trace)
-    replacement = luma_share * luma + kept * color_share * color
-    color_share = 1 - kept * (1 - color_share)
-    # out = (1 - color_share) enhanced + (color_share - luma_share) Y + replacement
-    planes = [color_share, color_share - luma_share, replacement]
+    colored = 1 - _share(largest * largest, trace)
+    step = LIGHTLESS_STEPS * rounding
+    # The threshold is the same for nearly all strengths above 0.
+    lightless = strength / (strength + _SMALL_STRENGTH) * step * step * amplification
+    lit = 1 - _share(largest * largest, lightless)
+    replacement = luma_share * luma + colored * color_share * color
+    color_share = 1 - colored * (1 - color_share)
+    # out = (1 - color_share) enhanced + (color_share - luma_share) Y + replacement, of which only
+    # the lit share is kept.
+    replacement = before + lit * (replacement - before)
+    planes = [1 - lit * (1 - color_share), lit * (color_share - luma_share), replacement]
     enhanced = crop(enhanced, REACH, inside)
     planes = double(xp.concatenate(planes, axis=-1), enhanced, blocks)
     color_share, difference, replacement = planes[..., :1], planes[..., 1:2], planes[..., 2:]
