@@ -45,6 +45,8 @@ is kept for a denoising strength of 1."""
 LIGHTLESS_STEPS = 1.8
 """Value of the largest channel before enhancement, in steps of rounding, below which the image
 keeps the brightness that it had."""
+MIN_AUTO_STRENGTH = 0.17
+"""Lowest strength that ``auto`` chooses: rounding and JPEG leave noise too small to measure."""
 _SMALL_STRENGTH = 0.05
 # Smallest divisors, of x (1 - x) and of fourth powers; they stand for 0.
 _MIN_SLOPE, _MIN_POWER = 1e-6, 1e-30
