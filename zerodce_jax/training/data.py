@@ -33,8 +33,8 @@ _report_lock = threading.Lock()
 MIN_SHARE = 0.62
 """Smallest share of a photograph's sides that a scene network is trained on at one time."""
 DARK, DARK_REPEATS = 0.27, 4
-"""Mean brightness, in [0, 1], below which a photograph is dark, and how often a scene network sees it
-in the time in which it sees others once."""
+"""Mean brightness, in [0, 1], below which a photograph is dark, and how often a scene network sees
+such a photograph in the time in which it sees others once."""
 _READ_THREADS = 8
 _READ_OPTIONS = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=32)
 
