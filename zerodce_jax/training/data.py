@@ -32,9 +32,11 @@ _report_lock = threading.Lock()
 
 MIN_SHARE = 0.62
 """Smallest share of a photograph's sides that a scene network is trained on at one time."""
-DARK, DARK_REPEATS = 0.27, 4
-"""Mean brightness, in [0, 1], below which a photograph is dark, and how often a scene network sees
-such a photograph in the time in which it sees others once."""
+DARK, BLACK, BLACK_SHARE = 0.27, 12, 0.12
+"""Mean brightness, in [0, 1], below which a photograph is dark; or, for night shots, the share of
+the pixels whose largest channel is below 12 of 255."""
+DARK_REPEATS = 4
+"""How often a scene network sees a dark photograph in the time in which it sees others once."""
 _READ_THREADS = 8
 _READ_OPTIONS = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=32)
 
@@ -83,10 +85,16 @@ def usable(files: Sequence[Path], config: TrainConfig) -> list[Path]:
 def with_repeated_dark(files: Sequence[Path], config: TrainConfig) -> list[Path]:
     """Repeat dark photographs, which are rare and teach a scene network what should stay dark.
 
-    The photographs are read as for `usable`.
+    Dark are those with a low mean, and those of which much is black, such as night shots. They are
+    read as for `usable`.
     """
-    dark = set(_select(files, config, lambda image: image.mean() < DARK * 255))
+    dark = set(_select(files, config, _is_dark))
     return [file for file in files for _ in range(DARK_REPEATS if file in dark else 1)]
+
+
+def _is_dark(image: UInt8[np.ndarray, "h w 3"]) -> bool:
+    black = (image.max(-1) < BLACK).mean()
+    return bool(image.mean() < DARK * 255 or black > BLACK_SHARE)
 
 
 def _select(

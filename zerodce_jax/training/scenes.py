@@ -22,14 +22,17 @@ from zerodce_jax.training.losses import Images, Loss, region_means
 
 MIN_FACTOR = 0.012
 """Smallest factor on the light of a photograph."""
-BACKLIT, CONTRASTY = 0.35, 0.4
+BACKLIT, CONTRASTY = 0.4, 0.35
 """Shares of the degraded photographs whose dark places lose more light, and whose bright places
 gain light meanwhile; the others lose light everywhere alike."""
-UNCHANGED, UNCHANGED_IF_DARK = 0.12, 0.7
+MAX_BACKLIGHT = 10.0
+"""Largest ratio of the factors for bright and dark places of backlit photographs."""
+UNCHANGED, UNCHANGED_IF_DARK = 0.12, 0.75
 """Share of the photographs that stay as they are, and the share by which it grows for dark ones."""
 BRIGHTNESS, NORMALIZATION = 0.46, 0.95
 """Mean brightness that the exposure of photographs is brought towards, and how far."""
-_DIM_RANGE, _DARK_RANGE = (0.2, 0.42), (0.14, 0.32)
+_DIM_RANGE, _DARK_RANGE, _BLACK_RANGE = (0.2, 0.42), (0.14, 0.32), (0.05, 0.2)
+_BLACK = 12 / 255
 _MIN_CONTRASTY, _MAX_CONTRASTY = 0.08, 4.0
 _MAX_DARKER, _MAX_BRIGHTER = math.exp(-1), math.exp(1.4)
 _WIDTHS = (0.15, 1.5)
@@ -70,10 +73,13 @@ def degrade(images: Images, key: Array, normal: Images) -> tuple[Images, Images]
     def uniform(low: float = 0, high: float = 1, shape: tuple[int, ...] = shape) -> Array:
         return jax.random.uniform(next(keys), shape, minval=low, maxval=high)
 
+    # Night: much is black, though lamps may make the mean brighter.
     brightness = images.mean((1, 2, 3), keepdims=True)
+    black = (images.max(-1, keepdims=True) < _BLACK).mean((1, 2, 3), keepdims=True)
+    night = _fraction(black, *_BLACK_RANGE)
     dimness, darkness = (
-        jnp.clip((high - brightness) / (high - low), 0, 1)
-        for low, high in (_DIM_RANGE, _DARK_RANGE)
+        jnp.maximum(night, 1 - _fraction(brightness, *limits))
+        for limits in (_DIM_RANGE, _DARK_RANGE)
     )
     # The brightness rises with about the square root of the light.
     exposure = (BRIGHTNESS / jnp.maximum(brightness, 0.01)) ** (2 * NORMALIZATION * (1 - darkness))
@@ -83,6 +89,8 @@ def degrade(images: Images, key: Array, normal: Images) -> tuple[Images, Images]
     dark = math.log(MIN_FACTOR) * (1 - 0.7 * darkness) * uniform()
     kind = uniform()
     bright = jnp.where(kind < BACKLIT, dark * uniform(), dark)
+    # With more, backlit days would look like nights.
+    bright = jnp.minimum(bright, dark + math.log(MAX_BACKLIGHT))
     contrasty = kind > 1 - CONTRASTY
     dark = jnp.where(contrasty, math.log(_MIN_CONTRASTY) * uniform(), dark)
     bright = jnp.where(contrasty, math.log(_MAX_CONTRASTY) * uniform(), bright)
@@ -141,6 +149,11 @@ def scene_losses(model: SceneNet, inputs: Images, targets: Images) -> dict[str, 
         "smoothness": _SMOOTHNESS_WEIGHT * places
         + _LEVEL_WEIGHT * jnp.square(jnp.diff(levels, axis=3)).mean(),
     }
+
+
+def _fraction(values: Array, low: float, high: float) -> Array:
+    """Return how far values have come from `low` to `high`, in [0, 1]."""
+    return jnp.clip((values - low) / (high - low), 0, 1)
 
 
 def _blurred(luminance: Float[Array, "b h w 1"], choice: Array) -> Float[Array, "b h w 1"]:
