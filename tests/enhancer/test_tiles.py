@@ -115,7 +115,7 @@ def test_tiles_equal_the_network_applied_to_the_whole_image(
 
 @pytest.mark.parametrize("batch", [0, 2])
 @pytest.mark.parametrize(
-    ("name", "scale", "tile"), [("original", 1, 15), ("fast", 5, 5), ("plusplus", 12, 17)]
+    ("name", "scale", "tile"), [("original", 1, 15), ("scene", 1, 5), ("plusplus", 12, 17)]
 )
 @pytest.mark.parametrize("size", [(1, 50), (33, 1), (47, 38)], ids=str)
 def test_tiles_of_odd_sides_equal_the_whole_image_with_all_filters(

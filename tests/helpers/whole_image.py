@@ -174,15 +174,19 @@ def remove_noise(
     luma_share = _removed_share(variance(luma), noise)
     color_share = _removed_share(variance(color).mean(axis=-1), 8 * noise)
     trace = strength * (5.6 * rounding) ** 2 * amplified
-    colored = 1 - _removed_share(after.max(axis=-1) ** 2, trace)
-    kept_luma, kept_color = 1 - luma_share, colored * (1 - color_share)
+    largest = after.max(axis=-1)
+    colored = 1 - _removed_share(largest**2, trace)
+    lightless = strength / (strength + 0.05) * (1.8 * rounding) ** 2 * amplified
+    lit = 1 - _removed_share(largest**2, lightless)
+    kept_luma, kept_color = lit * (1 - luma_share), lit * colored * (1 - color_share)
     luma, color = window_means(luma), window_means(color)
-    added = (luma_share * luma)[..., None] + (colored * color_share)[..., None] * color
+    added = (lit * luma_share * luma + (1 - lit) * before)[..., None]
+    added = added + (lit * colored * color_share)[..., None] * color
     height, width = image.shape[:2]
 
     def full_size(x: np.ndarray) -> np.ndarray:
         rows, columns = ((np.arange(size) + 0.5) / 2 - 0.5 for size in (height, width))
-        return _bilinear(x.reshape(*luma.shape, -1), rows, columns)
+        return bilinear(x.reshape(*luma.shape, -1), rows, columns)
 
     brightness = enhanced.mean(axis=-1, keepdims=True)
     result = full_size(kept_luma) * brightness + full_size(added)

@@ -13,6 +13,7 @@ from helpers import whole_image
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.ops.curves import apply_curves, curve_gain
 from zerodce_jax.ops.denoise import (
+    LIGHTLESS_STEPS,
     MIN_AUTO_STRENGTH,
     NOISE,
     REACH,
@@ -221,26 +222,60 @@ def test_edges_far_above_the_noise_are_kept() -> None:
 
 
 def flat_color(
-    color: tuple[float, float, float], step: float = 1.0
+    color: tuple[float, float, float],
+    step: float = 1.0,
+    *,
+    strength: float = 0.5,
+    curve: float = 0.8,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a color of 8 bits after denoising, and as it was enhanced, in steps of 8 bits."""
     image = np.broadcast_to(np.float32(color) / 255, (12, 12, 3))
-    enhanced = brighten(image, 0.8)
-    (result,) = denoise(image[None], enhanced[None], 0.5, step / 255)
+    enhanced = brighten(image, curve)
+    (result,) = denoise(image[None], enhanced[None], strength, step / 255)
     return 255 * result[6, 6], 255 * enhanced[6, 6]
 
 
 def test_color_of_the_last_steps_becomes_gray() -> None:
-    result, enhanced = flat_color((1, 1, 0))
-    assert np.ptp(enhanced) > 80
+    result, enhanced = flat_color((2, 2, 0), strength=1.0, curve=0.4)
+    assert np.ptp(enhanced) > 25
     assert np.ptp(result) < 0.1 * np.ptp(enhanced)
-    assert np.mean(result) == pytest.approx(np.mean(enhanced), abs=0.01)
 
 
 @pytest.mark.parametrize("color", [(12, 10, 8), (9, 0, 0), (40, 60, 90)])
 def test_color_well_above_the_steps_is_kept(color: tuple[float, float, float]) -> None:
     result, enhanced = flat_color(color)
     assert np.ptp(result) > 0.9 * np.ptp(enhanced)
+
+
+@pytest.mark.parametrize("strength", [MIN_AUTO_STRENGTH, 1.0])
+@pytest.mark.parametrize("curve", [0.2, 0.4, 0.75])
+def test_black_stays_about_as_dark_as_it_was(strength: float, curve: float) -> None:
+    # Means of places where few pixels hold a step.
+    for color in ((0, 0, 0), (0.3, 0.3, 0.3), (0.6, 0.5, 0.4)):
+        result, enhanced = flat_color(color, strength=strength, curve=curve)
+        brightened = np.mean(result) - np.mean(color)
+        assert 0 <= brightened <= 0.06 * (np.mean(enhanced) - np.mean(color))
+
+
+@pytest.mark.parametrize("curve", [0.2, 0.4])
+def test_about_half_of_the_light_is_left_at_the_threshold(curve: float) -> None:
+    result, enhanced = flat_color((LIGHTLESS_STEPS,) * 3, strength=1.0, curve=curve)
+    left = (np.mean(result) - LIGHTLESS_STEPS) / (np.mean(enhanced) - LIGHTLESS_STEPS)
+    assert 0.4 < left < 0.8
+
+
+@pytest.mark.parametrize("value", [6, 8, 12, 60])
+@pytest.mark.parametrize("curve", [0.2, 0.4, 0.75])
+def test_light_well_above_the_steps_is_kept(value: int, curve: float) -> None:
+    result, enhanced = flat_color((value, value, value), strength=1.0, curve=curve)
+    np.testing.assert_allclose(result, enhanced, rtol=0, atol=1)
+
+
+@pytest.mark.parametrize("step", [255 / 65535, 0])
+def test_inputs_of_finer_steps_keep_their_light(step: float) -> None:
+    result, enhanced = flat_color((0.4, 0.4, 0.4), step)
+    assert np.mean(enhanced) > 30
+    np.testing.assert_allclose(result, enhanced, rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize("step", [255 / 65535, 0])
