@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from zerodce_jax.config import Steps
-from zerodce_jax.ops import curves, denoise, enhancement, grid, guided_filter, highlights, pixels
+from zerodce_jax.ops import (
+    curves,
+    denoise,
+    enhancement,
+    grid,
+    guided_filter,
+    halving,
+    highlights,
+    pixels,
+)
 from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.kernels import overridable
 
@@ -20,7 +29,7 @@ RNG = np.random.default_rng(0)
 IMAGE = RNG.random((1, 19, 23, 3), dtype=np.float32)
 MAPS = RNG.uniform(-1, 0.5, (1, 19, 23, 24)).astype(np.float32)
 LEVELS = RNG.uniform(-1, 1, (1, 19, 23, 12)).astype(np.float32)
-GAIN = RNG.uniform(0, 9, IMAGE.shape).astype(np.float32)
+ENHANCED = curves.apply_curves(IMAGE**3, np.full_like(IMAGE, -0.4), iterations=8)
 
 
 def run_with_onnx(function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarray:
@@ -44,18 +53,17 @@ def run_with_onnx(function: Callable[..., Any], *arrays: np.ndarray) -> np.ndarr
 FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "scale_maps": (lambda maps: curves.scale_maps(maps, 1.7), (MAPS,)),
     "curves": (
-        lambda x, a: curves.apply_curves_with_gain(x, a, iterations=8, with_gain=False)[0],
+        lambda x, a: curves.apply_curves(x, a, iterations=8),
         (IMAGE, MAPS),
     ),
     "shared curve": (
-        lambda x, a: curves.apply_curves_with_gain(x, a, iterations=5, with_gain=False)[0],
+        lambda x, a: curves.apply_curves(x, a, iterations=5),
         (IMAGE, MAPS[..., :3]),
     ),
-    "gain": (
-        lambda x, a: curves.apply_curves_with_gain(x, a, iterations=8, with_gain=True)[1],
-        (IMAGE, MAPS),
-    ),
     "window means": (guided_filter.window_means, (IMAGE,)),
+    "small window means": (lambda x: guided_filter.window_means(x, radius=1), (IMAGE,)),
+    "half size": (halving.halve, (IMAGE,)),
+    "half size and back": (lambda x: halving.double(halving.halve(x), x), (IMAGE,)),
     "guided filter": (lambda x: guided_filter.smooth(x, 0.01), (IMAGE,)),
     "guided filter with eps 0": (lambda x: guided_filter.smooth(x, 0.0), (IMAGE,)),
     "local brightness": (highlights.local_brightness, (IMAGE,)),
@@ -63,13 +71,9 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
         lambda x: highlights.max_curve_strength(x, 0.8, iterations=8),
         (IMAGE[..., :1],),
     ),
-    "denoise": (lambda x, gain: denoise.denoise(x, gain, 0.6), (IMAGE, GAIN)),
+    "denoise": (lambda x, y: denoise.denoise(x, y, 0.6, 1 / 255), (IMAGE**3, ENHANCED)),
     "levels": (lambda maps, x: grid.interpolate_levels(maps, x, 4), (LEVELS, IMAGE**3)),
     "limited levels": (lambda maps: grid.limit_levels(maps, 4)[0], (LEVELS,)),
-    "mixed channels": (
-        lambda x: pixels.mix_channels(x, denoise.TO_BRIGHTNESS_AND_COLOR),
-        (IMAGE,),
-    ),
     "channel mean": (pixels.channel_mean, (IMAGE,)),
     "to 8 bits": (lambda x: pixels.from_float(x, "uint8"), (IMAGE,)),
     "from 16 bits": (pixels.to_float, ((IMAGE * 65535).astype(np.uint16),)),
@@ -90,7 +94,7 @@ def test_a_whole_enhancement_as_onnx_nodes_equals_numpy(steps: Steps) -> None:
     def enhance(image: Any, maps: Any) -> Any:
         # A graph is one tile and takes numbers; a batch takes arrays.
         adjust = (lambda x: x) if isinstance(image, Value) else (lambda x: np.full(1, x))
-        adjustments = Adjustments(None, adjust(1.5), adjust(0.8), adjust(0.6))
+        adjustments = Adjustments(None, adjust(1.5), adjust(0.8), adjust(0.6), adjust(0.01))
         return enhancement.enhance(image, maps, adjustments, 1.0, steps=steps, iterations=8)
 
     (expected,) = enhance(IMAGE, MAPS)
@@ -100,7 +104,7 @@ def test_a_whole_enhancement_as_onnx_nodes_equals_numpy(steps: Steps) -> None:
 def test_too_few_maps_raise_the_same_error_as_with_arrays() -> None:
     with pytest.raises(ValueError, match="12 curve maps are too few for 8 iterations"):
         run_with_onnx(
-            lambda x, a: curves.apply_curves_with_gain(x, a, iterations=8, with_gain=False)[0],
+            lambda x, a: curves.apply_curves(x, a, iterations=8),
             IMAGE,
             LEVELS,
         )

@@ -34,6 +34,7 @@ def scalar_inputs(gamma: float = 1.0, strength: float = 1.0) -> dict[str, np.nda
         "gray": np.array(False),
         "highlight_protection": np.array(0, np.float32),
         "denoise": np.array(0, np.float32),
+        "rounding": np.array(0.01, np.float32),
     }
 
 
@@ -115,6 +116,7 @@ def test_every_combination_of_steps_equals_the_reference() -> None:
             strength=1.5,
             protect_highlights=0.8 * steps.protect_highlights,
             denoise=0.9 * steps.denoise,
+            rounding=0.01,
         )
         result = run(model, pixels=image, **(whole | options))
         np.testing.assert_allclose(result, expected, rtol=0, atol=5e-5)
@@ -125,12 +127,18 @@ def test_every_combination_of_steps_equals_the_reference() -> None:
             np.testing.assert_allclose(part, result[13:16, 14:41], rtol=0, atol=1e-5)
 
 
+def test_tiles_are_rounded_up_to_whole_blocks_of_the_denoiser() -> None:
+    network = whole_image.random_network(NetworkConfig.reduced())
+    assert OnnxEngine(network, tile=20).tile == 20
+    assert OnnxEngine(network, tile=21).tile == 22
+
+
 def test_pixels_of_a_tile_outside_the_image_are_0() -> None:
     engine = OnnxEngine(serialization.load_network(GOLDENS / "reduced_random.pth"), tile=16)
     window = np.full((1, 32, 32, 3), 40, np.uint8)
     valid = np.array([[8, 20, 8, 32]], np.int32)
     ones = np.ones(1, np.float32)
-    adjustments = Adjustments(np.zeros(1, bool), ones, 0 * ones, 0 * ones)
+    adjustments = Adjustments(np.zeros(1, bool), ones, *(0 * ones for _ in range(3)))
     (tile,) = engine.enhance(Batch(window, valid, adjustments), EnhanceSettings())
     assert tile.shape == (16, 16, 3)
     assert (tile[:12] > 0).all()

@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import whole_image
-from helpers.enhancers import enhancer_of, network_of, random_image
+from helpers.enhancers import (
+    ADAPTIVE,
+    brightening_enhancer,
+    brightening_network,
+    dark_image,
+    enhancer_of,
+    expected_image,
+    network_of,
+    random_image,
+)
 from zerodce_jax import Enhancer
 from zerodce_jax.models.modules import graphdef
 from zerodce_jax.ops.curves import apply_curves
@@ -104,6 +113,20 @@ def test_tiles_equal_the_network_applied_to_the_whole_image(
     enhanced = apply_curves(whole, maps, iterations=network.config.iterations) ** 1.15
     result = enhancer_of(name, scale, 24 if scale == 12 else 16)(image)
     np.testing.assert_allclose(result, enhanced[0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+@pytest.mark.parametrize(
+    ("name", "scale", "tile"), [("original", 1, 15), ("scene", 1, 5), ("plusplus", 12, 17)]
+)
+@pytest.mark.parametrize("size", [(1, 50), (33, 1), (47, 38)], ids=str)
+def test_tiles_of_odd_sides_equal_the_whole_image_with_all_filters(
+    name: str, scale: int, tile: int, batch: int, size: tuple[int, int]
+) -> None:
+    image = dark_image(*size, 3)
+    enhancer = brightening_enhancer(name, scale, tile, batch)
+    expected = expected_image(brightening_network(name, scale), image, ADAPTIVE)
+    np.testing.assert_allclose(enhancer(image), expected, rtol=0, atol=5e-5)
 
 
 def test_one_program_serves_images_of_every_size(compilations: Callable) -> None:

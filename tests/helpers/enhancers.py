@@ -103,6 +103,7 @@ def expected_strength(network: Network, image: np.ndarray, settings: EnhanceSett
 
 def expected_image(network: Network, image: np.ndarray, settings: EnhanceSettings) -> np.ndarray:
     """Return the enhanced image in float64 from the reference, for any settings."""
+    rounding = 1 / np.iinfo(image.dtype).max if image.dtype.kind == "u" else 0.0
     image = in_unit_range(image)
     denoise = settings.denoise
     return whole_image.enhance(
@@ -112,4 +113,5 @@ def expected_image(network: Network, image: np.ndarray, settings: EnhanceSetting
         strength=expected_strength(network, image, settings),
         protect_highlights=settings.protect_highlights,
         denoise=whole_image.auto_denoising_strength(image) if denoise == "auto" else denoise,
+        rounding=rounding,
     )

@@ -32,6 +32,7 @@ def enhance(
     strength: float = 1.0,
     protect_highlights: float = 0.0,
     denoise: float = 0.0,
+    rounding: float = 0.0,
 ) -> np.ndarray:
     """Return the enhanced image.
 
@@ -42,6 +43,7 @@ def enhance(
         strength: Factor on the curve maps, including the exposure strength.
         protect_highlights: Highlight protection of the settings, in [0, 1].
         denoise: Denoising strength in [0, 1].
+        rounding: Step of rounding of the image, in [0, 1]; 0 for floats.
     """
     gray = image.ndim == 2
     x = np.asarray(image, np.float64)
@@ -54,9 +56,7 @@ def enhance(
         maps = limit_maps(maps, x, protection, iterations)
     enhanced = apply_curves(x, maps, iterations)
     if denoise:
-        # A step along the imaginary axis gives an exact derivative: it subtracts no close numbers.
-        gain = apply_curves(x + 1e-30j, maps, iterations).imag / 1e-30
-        enhanced = remove_noise(enhanced, gain, denoise)
+        enhanced = remove_noise(x, enhanced, denoise, rounding)
     enhanced = enhanced**gamma
     return enhanced.mean(axis=-1) if gray else enhanced
 
@@ -148,18 +148,53 @@ def noise_level(block: np.ndarray) -> float:
     return np.abs(response).mean() * np.sqrt(np.pi / 2) / 6
 
 
-def remove_noise(image: np.ndarray, gain: np.ndarray, strength: float) -> np.ndarray:
-    """Remove noise from an enhanced image in proportion to the curve gain, with a guided filter."""
-    image, gain = np.asarray(image, np.float64), np.asarray(gain, np.float64)
-    noise = _window_means(
-        ((strength * 0.02 * np.maximum(gain - 1, 0)) ** 2).mean(axis=-1, keepdims=True)
-    )
-    luma = image.mean(axis=-1, keepdims=True)
-    red, blue = image[..., :1] - luma, image[..., 2:] - luma
-    luma, red, blue = (
-        _guided_filter(x, eps) for x, eps in ((luma, noise), (red, 4 * noise), (blue, 4 * noise))
-    )
-    return np.clip(np.concatenate([luma + red, luma - red - blue, luma + blue], axis=-1), 0, 1)
+def remove_noise(
+    image: np.ndarray, enhanced: np.ndarray, strength: float, rounding: float
+) -> np.ndarray:
+    """Remove noise and false color from an enhanced image in proportion to the curve gain."""
+    image, enhanced = np.asarray(image, np.float64), np.asarray(enhanced, np.float64)
+    half, before = _block_means(enhanced, 2), _block_means(image, 2)
+    luma = half.mean(axis=-1)
+    color = half - luma[..., None]
+
+    def window_means(x: np.ndarray) -> np.ndarray:
+        planes = x.reshape(*luma.shape, -1)
+        return _window_means(_window_means(planes, 1), 1).reshape(x.shape)
+
+    def variance(x: np.ndarray) -> np.ndarray:
+        # Subtracting a nearby value first keeps the difference of two close numbers accurate.
+        x = x - x.mean(axis=(0, 1))
+        return np.maximum(window_means(x**2) - window_means(x) ** 2, 0)
+
+    before, after = window_means(before.mean(axis=-1)), window_means(half)
+    y = after.mean(axis=-1)
+    gain = y * (1 - y) / np.maximum(before * (1 - before), 1e-6)
+    amplified = np.maximum(gain - 1, 0) ** 2
+    noise = 0.7 * (0.02 * strength) ** 2 * amplified
+    luma_share = _removed_share(variance(luma), noise)
+    color_share = _removed_share(variance(color).mean(axis=-1), 8 * noise)
+    trace = strength * (5.6 * rounding) ** 2 * amplified
+    largest = after.max(axis=-1)
+    colored = 1 - _removed_share(largest**2, trace)
+    lightless = strength / (strength + 0.05) * (1.8 * rounding) ** 2 * amplified
+    lit = 1 - _removed_share(largest**2, lightless)
+    kept_luma, kept_color = lit * (1 - luma_share), lit * colored * (1 - color_share)
+    luma, color = window_means(luma), window_means(color)
+    added = (lit * luma_share * luma + (1 - lit) * before)[..., None]
+    added = added + (lit * colored * color_share)[..., None] * color
+    height, width = image.shape[:2]
+
+    def full_size(x: np.ndarray) -> np.ndarray:
+        rows, columns = ((np.arange(size) + 0.5) / 2 - 0.5 for size in (height, width))
+        return bilinear(x.reshape(*luma.shape, -1), rows, columns)
+
+    brightness = enhanced.mean(axis=-1, keepdims=True)
+    result = full_size(kept_luma) * brightness + full_size(added)
+    return np.clip(result + full_size(kept_color) * (enhanced - brightness), 0, 1)
+
+
+def _removed_share(value: np.ndarray, eps: np.ndarray) -> np.ndarray:
+    return eps**2 / (value**2 + eps**2 + 1e-30)
 
 
 def _guided_filter(image: np.ndarray, eps: np.ndarray | float) -> np.ndarray:
@@ -173,9 +208,10 @@ def _guided_filter(image: np.ndarray, eps: np.ndarray | float) -> np.ndarray:
     return _window_means(a) * image + _window_means(average * (1 - a))
 
 
-def _window_means(x: np.ndarray) -> np.ndarray:
-    padded = np.pad(x, ((3, 3), (3, 3), (0, 0)), constant_values=np.nan)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (7, 7), axis=(0, 1))
+def _window_means(x: np.ndarray, radius: int = 3) -> np.ndarray:
+    border, side = (radius, radius), 2 * radius + 1
+    padded = np.pad(x, (border, border, (0, 0)), constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(0, 1))
     return np.nanmean(windows, axis=(-2, -1))
 
 

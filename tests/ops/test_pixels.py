@@ -9,14 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerodce_jax.ops.denoise import TO_BRIGHTNESS_AND_COLOR, TO_RGB
 from zerodce_jax.ops.pixels import (
     broadcast,
     channel_mean,
     choose,
     from_float,
     max_value,
-    mix_channels,
+    rounding_step,
     to_float,
 )
 
@@ -38,6 +37,11 @@ def test_max_values_of_types() -> None:
     values = {"uint8": 255, "uint16": 65535, "float32": 1, ">u2": 65535}
     assert {dtype: max_value(dtype) for dtype in values} == values
     assert max_value(jnp.uint8) == 255
+
+
+def test_rounding_steps_of_types() -> None:
+    steps = {"uint8": 1 / 255, "uint16": 1 / 65535, "float32": 0, ">u2": 1 / 65535}
+    assert {dtype: rounding_step(dtype) for dtype in steps} == steps
 
 
 @BOTH
@@ -144,22 +148,3 @@ def test_channel_mean_keeps_its_axis(xp: Any) -> None:
     result = channel_mean(xp.asarray(image))
     assert result.shape == (2, 4, 5, 1)
     np.testing.assert_allclose(result[..., 0], image.mean(axis=-1), rtol=1e-6)
-
-
-@BOTH
-@pytest.mark.parametrize("shape", [(4, 5, 3), (2, 4, 5, 3)], ids=str)
-def test_mix_channels_equals_a_matrix_product(shape: tuple[int, ...], xp: Any) -> None:
-    image = random_image(*shape)
-    matrix = np.random.default_rng(1).normal(0, 1, (3, 3)).astype(np.float32)
-    result = mix_channels(xp.asarray(image), matrix)
-    assert isinstance(result, ARRAY_TYPES[xp])
-    assert result.dtype == np.float32
-    expected = np.einsum("oi,...i->...o", matrix.astype(np.float64), image)
-    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-6)
-
-
-def test_brightness_and_color_convert_back_to_rgb() -> None:
-    image = random_image(4, 5, 3)
-    separated = mix_channels(image, TO_BRIGHTNESS_AND_COLOR)
-    np.testing.assert_allclose(separated[..., :1], channel_mean(image), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(mix_channels(separated, TO_RGB), image, rtol=0, atol=1e-6)

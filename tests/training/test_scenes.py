@@ -1,7 +1,5 @@
 """scenes.py: degraded photographs, the losses of restoring them, and the gradient of curves."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,9 +32,16 @@ def photographs(count: int = COUNT, *, brightness: float = 0.5, side: int = SIDE
     return jnp.asarray(np.round(pixels * 2 * brightness * 255) / 255, jnp.float32)
 
 
-def degraded(images: jax.Array, seed: int = 0, *, noise: bool = True) -> np.ndarray:
+def degraded_and_targets(
+    images: jax.Array, seed: int = 0, *, noise: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
     normal = jax.random.normal(jax.random.key(seed + 1000), images.shape) * noise
-    return np.asarray(jitted_degrade(images, jax.random.key(seed), normal))
+    results, targets = jitted_degrade(images, jax.random.key(seed), normal)
+    return np.asarray(results), np.asarray(targets)
+
+
+def degraded(images: jax.Array, seed: int = 0, *, noise: bool = True) -> np.ndarray:
+    return degraded_and_targets(images, seed, noise=noise)[0]
 
 
 def is_unchanged(images: jax.Array, results: np.ndarray) -> np.ndarray:
@@ -51,8 +56,9 @@ def test_degraded_photographs_have_8_bits_and_are_darker_on_average() -> None:
     assert results.max() <= 1
     np.testing.assert_allclose(results * 255, np.round(results * 255), atol=1e-4)
     means = results.mean((1, 2, 3)) / np.asarray(images).mean((1, 2, 3))
-    assert np.mean(means <= 1.02) > 0.95
-    assert np.mean(means) < 0.8
+    # Those with too much contrast may become brighter.
+    assert np.mean(means <= 1.02) > 0.6
+    assert np.mean(means) < 0.9
     assert means.min() < 0.3
 
 
@@ -92,23 +98,33 @@ def test_without_noise_the_order_of_tones_is_kept() -> None:
     assert 0.2 < casts.mean() < 0.6
 
 
-@pytest.mark.parametrize("value", [1.0, 0.1])
-def test_factors_on_the_light_are_in_range(value: float) -> None:
-    value = round(value * 255) / 255
-    images = jnp.full((COUNT, SIDE, SIDE, 3), value)
+def test_factors_on_the_light_are_in_range() -> None:
+    # The exposure of gray photographs at 0.46 stays as it is.
+    gray = round(scenes.BRIGHTNESS * 255) / 255
+    images = jnp.full((COUNT, SIDE, SIDE, 3), gray)
     results = degraded(images, noise=False)
-    smallest = 0.85 * scenes.MIN_FACTOR * scenes.MIN_BACKLIGHT_FACTOR
-    if value < 0.2:
-        # Dark photographs lose less light.
-        smallest = 0.85 * (scenes.MIN_FACTOR * scenes.MIN_BACKLIGHT_FACTOR) ** 0.3
-    bounds = []
-    for contrast in range(len(camera.CONTRASTS)):
-        light = camera.to_light(images[:1], contrast)
-        taken = partial(camera.take, normal=jnp.zeros_like(light), contrast=contrast)
-        bounds.append([float(taken(x * light, shot=0, read=0).max()) for x in (smallest, 1.15)])
-    lowest, highest = np.min(bounds, axis=0)[0], np.max(bounds, axis=0)[1]
-    assert lowest - 1e-6 <= results.min() < 0.5 * value
-    assert results.max() <= highest + 1e-6
+    light = camera.to_light(images[:1])
+    # A color cast changes the factor by up to 12 %.
+    smallest, largest = 0.85 * scenes.MIN_FACTOR, 1.15 * 4
+    lowest, highest = (float(camera.to_pixels(x * light).max()) for x in (smallest, largest))
+    assert lowest - 1e-6 <= results.min() < 0.3 * gray
+    assert gray < results.max() <= highest + 1e-6
+
+
+@pytest.mark.parametrize("brightness", [0.05, 0.35, 0.7])
+def test_exposure_of_targets_is_brought_towards_a_mean_but_not_that_of_dark_ones(
+    brightness: float,
+) -> None:
+    gray = round(brightness * 255) / 255
+    images = jnp.full((COUNT, SIDE, SIDE, 3), gray)
+    results, targets = degraded_and_targets(images, noise=False)
+    unchanged = (results == gray).all((1, 2, 3)) & (targets == gray).all((1, 2, 3))
+    assert 0 < unchanged.sum() < COUNT
+    if brightness < 0.1:
+        np.testing.assert_allclose(targets, gray, atol=1e-6)
+    else:
+        means = targets[~unchanged].mean((1, 2, 3))
+        np.testing.assert_allclose(means, scenes.BRIGHTNESS, atol=0.09)
 
 
 def identity_model() -> SceneNet:

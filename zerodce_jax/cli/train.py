@@ -80,10 +80,9 @@ def with_recipe(args: Sequence[str]) -> Callable[..., int]:
     """
     joined = " ".join(args).replace("--model=", "--model ")
     named = re.search(r"--model (\S+)", joined)
-    model = named.group(1) if named else "reduced"
-    models: tuple[Model, ...] = get_args(Model)
-    recipes = (TrainConfig.recipe(name) for name in models if name == model)
-    return functools.partial(train, config=next(recipes, TrainConfig()))
+    models = {model: model for model in get_args(Model)}
+    config = TrainConfig.recipe(models.get(named.group(1) if named else "", "reduced"))
+    return functools.partial(train, config=config)
 
 
 def _progress(bar: "tqdm[Any]") -> "OnMetrics":

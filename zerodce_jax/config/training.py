@@ -119,7 +119,7 @@ class TrainConfig(LossConfig):
             return cls(model=model)
         return cls(
             model="scene",
-            steps=6000,
+            steps=2000,
             batch_size=12,
             flip=True,
             cache=True,

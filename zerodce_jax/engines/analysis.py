@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from zerodce_jax.ops.grid import (
     reduce_rows,
 )
 from zerodce_jax.ops.highlights import highlight_presence
-from zerodce_jax.ops.pixels import max_value
+from zerodce_jax.ops.pixels import max_value, rounding_step
 
 Submit = Callable[..., Future[np.ndarray]]
 """Runs a function on a worker, and returns a future of its result."""
@@ -78,16 +78,16 @@ class Analyzer:
             reduced = self._reduced(pixels)
             maps = self._estimate(reduced)
         strength, protection = settings.strength, 0.0
-        find_exposure = settings.level is not None or smoothing is not None
-        # Single pixels are sampled: means of blocks would hide bright and dark ones.
         step = blocks(max(pixels.shape[:2]), exposure.THUMBNAIL)
-        places, samples = _sample(pixels, step)
-        if settings.protect_highlights:
-            protection = settings.protect_highlights * highlight_presence(samples)
-        if find_exposure and maps is None:
+        if maps is None and (settings.level is not None or smoothing is not None):
             reduced = self._block_means(pixels, step)
         thumbnail_maps = self._estimate(reduced) if maps is None and reduced is not None else maps
-        if find_exposure and thumbnail_maps is not None:
+        if settings.protect_highlights or settings.level is not None:
+            # Single pixels are sampled: means of blocks would hide bright and dark ones.
+            places, samples = _sample(pixels, step)
+            protection = settings.protect_highlights * highlight_presence(samples)
+        if settings.level is not None:
+            assert thumbnail_maps is not None
             strength *= exposure.exposure_strength(
                 samples,
                 self._maps_at(thumbnail_maps, places, pixels),
@@ -96,7 +96,13 @@ class Analyzer:
                 iterations=config.iterations,
                 levels=config.levels,
             )
-        adjustments = Adjustments(gray, strength, protection, resolve_denoise(pixels, settings))
+        adjustments = Adjustments(
+            gray,
+            strength,
+            protection,
+            resolve_denoise(pixels, settings),
+            rounding_step(pixels.dtype),
+        )
         if smoothing is None or reduced is None or thumbnail_maps is None:
             return adjustments, maps
         alone = temporal.FrameAdjustments(thumbnail_maps, adjustments)
@@ -108,14 +114,25 @@ class Analyzer:
     ) -> exposure.Response:
         """Return the response of a frame, measured on more samples than an image's exposure."""
         places, samples = _sample(pixels, blocks(max(pixels.shape[:2]), temporal.SAMPLES))
-        return exposure.Response(
+        respond = partial(
+            exposure.Response,
             samples,
-            self._maps_at(frame.maps, places, pixels),
             gamma=self._settings.gamma,
             highlight_protection=float(frame.adjustments.highlight_protection),
             iterations=self._config.iterations,
-            levels=self._config.levels,
         )
+        if not isinstance(self._config, SceneConfig):
+            return respond(self._maps_at(frame.maps, places, pixels))
+        cells = self._config.cells
+        vertical, horizontal = (
+            resampling.linear_weights(cell_positions(size, cells)[at], cells).astype(np.float32)
+            for at, size in zip(places, pixels.shape[:2], strict=True)
+        )
+
+        def upsample(maps: np.ndarray) -> np.ndarray:
+            return np.moveaxis(vertical @ np.moveaxis(maps, -1, 0) @ horizontal.T, 0, -1)
+
+        return respond(frame.maps, levels=self._config.levels, upsample=upsample)
 
     def _maps_at(
         self,
@@ -134,13 +151,15 @@ class Analyzer:
         self, pixels: Shaped[np.ndarray, "h w 3"], side: int
     ) -> Float[np.ndarray, "side side 3"]:
         """Return what a scene network sees, in [0, 1]: means over equal shares of the image."""
-        weights = area_weights(pixels.shape[0], side) / np.float32(max_value(pixels.dtype))
+        height, width = pixels.shape[:2]
+        weights = _area_weights(height, side) / np.float32(max_value(pixels.dtype))
         parts = [
             self._submit(reduce_rows, pixels, part)
             for part in np.array_split(weights, self._engine.workers)
         ]
         rows = np.concatenate([future.result() for future in parts])
-        return np.einsum("xw,ywc->yxc", area_weights(pixels.shape[1], side), rows, optimize=True)
+        columns = reduce_rows(rows.swapaxes(0, 1), _area_weights(width, side))
+        return np.ascontiguousarray(columns.swapaxes(0, 1))
 
     def _reduced(self, pixels: Shaped[np.ndarray, "h w 3"]) -> Float[np.ndarray, "y x 3"]:
         """Return the copy of an image that a `DCENet` sees, in [0, 1]."""
@@ -180,6 +199,14 @@ class Analyzer:
             for tile, result in zip(batch, future.result(), strict=False):
                 tile.paste(result, maps)
         return maps
+
+
+@lru_cache(maxsize=8)
+def _area_weights(size: int, count: int) -> Float[np.ndarray, "count size"]:
+    """Return `grid.area_weights`, which the images of one size share."""
+    weights = area_weights(size, count)
+    weights.flags.writeable = False
+    return weights
 
 
 def _sample(

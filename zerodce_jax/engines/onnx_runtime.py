@@ -40,9 +40,7 @@ class OnnxEngine:
 
     def __init__(self, network: Network, *, tile: int | None = None) -> None:
         config = network.config
-        # Without convolutions a tile should stay in a core's cache from one node to the next.
-        default_tile = 192 if config.two_passes else 256
-        self.tile = tile_side(default_tile if tile is None else tile)
+        self.tile = tile_side(256 if tile is None else tile)
         self.halo = config.radius
         self.workers = cores()
         self._network = network

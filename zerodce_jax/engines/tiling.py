@@ -75,14 +75,15 @@ class Tile:
 
 
 def tile_side(tile: int) -> int:
-    """Return a side of tiles that an engine can use.
+    """Return a side of tiles that an engine can use: whole blocks of the denoiser.
 
     Raises:
         UsageError: `tile` is below 1.
     """
     if tile < 1:
         raise UsageError(f"tile must be a whole number >= 1, not {tile}")
-    return tile
+    # The denoiser needs tiles that begin at even rows and columns (`ops.halving`).
+    return -(-tile // 2) * 2
 
 
 def cores() -> int:

@@ -11,7 +11,7 @@ from zerodce_jax.models.modules import graphdef
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH
 from zerodce_jax.ops.enhancement import Adjustments, enhance
-from zerodce_jax.ops.pixels import from_float
+from zerodce_jax.ops.pixels import from_float, rounding_step
 
 Function = Callable[..., Any]
 """Takes the arrays of `input_names`, and returns the enhanced images."""
@@ -26,10 +26,10 @@ def input_names(network: Network) -> list[str]:
 def adjustments(settings: EnhanceSettings, strength: Any, protection: Any = 0.0) -> Adjustments:
     """Return the adjustments of exported files: two are inputs, the others fixed by the settings.
 
-    The denoising strength ``auto`` is `MIN_AUTO_STRENGTH`.
+    The denoising strength ``auto`` is `MIN_AUTO_STRENGTH`, and images are taken to have 8 bits.
     """
     denoise = MIN_AUTO_STRENGTH if settings.denoise == "auto" else float(settings.denoise)
-    return Adjustments(None, strength, protection, denoise)
+    return Adjustments(None, strength, protection, denoise, rounding_step("uint8"))
 
 
 def jax_function(network: Network) -> Function:

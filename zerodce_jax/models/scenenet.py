@@ -93,8 +93,8 @@ class SceneNet(nnx.Module):
         brightness = encoded.max(-1, keepdims=True)
         chroma = brightness - encoded.min(-1, keepdims=True)
         x = jnp.concatenate([thumbnails, encoded, brightness, chroma], axis=-1)
-        for name in ("down1", "down2", "down3"):
-            x = jax.nn.relu(self._convolve(name, x, stride=2))
+        for layer in ("down1", "down2", "down3"):
+            x = jax.nn.relu(self._convolve(layer, x, stride=2))
         for i in range(config.blocks):
             x = x + jax.nn.relu(self._convolve(f"block{i + 1}", x, dilation=2**i))
         scene = jnp.concatenate([x.mean((1, 2)), self._histogram(brightness)], axis=-1)

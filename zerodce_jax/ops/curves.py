@@ -66,6 +66,7 @@ def curve_of_iteration(
     return maps if maps.shape[-1] == 3 else maps[..., 3 * iteration : 3 * iteration + 3]
 
 
+@overridable
 def apply_curves(
     image: Float[Array, "*b h w 3"], maps: Float[Array, "*b h w maps"], *, iterations: int
 ) -> Float[Array, "*b h w 3"]:
@@ -114,19 +115,6 @@ def curve_gain(
         gain = gain * (1 + a * (2 * image - 1))
         image = apply_curve(image, a)
     return gain
-
-
-@overridable
-def apply_curves_with_gain(
-    image: Float[Array, "*b h w 3"],
-    maps: Float[Array, "*b h w maps"],
-    *,
-    iterations: int,
-    with_gain: bool,
-) -> tuple[Float[Array, "*b h w 3"], Float[Array, "*b h w 3"] | None]:
-    """Return the results of `apply_curves` and, if asked for, of `curve_gain`."""
-    enhanced = apply_curves(image, maps, iterations=iterations)
-    return enhanced, curve_gain(image, maps, iterations=iterations) if with_gain else None
 
 
 def check_maps(maps: Float[Array, "*b h w maps"], iterations: int) -> None:

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 from jaxtyping import Bool, Float
 
 from zerodce_jax.config import Steps
-from zerodce_jax.ops import guided_filter
-from zerodce_jax.ops.curves import apply_curves_with_gain, scale_maps
-from zerodce_jax.ops.denoise import denoise
+from zerodce_jax.ops import denoise, guided_filter
+from zerodce_jax.ops.curves import apply_curves, scale_maps
 from zerodce_jax.ops.guided_filter import Mask
 from zerodce_jax.ops.highlights import local_brightness, max_curve_strength
 from zerodce_jax.ops.pixels import broadcast, channel_mean, choose
@@ -35,11 +34,13 @@ class Adjustments(NamedTuple):
     """How far curves are limited in bright places, in [0, 1]."""
     denoise: Float[Array, "*b"] | float = 0.0
     """Denoising strength in [0, 1]."""
+    rounding: Float[Array, "*b"] | float = 1 / 255
+    """Step of rounding of the pixels before enhancement, in [0, 1]: 1/255 for 8 bits."""
 
 
 def reach(steps: Steps) -> int:
     """Return how far a result depends on the pixels around it, in pixels."""
-    return guided_filter.REACH * steps.filters
+    return guided_filter.REACH * steps.protect_highlights + denoise.REACH * steps.denoise
 
 
 def enhance(
@@ -77,11 +78,10 @@ def enhance(
         protection = broadcast(adjustments.highlight_protection)
         limit = max_curve_strength(brightness, protection, iterations=iterations)
         maps = image.__array_namespace__().maximum(maps, -limit)
-    enhanced, gain = apply_curves_with_gain(
-        image, maps, iterations=iterations, with_gain=steps.denoise
-    )
-    if gain is not None:
-        enhanced = denoise(enhanced, gain, broadcast(adjustments.denoise), inside)
+    enhanced = apply_curves(image, maps, iterations=iterations)
+    if steps.denoise:
+        strength, rounding = broadcast(adjustments.denoise), broadcast(adjustments.rounding)
+        enhanced = denoise.denoise(image, enhanced, strength, rounding, inside)
     enhanced = apply_gamma(enhanced, gamma)
     if adjustments.gray is None:
         return enhanced

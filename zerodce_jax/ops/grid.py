@@ -95,7 +95,7 @@ def area_weights(size: Size, count: int, xp: Any = np) -> Float[Array, "count si
 def reduce_rows(
     image: Shaped[np.ndarray, "h w c"], weights: Float[np.ndarray, "rows h"]
 ) -> Float[np.ndarray, "rows w c"]:
-    """Return weighted sums of the rows of an image, of which each sees only a few.
+    """Return weighted sums of the rows of an image, each of a few neighboring rows.
 
     Args:
         image: An array of any real type.
@@ -111,7 +111,7 @@ def reduce_rows(
         (seen,) = in_row.nonzero()
         band = slice(seen[0], seen[-1] + 1)
         # The products are many times as fast in float32 as in the type of the pixels.
-        rows[row] = in_row[band] @ flat[band].astype(np.float32)
+        rows[row] = in_row[band] @ flat[band].astype(np.float32, copy=False)
     return rows.reshape(-1, *image.shape[1:])
 
 
@@ -141,6 +141,8 @@ def limit_levels(maps: Float[Array, "*b _"], levels: int) -> list[Float[Array, "
     Returns:
         The maps of each level, of which none brightens by more than 0.1 more than the next.
     """
+    if levels == 1:
+        return [maps]
     xp = maps.__array_namespace__()
     per_level = list(xp.split(maps, levels, axis=-1))
     for level in range(levels - 2, -1, -1):
@@ -168,15 +170,31 @@ def interpolate_levels(
     Returns:
         (..., height, width, maps), within the range of the levels' maps.
     """
+    return combine_levels(maps, level_ramps(images, levels), upsample)
+
+
+def level_ramps(images: Float[Array, "*b h w 3"], levels: int) -> list[Float[Array, "*b h w 1"]]:
+    """Return how far the brightness of each pixel has come from each level to the next, in [0, 1].
+
+    They are all that `interpolate_levels` needs of images.
+    """
     if levels == 1:
-        return upsample(maps)
-    xp = maps.__array_namespace__()
-    per_level = limit_levels(maps, levels)
+        return []
+    xp = images.__array_namespace__()
     brightness = xp.maximum(images.max(-1, keepdims=True), MIN_BRIGHTNESS)
     position = (levels - 1) * xp.exp(LEVEL_EXPONENT * xp.log(brightness))
+    return [xp.clip(position - level, 0, 1) for level in range(levels - 1)]
+
+
+def combine_levels(
+    maps: Float[Array, "*b y x _"],
+    ramps: list[Float[Array, "*b h w 1"]],
+    upsample: Callable[[Array], Array],
+) -> Float[Array, "*b h w maps"]:
+    """Interpolate curve maps as `interpolate_levels` does, from the result of `level_ramps`."""
+    per_level = limit_levels(maps, len(ramps) + 1)
     result = upsample(per_level[0])
-    for level in range(1, levels):
+    for level, ramp in enumerate(ramps, start=1):
         # A sum of ramps, each a straight line from one level to the next.
-        ramp = xp.clip(position - (level - 1), 0, 1)
         result = result + ramp * upsample(per_level[level] - per_level[level - 1])
     return result

@@ -55,19 +55,22 @@ def smooth(
 
 
 @overridable
-def window_means(x: Float[Array, "b h w c"], inside: Mask = None) -> Float[Array, "b y x c"]:
+def window_means(
+    x: Float[Array, "b h w c"], inside: Mask = None, *, radius: int = RADIUS
+) -> Float[Array, "b y x c"]:
     """Return the means over windows, of the pixels inside.
 
     Args:
         x: Values of any range.
-        inside: The mask of the image. With it, `RADIUS` pixels are lost on every side.
+        inside: The mask of the image. With it, `radius` pixels are lost on every side.
+        radius: The radius of the windows, in pixels.
     """
     xp = x.__array_namespace__()
     if inside is None:
-        border = ((0, 0), (RADIUS, RADIUS), (RADIUS, RADIUS), (0, 0))
+        border = ((0, 0), (radius, radius), (radius, radius), (0, 0))
         x, inside = xp.pad(x, border), xp.pad(xp.ones_like(x[..., :1]), border)
     # Beyond the edges of the image a window may be empty; its mean is never used.
-    return _window_sums(x * inside) / xp.maximum(_window_sums(inside), 1)
+    return _window_sums(x * inside, radius) / xp.maximum(_window_sums(inside, radius), 1)
 
 
 def crop(x: Any, border: int, inside: Mask) -> Any:
@@ -77,9 +80,9 @@ def crop(x: Any, border: int, inside: Mask) -> Any:
     return x[:, border : x.shape[1] - border, border : x.shape[2] - border]
 
 
-def _window_sums(x: Array) -> Array:
+def _window_sums(x: Array, radius: int) -> Array:
     for axis in (1, 2):
-        size = x.shape[axis] - 2 * RADIUS
+        size = x.shape[axis] - 2 * radius
         index = (slice(None),) * axis
-        x = sum(x[(*index, slice(start, start + size))] for start in range(2 * RADIUS + 1))
+        x = sum(x[(*index, slice(start, start + size))] for start in range(2 * radius + 1))
     return x

@@ -18,6 +18,11 @@ def max_value(dtype: Any) -> int:
     return int(np.iinfo(dtype).max) if dtype.kind == "u" else 1
 
 
+def rounding_step(dtype: Any) -> float:
+    """Return the distance of neighboring values of a type, in [0, 1]; 0 for floats."""
+    return 1 / max_value(dtype) if np.dtype(dtype).kind == "u" else 0.0
+
+
 def to_float(pixels: Shaped[Array, "*b h w c"]) -> Float[Array, "*b h w c"]:
     """Scale pixels to [0, 1].
 
@@ -67,17 +72,3 @@ def choose(condition: Array, if_true: Callable[[], Array], if_false: Callable[[]
 def channel_mean(image: Float[Array, "*b h w c"]) -> Float[Array, "*b h w 1"]:
     """Return the mean over the channels, which keeps its axis."""
     return image.mean(-1, keepdims=True)
-
-
-@overridable
-def mix_channels(
-    image: Float[Array, "*b h w 3"], matrix: Float[np.ndarray, "3 3"]
-) -> Float[Array, "*b h w 3"]:
-    """Multiply the channels of each pixel, as a column, by a matrix.
-
-    Written as sums of products, which are exact in float32 on accelerators too.
-    """
-    xp = image.__array_namespace__()
-    channels = [image[..., i : i + 1] for i in range(3)]
-    mixed = [sum(float(x) * c for x, c in zip(row, channels, strict=True)) for row in matrix]
-    return xp.concatenate(mixed, axis=-1)

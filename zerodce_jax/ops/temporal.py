@@ -158,28 +158,35 @@ class Smoothing:
             brightness_mean * leeway,
         )
         limit = max(now.strength, _MAX_STRENGTH_RATIO * mean.strength)
-        strength = _strength_reaching(level, response, (0.0, mean.strength, limit))
+        strength = _strength_reaching(level, response, mean.strength, brightness_mean, limit)
         return replace(mean_frame, adjustments=mean._replace(strength=strength))
 
 
-def _strength_reaching(level: float, response: Response, strengths: tuple[float, ...]) -> float:
+def _strength_reaching(
+    level: float, response: Response, strength: float, brightness: float, limit: float
+) -> float:
     """Return the strength that brings a frame to a level, by false position.
 
     Args:
         level: The brightness to reach.
         response: The brightness of the frame by strength.
-        strengths: Strengths to search between, in ascending order.
+        strength: A strength to begin with.
+        brightness: The brightness that it gives.
+        limit: The largest strength, at least `strength`.
 
     Returns:
-        A strength between the first and the last of them, which stand for levels out of reach.
+        A strength between 0 and the limit, which stand for levels out of reach.
     """
-    known = [(strength, response(strength)) for strength in strengths]
-    if known[0][1] >= level:
-        return strengths[0]
-    if known[-1][1] <= level:
-        return strengths[-1]
-    low, below = [pair for pair in known if pair[1] < level][-1]
-    high, above = next(pair for pair in known if pair[1] >= level)
+    if abs(brightness - level) < _TOLERANCE:
+        return strength
+    if level < brightness:
+        low, below, high, above = 0.0, response(0.0), strength, brightness
+    else:
+        low, below, high, above = strength, brightness, limit, response(limit)
+    if below >= level:
+        return low
+    if above <= level:
+        return high
     for _ in range(_MAX_STEPS):
         middle = low + (level - below) * (high - low) / (above - below)
         reached = response(middle)

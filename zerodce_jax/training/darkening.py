@@ -28,7 +28,6 @@ from zerodce_jax.training.losses import (
 _MIN_FACTOR = 0.02
 _SHOT_NOISE = (1e-5, 3e-4)
 _READ_NOISE = (1e-5, 1e-3)
-_CONTRAST = len(camera.CONTRASTS) - 1
 _BISECTIONS = 12
 
 
@@ -69,9 +68,9 @@ def retake(
         shot: Variance of the shot noise per unit of light.
         read: Standard deviation of the read noise.
     """
-    light = factor * camera.to_light(images, _CONTRAST)
+    light = factor * camera.to_light(images)
     normal = jax.random.normal(key, images.shape)
-    return camera.take(light, normal, contrast=_CONTRAST, shot=shot, read=read)
+    return camera.to_pixels(camera.add_noise(light, normal, shot=shot, read=read))
 
 
 def restoration_losses(

@@ -9,7 +9,7 @@ each read some rows of every batch.
 import logging
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,11 @@ _report_lock = threading.Lock()
 
 MIN_SHARE = 0.62
 """Smallest share of a photograph's sides that a scene network is trained on at one time."""
+DARK, BLACK, BLACK_SHARE = 0.27, 12, 0.12
+"""Mean brightness, in [0, 1], below which a photograph is dark; or, for night shots, the share of
+the pixels whose largest channel is below 12 of 255."""
+DARK_REPEATS = 4
+"""How often a scene network sees a dark photograph in the time in which it sees others once."""
 _READ_THREADS = 8
 _READ_OPTIONS = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=32)
 
@@ -69,23 +74,43 @@ def usable(files: Sequence[Path], config: TrainConfig) -> list[Path]:
     Raises:
         InputError: No photograph is usable.
     """
-    low, high = WELL_EXPOSED
-
-    def is_usable(file: Path) -> bool:
-        image = _read(file, _read_size(config))
-        if image is None or not config.darken:
-            return image is not None
-        return bool(low * 255 <= image.mean() <= high * 255)
-
-    local = slice(jax.process_index(), None, jax.process_count())
-    flags = np.zeros(len(files), np.int32)
-    with ThreadPoolExecutor(_READ_THREADS) as pool:
-        flags[local] = list(pool.map(is_usable, files[local]))
-    selected = [f for f, flag in zip(files, hosts.sum_over_processes(flags), strict=True) if flag]
+    low, high = WELL_EXPOSED if config.darken else (0, 1)
+    selected = _select(files, config, lambda image: low * 255 <= image.mean() <= high * 255)
     if not selected:
         wanted = f" and has a mean brightness of {low} to {high}" if config.darken else ""
         raise InputError(f"none of the {len(files)} photographs can be read{wanted}")
     return selected
+
+
+def with_repeated_dark(files: Sequence[Path], config: TrainConfig) -> list[Path]:
+    """Repeat dark photographs, which are rare and teach a scene network what should stay dark.
+
+    Dark are those with a low mean, and those of which much is black, such as night shots. They are
+    read as for `usable`.
+    """
+    dark = set(_select(files, config, _is_dark))
+    return [file for file in files for _ in range(DARK_REPEATS if file in dark else 1)]
+
+
+def _is_dark(image: UInt8[np.ndarray, "h w 3"]) -> bool:
+    black = (image.max(-1) < BLACK).mean()
+    return bool(image.mean() < DARK * 255 or black > BLACK_SHARE)
+
+
+def _select(
+    files: Sequence[Path], config: TrainConfig, condition: Callable[[np.ndarray], bool]
+) -> list[Path]:
+    """Return the photographs that can be read and fulfill a condition."""
+
+    def is_selected(file: Path) -> bool:
+        image = _read(file, _read_size(config))
+        return image is not None and bool(condition(image))
+
+    local = slice(jax.process_index(), None, jax.process_count())
+    flags = np.zeros(len(files), np.int32)
+    with ThreadPoolExecutor(_READ_THREADS) as pool:
+        flags[local] = list(pool.map(is_selected, files[local]))
+    return [f for f, flag in zip(files, hosts.sum_over_processes(flags), strict=True) if flag]
 
 
 class ImageFolder:

@@ -28,6 +28,7 @@ from zerodce_jax.training.data import (
     training_batches,
     usable,
     validation_batches,
+    with_repeated_dark,
 )
 from zerodce_jax.training.journal import Journal, OnMetrics
 from zerodce_jax.training.losses import Loss, LossFunction, loss_name, weighted_losses
@@ -119,6 +120,8 @@ def fit(
     _prepare_workdir(workdir, run, resume)
     if config.darken:
         files = usable(files, config)
+    if is_scene:
+        files = with_repeated_dark(files, config)
     if val_files:
         val_files = usable(val_files, config)
     if len(files) < config.batch_size:

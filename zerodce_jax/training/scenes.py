@@ -2,7 +2,7 @@
 
 Every photograph counts as well exposed, night shots too; this is how the network learns what should
 stay dark. Degradation takes light away, from everything or from what is dark already (backlight),
-casts a color, and adds noise, as in a camera. Some photographs stay as they are. This needs no
+casts a color, and adds the noise of a camera. Some photographs stay as they are. This needs no
 reference images: any folder of good photographs will do.
 
 Images are float32 (batch, height, width, 3) in [0, 1].
@@ -10,7 +10,6 @@ Images are float32 (batch, height, width, 3) in [0, 1].
 
 import math
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,14 +22,20 @@ from zerodce_jax.training.losses import Images, Loss, region_means
 
 MIN_FACTOR = 0.012
 """Smallest factor on the light of a photograph."""
-MIN_BACKLIGHT_FACTOR = 0.1
-"""Smallest factor on the light of the brightest places of a backlit photograph."""
-BACKLIT, BACKLIT_AND_DARK = 0.35, 0.4
-"""Shares of the photographs that become backlit, and backlit and dark."""
-UNCHANGED, UNCHANGED_IF_DARK = 0.2, 0.5
+BACKLIT, CONTRASTY = 0.4, 0.35
+"""Shares of the degraded photographs whose dark places lose more light, and whose bright places
+gain light meanwhile; the others lose light everywhere alike."""
+MAX_BACKLIGHT = 10.0
+"""Largest ratio of the factors for bright and dark places of backlit photographs."""
+UNCHANGED, UNCHANGED_IF_DARK = 0.12, 0.75
 """Share of the photographs that stay as they are, and the share by which it grows for dark ones."""
-_DARK_RANGE = (0.18, 0.38)
-_EXPONENTS = (0.2, 1.2)
+BRIGHTNESS, NORMALIZATION = 0.46, 0.95
+"""Mean brightness that the exposure of photographs is brought towards, and how far."""
+_DIM_RANGE, _DARK_RANGE, _BLACK_RANGE = (0.2, 0.42), (0.14, 0.32), (0.05, 0.2)
+_BLACK = 12 / 255
+_MIN_CONTRASTY, _MAX_CONTRASTY = 0.08, 4.0
+_MAX_DARKER, _MAX_BRIGHTER = math.exp(-1), math.exp(1.4)
+_WIDTHS = (0.15, 1.5)
 _CAST = 0.12
 _SHOT_NOISE, _READ_NOISE = (1e-5, 6e-4), (1e-5, 1.2e-3)
 _MIN_LUMINANCE = 1e-4
@@ -41,14 +46,17 @@ _SMOOTHNESS_WEIGHT, _LEVEL_WEIGHT = 0.5, 0.05
 _ERROR_FLOOR = 1e-3
 
 
-def degrade(images: Images, key: Array, normal: Images) -> Images:
-    """Return photographs as a camera takes them in bad light.
+def degrade(images: Images, key: Array, normal: Images) -> tuple[Images, Images]:
+    """Take photographs again in bad light.
 
-    The light of an image is multiplied by a factor f0 (log-uniform, at least 0.012), by
-    ``f1 (L / M)^k`` (backlight), or by both. L is the luminance, or its mean over 1/8, 1/16 or 1/32
-    of the sides; M lies between the mean and the largest value of L; k is at most 1.2 and f1 at
-    least 0.1. Half of the images get a color cast of up to 12 %. Dark photographs, whose darkness
-    is meant, lose less light, and more of them stay as they are.
+    First the exposure of a photograph is brought towards a mean brightness of 0.46; the result is
+    the target. Then its light is multiplied by a factor between f0, where it is dark, and f1, where
+    it is bright: ``log f = log f0 + (log f1 - log f0) sigmoid((log L - log M) / w)``. L is the
+    luminance, or its mean over 1/8, 1/16 or 1/32 of the sides, M lies between the mean and the
+    largest value of L, and w between 0.15 and 1.5. Some photographs are dark everywhere (f1 = f0 >=
+    0.012), some are backlit (f1 >= f0), and some have too much contrast (f0 >= 0.08, f1 <= 4). Half
+    get a color cast of up to 12 %. Dark photographs, whose darkness is meant, keep their
+    exposure, lose less light, and more of them stay as they are.
 
     Args:
         images: Photographs, in 8 bits.
@@ -57,53 +65,64 @@ def degrade(images: Images, key: Array, normal: Images) -> Images:
             another program, because XLA would compute them again in each of its loops.
 
     Returns:
-        Images of the same shape, in 8 bits.
+        The degraded images, and the targets; both of the same shape, and in 8 bits.
     """
     shape = (len(images), 1, 1, 1)
-    keys = iter(jax.random.split(key, 12))
+    keys = iter(jax.random.split(key, 14))
 
     def uniform(low: float = 0, high: float = 1, shape: tuple[int, ...] = shape) -> Array:
         return jax.random.uniform(next(keys), shape, minval=low, maxval=high)
 
-    low, high = _DARK_RANGE
-    darkness = jnp.clip((high - images.mean((1, 2, 3), keepdims=True)) / (high - low), 0, 1)
-    # Dark photographs lose less light: at most the 0.3rd power of the smallest factor is left.
-    exponent = 1 - 0.7 * darkness
-    contrast = jax.random.randint(next(keys), shape, 0, len(camera.CONTRASTS))
-    light = camera.to_light(images, contrast)
+    # Night: much is black, though lamps may make the mean brighter.
+    brightness = images.mean((1, 2, 3), keepdims=True)
+    black = (images.max(-1, keepdims=True) < _BLACK).mean((1, 2, 3), keepdims=True)
+    night = _fraction(black, *_BLACK_RANGE)
+    dimness, darkness = (
+        jnp.maximum(night, 1 - _fraction(brightness, *limits))
+        for limits in (_DIM_RANGE, _DARK_RANGE)
+    )
+    # The brightness rises with about the square root of the light.
+    exposure = (BRIGHTNESS / jnp.maximum(brightness, 0.01)) ** (2 * NORMALIZATION * (1 - darkness))
+    light = jnp.clip(exposure, _MAX_DARKER, _MAX_BRIGHTER) * camera.to_light(images)
 
-    dim = jnp.exp(math.log(MIN_FACTOR) * exponent * uniform())
-    luminance = _blurred(light.mean(-1, keepdims=True), jax.random.randint(next(keys), shape, 0, 4))
-    largest = luminance.max((1, 2, 3), keepdims=True) + _MIN_LUMINANCE
-    mean = luminance.mean((1, 2, 3), keepdims=True) + _MIN_LUMINANCE
-    share = jnp.maximum(0, uniform(-1, 1))
-    middle = jnp.exp((1 - share) * jnp.log(largest) + share * jnp.log(mean))
-    relative = jnp.log(jnp.maximum(luminance / middle, _MIN_LUMINANCE))
-    backlight = jnp.exp(uniform(*_EXPONENTS) * relative)
-    backlight = backlight * jnp.exp(math.log(MIN_BACKLIGHT_FACTOR) * exponent * uniform())
+    # Dark photographs lose less light: at most the 0.3rd power of the smallest factor is left.
+    dark = math.log(MIN_FACTOR) * (1 - 0.7 * darkness) * uniform()
     kind = uniform()
-    both = jnp.where(kind < BACKLIT + BACKLIT_AND_DARK, backlight * dim, dim)
-    factor = jnp.where(kind < BACKLIT, backlight, both)
+    bright = jnp.where(kind < BACKLIT, dark * uniform(), dark)
+    # With more, backlit days would look like nights.
+    bright = jnp.minimum(bright, dark + math.log(MAX_BACKLIGHT))
+    contrasty = kind > 1 - CONTRASTY
+    dark = jnp.where(contrasty, math.log(_MIN_CONTRASTY) * uniform(), dark)
+    bright = jnp.where(contrasty, math.log(_MAX_CONTRASTY) * uniform(), bright)
+
+    luminance = _blurred(light.mean(-1, keepdims=True), jax.random.randint(next(keys), shape, 0, 4))
+    logarithm = jnp.log(luminance + _MIN_LUMINANCE)
+    largest = logarithm.max((1, 2, 3), keepdims=True)
+    mean = jnp.log(luminance.mean((1, 2, 3), keepdims=True) + _MIN_LUMINANCE)
+    middle = largest + uniform(-0.1, 1.2) * (mean - largest)
+    width = camera.log_uniform(next(keys), shape, *_WIDTHS)
+    factor = jnp.exp(dark + (bright - dark) * jax.nn.sigmoid((logarithm - middle) / width))
 
     cast = _CAST * uniform(-1, 1, (len(images), 1, 1, 3)) * (uniform() < 0.5)
     shot, read = (
         camera.log_uniform(next(keys), shape, *bounds) for bounds in (_SHOT_NOISE, _READ_NOISE)
     )
-    degraded = camera.take(
-        light * factor * (1 + cast), normal, contrast=contrast, shot=shot, read=read
-    )
-    return jnp.where(uniform() < UNCHANGED + UNCHANGED_IF_DARK * darkness, images, degraded)
+    noisy = camera.add_noise(light * factor * (1 + cast), normal, shot=shot, read=read)
+    unchanged = uniform() < UNCHANGED + UNCHANGED_IF_DARK * dimness
+    pairs = ((images, camera.to_pixels(noisy)), (images, camera.to_pixels(light)))
+    degraded, targets = (jnp.where(unchanged, before, after) for before, after in pairs)
+    return degraded, targets
 
 
-def scene_losses(model: SceneNet, images: Images, inputs: Images) -> dict[str, Loss]:
-    """Compare photographs with what the network makes of their degraded copies.
+def scene_losses(model: SceneNet, inputs: Images, targets: Images) -> dict[str, Loss]:
+    """Compare what the network makes of degraded photographs with the photographs.
 
     Both are compared at the size of the thumbnail, in which most noise averages out.
 
     Args:
         model: The network.
-        images: Photographs; their sides are multiples of the thumbnail's.
-        inputs: The copies that `degrade` makes.
+        inputs: The images that `degrade` returns; their sides are multiples of the thumbnail's.
+        targets: The targets that it returns.
 
     Returns:
         The weighted losses: ``regions``, the mean absolute difference of regions of 4x4 pixels;
@@ -111,12 +130,11 @@ def scene_losses(model: SceneNet, images: Images, inputs: Images) -> dict[str, L
         of neighboring regions; ``error``, the mean logarithm of each image's squared error, as in
         the PSNR; and ``smoothness``, squared differences in the grid along place and brightness.
     """
-    side = images.shape[1] // model.config.thumbnail
-    images, inputs = block_means(images, side), block_means(inputs, side)
+    side = inputs.shape[1] // model.config.thumbnail
+    inputs, targets = block_means(inputs, side), block_means(targets, side)
     grid = model.forward(inputs)
-    maps = model.upsample(grid, inputs)
-    enhanced: Any = apply_shared_curve(inputs, maps, model.config.iterations)
-    difference = enhanced - images
+    enhanced = apply_shared_curve(inputs, model.upsample(grid, inputs), model.config.iterations)
+    difference = jnp.asarray(enhanced) - targets
     regions = region_means(difference, _REGION)
     edges = [jnp.abs(jnp.diff(regions, axis=axis)).mean() for axis in (1, 2)]
     errors = jnp.square(difference).mean((1, 2, 3))
@@ -131,6 +149,11 @@ def scene_losses(model: SceneNet, images: Images, inputs: Images) -> dict[str, L
         "smoothness": _SMOOTHNESS_WEIGHT * places
         + _LEVEL_WEIGHT * jnp.square(jnp.diff(levels, axis=3)).mean(),
     }
+
+
+def _fraction(values: Array, low: float, high: float) -> Array:
+    """Return how far values have come from `low` to `high`, in [0, 1]."""
+    return jnp.clip((values - low) / (high - low), 0, 1)
 
 
 def _blurred(luminance: Float[Array, "b h w 1"], choice: Array) -> Float[Array, "b h w 1"]:

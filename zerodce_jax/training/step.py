@@ -95,7 +95,7 @@ def make_losses(
         if isinstance(model, SceneNet):
             if normal is None:
                 normal = normal_numbers(config, step, images.shape)
-            terms = scene_losses(model, images, degrade(images, key, normal))
+            terms = scene_losses(model, *degrade(images, key, normal))
         elif config.darken:
             inputs = darken(images, key)
             terms = restoration_losses(images, inputs, model(inputs), config, network.iterations)
