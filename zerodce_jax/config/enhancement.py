@@ -73,8 +73,8 @@ class EnhanceSettings(Stored):
 
     @classmethod
     def scene(cls) -> Self:
-        """Return the settings of scene networks, which need no protection of highlights."""
-        return cls(exposure="auto", gamma=1.0, denoise="auto")
+        """Return the settings of scene networks, which decide the exposure themselves."""
+        return cls(exposure="auto", gamma=1.0, protect_highlights=0.3, denoise="auto")
 
     def changed(self, **overrides: Unpack[SettingOverrides]) -> Self:
         """Return these settings with some of them replaced; None keeps a setting."""

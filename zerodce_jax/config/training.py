@@ -119,7 +119,7 @@ class TrainConfig(LossConfig):
             return cls(model=model)
         return cls(
             model="scene",
-            steps=2000,
+            steps=4000,
             batch_size=12,
             flip=True,
             cache=True,

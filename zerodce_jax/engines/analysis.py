@@ -22,7 +22,7 @@ from zerodce_jax.ops.grid import (
     evenly_spaced,
     reduce_rows,
 )
-from zerodce_jax.ops.highlights import highlight_presence
+from zerodce_jax.ops.highlights import highlight_presence, light_presence
 from zerodce_jax.ops.pixels import max_value, rounding_step
 
 Submit = Callable[..., Future[np.ndarray]]
@@ -77,15 +77,18 @@ class Analyzer:
         elif config.two_passes:
             reduced = self._reduced(pixels)
             maps = self._estimate(reduced)
-        strength, protection = settings.strength, 0.0
+        strength, presence = settings.strength, 0.0
+        if isinstance(config, SceneConfig):
+            presence = light_presence(float(thumbnail.max()))
         step = blocks(max(pixels.shape[:2]), exposure.THUMBNAIL)
         if maps is None and (settings.level is not None or smoothing is not None):
             reduced = self._block_means(pixels, step)
         thumbnail_maps = self._estimate(reduced) if maps is None and reduced is not None else maps
-        if settings.protect_highlights or settings.level is not None:
-            # Single pixels are sampled: means of blocks would hide bright and dark ones.
-            places, samples = _sample(pixels, step)
-            protection = settings.protect_highlights * highlight_presence(samples)
+        # Single pixels are sampled: means of blocks would hide bright and dark ones.
+        places, samples = _sample(pixels, step)
+        if not isinstance(config, SceneConfig):
+            presence = highlight_presence(samples)
+        protection = settings.protect_highlights * presence
         if settings.level is not None:
             assert thumbnail_maps is not None
             strength *= exposure.exposure_strength(
@@ -102,6 +105,7 @@ class Analyzer:
             protection,
             resolve_denoise(pixels, settings),
             rounding_step(pixels.dtype),
+            presence,
         )
         if smoothing is None or reduced is None or thumbnail_maps is None:
             return adjustments, maps

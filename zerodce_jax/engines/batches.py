@@ -64,7 +64,7 @@ class Batches:
         self._analyzer = Analyzer(engine, config, settings, self._submit, smoothing)
         # The halo of a tile: what the filters reach, and what the network sees unless it sees a
         # reduced copy.
-        self._halo = reach(settings.steps)
+        self._halo = reach(settings.steps, config.levels)
         if not config.two_passes:
             self._halo += engine.halo
         self._slots: list[tuple[Job, Tile]] = []

@@ -123,9 +123,10 @@ def _finish(
         graph.scalar("gamma"),
         steps=steps,
         iterations=config.iterations,
+        levels=config.levels,
         upsample=upsample,
     )
-    if steps.filters:
+    if enhancement.reach(steps, config.levels):
         enhanced = enhanced.crop(graph.box("inner"))
     graph.output_tile("enhanced", from_float(enhanced, dtype))
     return graph.model()

@@ -52,7 +52,11 @@ class OnnxEngine:
     ) -> Shaped[np.ndarray, "1 tile tile 3"]:
         """Enhance a tile; see `Engine.enhance`."""
         steps, window = settings.steps, batch.tiles.shape[1]
-        outer = self._box(batch.valid, self.tile + 2 * enhancement.reach(steps), window)
+        outer = self._box(
+            batch.valid,
+            self.tile + 2 * enhancement.reach(steps, self._network.config.levels),
+            window,
+        )
         inputs = {name: np.asarray(x)[0] for name, x in batch.adjustments._asdict().items()}
         inputs["gamma"] = np.float32(settings.gamma)
         if batch.maps is None:
@@ -62,7 +66,7 @@ class OnnxEngine:
             build, seen = onnx_graph.apply, outer
             inputs |= self._upsampling(batch, outer)
         inputs["pixels"] = _cut(batch.tiles[0], seen)
-        if steps.filters:
+        if enhancement.reach(steps, self._network.config.levels):
             inputs["inner"] = _within(self._box(batch.valid, self.tile, window), outer)
         return self._whole(_run(self._session(build, batch.tiles.dtype.name, steps), inputs))
 

@@ -162,7 +162,7 @@ def _enhance(
     tile: int,
     steps: Steps,
 ) -> Array:
-    size = tile + 2 * enhancement.reach(steps)
+    size = tile + 2 * enhancement.reach(steps, config.levels)
     pixels, valid, maps = jax.tree.map(jnp.asarray, (batch.tiles, batch.valid, batch.maps))
     image = to_float(_center(pixels, size))
     if maps is None:
@@ -182,6 +182,7 @@ def _enhance(
         gamma,
         steps=steps,
         iterations=config.iterations,
+        levels=config.levels,
         inside=_center(_mask(valid, pixels.shape[1]), size),
         upsample=upsample,
     )

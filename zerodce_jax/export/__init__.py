@@ -19,7 +19,12 @@ from jaxtyping import Float
 from zerodce_jax.atomic import replacing
 from zerodce_jax.errors import InputError
 from zerodce_jax.export.formats import run, to_onnx, to_stablehlo, to_tflite
-from zerodce_jax.export.function import Function, input_names, jax_function
+from zerodce_jax.export.function import (
+    Function,
+    input_names,
+    jax_function,
+    takes_protection,
+)
 from zerodce_jax.media import photo
 from zerodce_jax.models.network import Network
 
@@ -86,7 +91,7 @@ def _difference(network: Network, exported: Function, expected: Function, images
     """Return the largest difference of two functions, over two strengths and gammas."""
     differences = []
     ones = np.ones(len(images), np.float32)
-    protection = [ones] * network.settings.steps.protect_highlights
+    protection = [ones] * takes_protection(network)
     for strength, gamma in ((1, 1), (3, 1.15)):
         inputs = [images, strength * ones, *protection, np.array(gamma, np.float32)]
         results = [np.asarray(function(*inputs)) for function in (exported, expected)]

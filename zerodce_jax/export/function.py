@@ -6,11 +6,13 @@ from typing import Any
 from flax import nnx
 from jaxtyping import Array, Float
 
-from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.config import EnhanceSettings, SceneConfig
 from zerodce_jax.models.modules import graphdef
 from zerodce_jax.models.network import Network
+from zerodce_jax.models.scenenet import SceneNet
 from zerodce_jax.ops.denoise import MIN_AUTO_STRENGTH
 from zerodce_jax.ops.enhancement import Adjustments, enhance
+from zerodce_jax.ops.highlights import light_presence
 from zerodce_jax.ops.pixels import from_float, rounding_step
 
 Function = Callable[..., Any]
@@ -19,17 +21,29 @@ Function = Callable[..., Any]
 
 def input_names(network: Network) -> list[str]:
     """Return the names of the function's inputs, in their order."""
-    protection = ["protection"] if network.settings.steps.protect_highlights else []
-    return ["image", "strength", *protection, "gamma"]
+    return ["image", "strength", *["protection"] * takes_protection(network), "gamma"]
 
 
-def adjustments(settings: EnhanceSettings, strength: Any, protection: Any = 0.0) -> Adjustments:
+def takes_protection(network: Network) -> bool:
+    """Return whether highlight protection is an input; scene networks find it themselves."""
+    is_scene = isinstance(network.config, SceneConfig)
+    return network.settings.steps.protect_highlights and not is_scene
+
+
+def adjustments(
+    settings: EnhanceSettings, strength: Any, protection: Any = 0.0, brightest: Any = None
+) -> Adjustments:
     """Return the adjustments of exported files: two are inputs, the others fixed by the settings.
 
-    The denoising strength ``auto`` is `MIN_AUTO_STRENGTH`, and images are taken to have 8 bits.
+    The denoising strength ``auto`` is `MIN_AUTO_STRENGTH`, and images are taken to have 8 bits. For
+    scene networks, the brightest value of each thumbnail decides the highlight protection.
     """
     denoise = MIN_AUTO_STRENGTH if settings.denoise == "auto" else float(settings.denoise)
-    return Adjustments(None, strength, protection, denoise, rounding_step("uint8"))
+    black = protection
+    if brightest is not None:
+        black = light_presence(brightest)
+        protection = float(settings.protect_highlights) * black
+    return Adjustments(None, strength, protection, denoise, rounding_step("uint8"), black)
 
 
 def jax_function(network: Network) -> Function:
@@ -49,13 +63,22 @@ def jax_function(network: Network) -> Function:
         image: Float[Array, "b h w 3"], strength: Float[Array, " b"], *others: Array
     ) -> Float[Array, "b h w 3"]:
         *protection, gamma = others
+        if isinstance(model, SceneNet):
+            thumbnails = model.thumbnails(image)
+            maps = model.forward(thumbnails)
+            brightest = thumbnails.max((1, 2, 3))
+            decided = adjustments(network.settings, strength, brightest=brightest)
+        else:
+            maps = model.estimate(image)
+            decided = adjustments(network.settings, strength, *protection)
         enhanced = enhance(
             image,
-            model.estimate(image),
-            adjustments(network.settings, strength, *protection),
+            maps,
+            decided,
             gamma,
             steps=steps,
             iterations=config.iterations,
+            levels=config.levels,
             upsample=lambda maps: model.upsample(maps, image),
         )
         return from_float(enhanced, image.dtype)

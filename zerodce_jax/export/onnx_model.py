@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from zerodce_jax.config import AnyNetworkConfig, SceneConfig
+from zerodce_jax.config import AnyNetworkConfig, NetworkConfig, SceneConfig
 from zerodce_jax.engines.onnx_array import Graph, Value
 from zerodce_jax.engines.onnx_networks import dcenet, scenenet
-from zerodce_jax.export.function import adjustments
+from zerodce_jax.export.function import adjustments, takes_protection
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops.enhancement import enhance
 from zerodce_jax.ops.grid import interpolate_levels
@@ -23,27 +23,40 @@ def onnx_model(network: Network) -> onnx.ModelProto:
     graph, config, steps = Graph(), network.config, network.settings.steps
     image = graph.images("image")
     strength = graph.per_image("strength")
-    protection = [graph.per_image("protection")] if steps.protect_highlights else []
+    if isinstance(config, SceneConfig):
+        thumbnails = _thumbnails(image, config.thumbnail)
+        largest = graph.node("ReduceMax", thumbnails.name, axes=[1, 2, 3], keepdims=0)
+        brightest = Value(graph, largest, image.shape[:1])
+        maps = scenenet(network, thumbnails)
+        decided = adjustments(network.settings, strength, brightest=brightest)
+    else:
+        maps = _estimate(network, image)
+        protection = [graph.per_image("protection")] if takes_protection(network) else []
+        decided = adjustments(network.settings, strength, *protection)
     enhanced = enhance(
         image,
-        _estimate(network, image),
-        adjustments(network.settings, strength, *protection),
+        maps,
+        decided,
         graph.scalar("gamma"),
         steps=steps,
         iterations=config.iterations,
+        levels=config.levels,
         upsample=lambda maps: _upsample(maps, image, config),
     )
     graph.output_images("enhanced", from_float(enhanced, "float32"))
     return graph.model()
 
 
+def _thumbnails(image: Value, side: int) -> Value:
+    """Return thumbnails as `SceneNet.thumbnails`."""
+    rows = _along(image, 2, lambda size: _area_weights(image.graph, size, side))
+    return _along(rows, 3, lambda size: _area_weights(image.graph, size, side))
+
+
 def _estimate(network: Network, image: Value) -> Value:
-    """Return curve maps as `DCENet.estimate`, or grids as `SceneNet.estimate`."""
+    """Return curve maps as `DCENet.estimate`."""
     graph, config = image.graph, network.config
-    if isinstance(config, SceneConfig):
-        side = config.thumbnail
-        rows = _along(image, 2, lambda size: _area_weights(graph, size, side))
-        return scenenet(network, _along(rows, 3, lambda size: _area_weights(graph, size, side)))
+    assert isinstance(config, NetworkConfig)
     if config.scale == 1:
         return dcenet(network, image)
     size = graph.node("Cast", image.size(), to=onnx.TensorProto.FLOAT)

@@ -60,11 +60,15 @@ class SceneNet(nnx.Module):
 
     def estimate(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b cells cells outputs"]:
         """Predict the grids of whole images."""
+        return self.forward(self.thumbnails(images))
+
+    def thumbnails(self, images: Float[Array, "b h w 3"]) -> Float[Array, "b side side 3"]:
+        """Return the thumbnails of whole images, of means over areas."""
         vertical, horizontal = (
             area_weights(size, self.config.thumbnail, jnp) for size in images.shape[1:3]
         )
         rows = jnp.einsum("yh,bhwc->bywc", vertical, images, precision=PRECISION)
-        return self.forward(jnp.einsum("xw,bywc->byxc", horizontal, rows, precision=PRECISION))
+        return jnp.einsum("xw,bywc->byxc", horizontal, rows, precision=PRECISION)
 
     def upsample(
         self, grid: Float[Array, "b cells cells outputs"], images: Float[Array, "b h w 3"]

@@ -42,7 +42,7 @@ COLOR_FACTOR = 8
 COLORLESS_STEPS = 5.6
 """Value of the largest channel before enhancement, in steps of rounding, at which half of the color
 is kept for a denoising strength of 1."""
-LIGHTLESS_STEPS = 1.8
+LIGHTLESS_STEPS = 2.6
 """Value of the largest channel before enhancement, in steps of rounding, below which the image
 keeps the brightness that it had."""
 MIN_AUTO_STRENGTH = 0.17
@@ -65,6 +65,7 @@ def denoise(
     enhanced: Float[Array, "b h w 3"],
     strength: Float[Array, "b 1 1 1"] | float,
     rounding: Float[Array, "b 1 1 1"] | float,
+    black: Float[Array, "b 1 1 1"] | float,
     inside: Mask = None,
 ) -> Float[Array, "b y x 3"]:
     """Remove noise in proportion to the curve gain, and color where there is none.
@@ -74,7 +75,7 @@ def denoise(
     value is replaced by its mean: of Y with v = var(Y) and e = 0.7 (0.02 strength h)^2, of C with v
     = the mean of var(C) and 8 e. Of C, the share with v = M^2, where M is the largest mean of a
     channel, and e = strength (5.6 rounding h)^2 is replaced by 0. Of the result, the share with v
-    = M^2 and e = (1.8 rounding h)^2, for all but the smallest strengths, is replaced by the
+    = M^2 and e = black (2.6 rounding h)^2, for all but the smallest strengths, is replaced by the
     brightness before enhancement. The shares and what replaces them are interpolated, and applied
     at full size.
 
@@ -84,6 +85,7 @@ def denoise(
             side than the result. It begins at an even row and column of the whole image.
         strength: The denoising strength in [0, 1].
         rounding: The step of rounding of the image before enhancement (`pixels.rounding_step`).
+        black: How far the image keeps black what holds no light, in [0, 1].
         inside: The mask of the image, as for `guided_filter.smooth`.
 
     Returns:
@@ -112,7 +114,7 @@ def denoise(
     colored = 1 - _share(largest * largest, trace)
     step = LIGHTLESS_STEPS * rounding
     # The threshold is the same for nearly all strengths above 0.
-    lightless = strength / (strength + _SMALL_STRENGTH) * step * step * amplification
+    lightless = strength / (strength + _SMALL_STRENGTH) * black * step * step * amplification
     lit = 1 - _share(largest * largest, lightless)
     replacement = luma_share * luma + colored * color_share * color
     color_share = 1 - colored * (1 - color_share)

@@ -12,7 +12,7 @@ from zerodce_jax.config import Steps
 from zerodce_jax.ops import denoise, guided_filter
 from zerodce_jax.ops.curves import apply_curves, scale_maps
 from zerodce_jax.ops.guided_filter import Mask
-from zerodce_jax.ops.highlights import local_brightness, max_curve_strength
+from zerodce_jax.ops.highlights import local_brightness, max_curve_strength, protect_levels
 from zerodce_jax.ops.pixels import broadcast, channel_mean, choose
 
 # NumPy or JAX.
@@ -36,11 +36,14 @@ class Adjustments(NamedTuple):
     """Denoising strength in [0, 1]."""
     rounding: Float[Array, "*b"] | float = 1 / 255
     """Step of rounding of the pixels before enhancement, in [0, 1]: 1/255 for 8 bits."""
+    black: Float[Array, "*b"] | float = 0.0
+    """How far denoising keeps black what holds no light, in [0, 1]."""
 
 
-def reach(steps: Steps) -> int:
+def reach(steps: Steps, levels: int) -> int:
     """Return how far a result depends on the pixels around it, in pixels."""
-    return guided_filter.REACH * steps.protect_highlights + denoise.REACH * steps.denoise
+    filters_brightness = steps.protect_highlights and levels == 1
+    return guided_filter.REACH * filters_brightness + denoise.REACH * steps.denoise
 
 
 def enhance(
@@ -51,6 +54,7 @@ def enhance(
     *,
     steps: Steps,
     iterations: int,
+    levels: int = 1,
     inside: Mask = None,
     upsample: Callable[[Array], Array] = lambda maps: maps,
 ) -> Float[Array, "b p q 3"]:
@@ -64,24 +68,28 @@ def enhance(
         gamma: Exponent after the curves, above 0; 1 is off.
         steps: Which optional steps to take.
         iterations: The number of iterations of the curve.
+        levels: Number of brightness levels that there are maps for; 1 unless they are a grid.
         inside: The mask of the image, as for `guided_filter.smooth`; None for whole images.
         upsample: Brings scaled curve maps to the size of the image.
 
     Returns:
         The enhanced image, in [0, 1] but for rounding.
     """
-    maps = upsample(scale_maps(maps, broadcast(adjustments.strength)))
-    if steps.protect_highlights:
+    maps = scale_maps(maps, broadcast(adjustments.strength))
+    protection = broadcast(adjustments.highlight_protection)
+    if steps.protect_highlights and levels > 1:
+        maps = protect_levels(maps, protection, levels=levels, iterations=iterations)
+    maps = upsample(maps)
+    if steps.protect_highlights and levels == 1:
         brightness = local_brightness(image, inside)
         image, maps = (guided_filter.crop(x, guided_filter.REACH, inside) for x in (image, maps))
         inside = guided_filter.crop(inside, guided_filter.REACH, inside)
-        protection = broadcast(adjustments.highlight_protection)
         limit = max_curve_strength(brightness, protection, iterations=iterations)
         maps = image.__array_namespace__().maximum(maps, -limit)
     enhanced = apply_curves(image, maps, iterations=iterations)
     if steps.denoise:
-        strength, rounding = broadcast(adjustments.denoise), broadcast(adjustments.rounding)
-        enhanced = denoise.denoise(image, enhanced, strength, rounding, inside)
+        numbers = adjustments.denoise, adjustments.rounding, adjustments.black
+        enhanced = denoise.denoise(image, enhanced, *map(broadcast, numbers), inside)
     enhanced = apply_gamma(enhanced, gamma)
     if adjustments.gray is None:
         return enhanced

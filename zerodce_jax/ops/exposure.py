@@ -14,7 +14,7 @@ from jaxtyping import Float
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.ops.curves import apply_curves, scale_maps
 from zerodce_jax.ops.grid import combine_levels, level_ramps
-from zerodce_jax.ops.highlights import max_curve_strength
+from zerodce_jax.ops.highlights import max_curve_strength, protect_levels
 
 THUMBNAIL = 128
 """Longer side of the small copy, in pixels, for networks that see images at full size."""
@@ -52,8 +52,9 @@ class Response:
         self._image, self._upsample = image, upsample
         self._gamma, self._iterations = gamma, iterations
         self._ramps = level_ramps(image, levels)
+        self._levels, self._protection = levels, highlight_protection
         self._limit = None
-        if highlight_protection:
+        if highlight_protection and levels == 1:
             # A pixel's own brightness stands for that of its surroundings: their means agree.
             self._limit = max_curve_strength(
                 image.max(-1, keepdims=True), highlight_protection, iterations=iterations
@@ -63,7 +64,12 @@ class Response:
         """Return the mean brightness after curves of this strength, and gamma."""
         enhanced = self._image
         if strength:
-            maps = combine_levels(scale_maps(self._maps, strength), self._ramps, self._upsample)
+            maps = scale_maps(self._maps, strength)
+            if self._levels > 1 and self._protection:
+                maps = protect_levels(
+                    maps, self._protection, levels=self._levels, iterations=self._iterations
+                )
+            maps = combine_levels(maps, self._ramps, self._upsample)
             if self._limit is not None:
                 maps = np.maximum(maps, -self._limit)
             enhanced = apply_curves(enhanced, maps, iterations=self._iterations)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from zerodce_jax.ops import guided_filter
+from zerodce_jax.ops.grid import LEVEL_EXPONENT
 from zerodce_jax.ops.guided_filter import Mask
 
 # NumPy or JAX.
@@ -28,10 +29,12 @@ MIN_DIVISOR = 1e-6
 """Smallest divisor; it stands for 0."""
 MIN_DISTANCE = 1e-3
 """Smallest distance of a brightness from 0 and from 1."""
+NEARLY_WHITE = 0.9
+"""Brightness that the last level of a bilateral grid stands for."""
 CORRECTIONS = 2
 """Corrections of the limit. With one, tones can fall by 3.5 levels of 8 bits where they should
 rise; with two, by 0.4."""
-_HIGHLIGHT_RANGE = (0.4, 1.0)
+_HIGHLIGHT_RANGE, _LIGHT_RANGE = (0.4, 1.0), (0.5, 0.9)
 _PERCENTILE = 99
 _LOG_2 = math.log(2)
 
@@ -54,6 +57,27 @@ def highlight_presence(image: Float[np.ndarray, "h w 3"]) -> float:
     return float(t * t * (3 - 2 * t))
 
 
+def light_presence(brightest: Float[Array, "*b"] | float) -> Float[Array, "*b"] | float:
+    """Return how far an image has lights, by its thumbnail.
+
+    At night some lamps are bright, and black is meant to be black. In a photograph that is too dark
+    as a whole, nothing is bright.
+
+    Args:
+        brightest: The largest value of a thumbnail, in [0, 1].
+
+    Returns:
+        ``S((V - 0.5) / 0.4)`` of that value V, with the smooth step of `highlight_presence`.
+    """
+    low, high = _LIGHT_RANGE
+    scaled = brightest * (1 / (high - low)) - low / (high - low)
+    if isinstance(scaled, float):
+        t = min(max(scaled, 0.0), 1.0)
+    else:
+        t = scaled.__array_namespace__().clip(scaled, 0, 1)
+    return t * t * (3 - 2 * t)
+
+
 def local_brightness(
     image: Float[Array, "b h w 3"], inside: Mask = None
 ) -> Float[Array, "b y x 1"]:
@@ -71,6 +95,34 @@ def local_brightness(
         [0, 1] but for rounding.
     """
     return guided_filter.smooth(image.max(-1, keepdims=True), STRUCTURE_VARIANCE, inside)
+
+
+def protect_levels(
+    maps: Float[Array, "*b y x _"],
+    protection: Float[Array, "*b 1 1 1"] | float,
+    *,
+    levels: int,
+    iterations: int,
+) -> Float[Array, "*b y x _"]:
+    """Limit the curves of a bilateral grid, by the brightness that each level stands for.
+
+    `grid.limit_levels` then limits the curves of darker levels too, and so keeps the order of tones.
+
+    Args:
+        maps: Curve maps of the levels behind one another, in [-1, 1].
+        protection: The highlight protection in [0, 1].
+        levels: Number of brightness levels, from black to white.
+        iterations: The number of iterations of the curve.
+    """
+    xp = maps.__array_namespace__()
+    limited = []
+    for level, part in enumerate(xp.split(maps, levels, axis=-1)):
+        # White stays white with any curve, so the last level stands for what is nearly white.
+        brightness = min((level / (levels - 1)) ** (1 / LEVEL_EXPONENT), NEARLY_WHITE)
+        everywhere = 0 * part[..., :1] + brightness
+        limit = max_curve_strength(everywhere, protection, iterations=iterations)
+        limited.append(xp.maximum(part, -limit))
+    return xp.concatenate(limited, axis=-1)
 
 
 def max_curve_strength(

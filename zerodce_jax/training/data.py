@@ -35,7 +35,7 @@ MIN_SHARE = 0.62
 DARK, BLACK, BLACK_SHARE = 0.27, 12, 0.12
 """Mean brightness, in [0, 1], below which a photograph is dark; or, for night shots, the share of
 the pixels whose largest channel is below 12 of 255."""
-DARK_REPEATS = 4
+DARK_REPEATS = 5
 """How often a scene network sees a dark photograph in the time in which it sees others once."""
 _READ_THREADS = 8
 _READ_OPTIONS = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=32)

@@ -22,16 +22,14 @@ from zerodce_jax.training.losses import Images, Loss, region_means
 
 MIN_FACTOR = 0.012
 """Smallest factor on the light of a photograph."""
-BACKLIT, CONTRASTY = 0.4, 0.35
+BACKLIT, CONTRASTY = 0.35, 0.4
 """Shares of the degraded photographs whose dark places lose more light, and whose bright places
 gain light meanwhile; the others lose light everywhere alike."""
-MAX_BACKLIGHT = 10.0
-"""Largest ratio of the factors for bright and dark places of backlit photographs."""
-UNCHANGED, UNCHANGED_IF_DARK = 0.12, 0.75
+UNCHANGED, UNCHANGED_IF_DARK = 0.1, 0.75
 """Share of the photographs that stay as they are, and the share by which it grows for dark ones."""
 BRIGHTNESS, NORMALIZATION = 0.46, 0.95
 """Mean brightness that the exposure of photographs is brought towards, and how far."""
-_DIM_RANGE, _DARK_RANGE, _BLACK_RANGE = (0.2, 0.42), (0.14, 0.32), (0.05, 0.2)
+_DIM_RANGE, _DARK_RANGE, _BLACK_RANGE = (0.18, 0.4), (0.14, 0.32), (0.05, 0.2)
 _BLACK = 12 / 255
 _MIN_CONTRASTY, _MAX_CONTRASTY = 0.08, 4.0
 _MAX_DARKER, _MAX_BRIGHTER = math.exp(-1), math.exp(1.4)
@@ -55,8 +53,8 @@ def degrade(images: Images, key: Array, normal: Images) -> tuple[Images, Images]
     luminance, or its mean over 1/8, 1/16 or 1/32 of the sides, M lies between the mean and the
     largest value of L, and w between 0.15 and 1.5. Some photographs are dark everywhere (f1 = f0 >=
     0.012), some are backlit (f1 >= f0), and some have too much contrast (f0 >= 0.08, f1 <= 4). Half
-    get a color cast of up to 12 %. Dark photographs, whose darkness is meant, keep their
-    exposure, lose less light, and more of them stay as they are.
+    get a color cast of up to 12 %. Dark photographs and night shots, whose darkness is
+    meant, keep their exposure, lose less light, and more of them stay as they are.
 
     Args:
         images: Photographs, in 8 bits.
@@ -89,8 +87,6 @@ def degrade(images: Images, key: Array, normal: Images) -> tuple[Images, Images]
     dark = math.log(MIN_FACTOR) * (1 - 0.7 * darkness) * uniform()
     kind = uniform()
     bright = jnp.where(kind < BACKLIT, dark * uniform(), dark)
-    # With more, backlit days would look like nights.
-    bright = jnp.minimum(bright, dark + math.log(MAX_BACKLIGHT))
     contrasty = kind > 1 - CONTRASTY
     dark = jnp.where(contrasty, math.log(_MIN_CONTRASTY) * uniform(), dark)
     bright = jnp.where(contrasty, math.log(_MAX_CONTRASTY) * uniform(), bright)
