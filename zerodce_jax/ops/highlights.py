@@ -106,7 +106,7 @@ def protect_levels(
 ) -> Float[Array, "*b y x _"]:
     """Limit the curves of a bilateral grid, by the brightness that each level stands for.
 
-    `grid.limit_levels` then limits the curves of darker levels too, and so keeps the order of tones.
+    `grid.limit_levels` then limits the curves of darker levels too, which keeps the order of tones.
 
     Args:
         maps: Curve maps of the levels behind one another, in [-1, 1].
