@@ -74,7 +74,7 @@ class EnhanceSettings(Stored):
     @classmethod
     def scene(cls) -> Self:
         """Return the settings of scene networks, which decide the exposure themselves."""
-        return cls(exposure="auto", gamma=1.0, protect_highlights=0.3, denoise="auto")
+        return cls(exposure="auto", gamma=1.0, protect_highlights=0.2, denoise="auto")
 
     def changed(self, **overrides: Unpack[SettingOverrides]) -> Self:
         """Return these settings with some of them replaced; None keeps a setting."""

@@ -9,7 +9,7 @@ each read some rows of every batch.
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,9 @@ _report_lock = threading.Lock()
 
 MIN_SHARE = 0.62
 """Smallest share of a photograph's sides that a scene network is trained on at one time."""
-DARK, BLACK, BLACK_SHARE = 0.27, 12, 0.12
-"""Mean brightness, in [0, 1], below which a photograph is dark; or, for night shots, the share of
-the pixels whose largest channel is below 12 of 255."""
-DARK_REPEATS = 5
-"""How often a scene network sees a dark photograph in the time in which it sees others once."""
+DARK, DARK_REPEATS = 0.27, 4
+"""Mean brightness below which a photograph is dark, and how often a scene network sees it in the
+time in which it sees others once."""
 _READ_THREADS = 8
 _READ_OPTIONS = grain.ReadOptions(num_threads=_READ_THREADS, prefetch_buffer_size=32)
 
@@ -75,7 +73,8 @@ def usable(files: Sequence[Path], config: TrainConfig) -> list[Path]:
         InputError: No photograph is usable.
     """
     low, high = WELL_EXPOSED if config.darken else (0, 1)
-    selected = _select(files, config, lambda image: low * 255 <= image.mean() <= high * 255)
+    brightness = _brightness(files, config)
+    selected = [file for file, b in zip(files, brightness, strict=True) if low <= b <= high]
     if not selected:
         wanted = f" and has a mean brightness of {low} to {high}" if config.darken else ""
         raise InputError(f"none of the {len(files)} photographs can be read{wanted}")
@@ -85,32 +84,28 @@ def usable(files: Sequence[Path], config: TrainConfig) -> list[Path]:
 def with_repeated_dark(files: Sequence[Path], config: TrainConfig) -> list[Path]:
     """Repeat dark photographs, which are rare and teach a scene network what should stay dark.
 
-    Dark are those with a low mean, and those of which much is black, such as night shots. They are
-    read as for `usable`.
+    The photographs are read as for `usable`.
     """
-    dark = set(_select(files, config, _is_dark))
-    return [file for file in files for _ in range(DARK_REPEATS if file in dark else 1)]
+    brightness = _brightness(files, config)
+    return [
+        file
+        for file, b in zip(files, brightness, strict=True)
+        for _ in range(DARK_REPEATS if 0 <= b < DARK else 1)
+    ]
 
 
-def _is_dark(image: UInt8[np.ndarray, "h w 3"]) -> bool:
-    black = (image.max(-1) < BLACK).mean()
-    return bool(image.mean() < DARK * 255 or black > BLACK_SHARE)
+def _brightness(files: Sequence[Path], config: TrainConfig) -> np.ndarray:
+    """Return the mean brightness of each photograph, in [0, 1], or -1 if it cannot be read."""
 
-
-def _select(
-    files: Sequence[Path], config: TrainConfig, condition: Callable[[np.ndarray], bool]
-) -> list[Path]:
-    """Return the photographs that can be read and fulfill a condition."""
-
-    def is_selected(file: Path) -> bool:
+    def measure(file: Path) -> float:
         image = _read(file, _read_size(config))
-        return image is not None and bool(condition(image))
+        return -1 if image is None else float(image.mean()) / 255
 
     local = slice(jax.process_index(), None, jax.process_count())
-    flags = np.zeros(len(files), np.int32)
+    brightness = np.zeros(len(files), np.float32)
     with ThreadPoolExecutor(_READ_THREADS) as pool:
-        flags[local] = list(pool.map(is_selected, files[local]))
-    return [f for f, flag in zip(files, hosts.sum_over_processes(flags), strict=True) if flag]
+        brightness[local] = list(pool.map(measure, files[local]))
+    return hosts.sum_over_processes(brightness)
 
 
 class ImageFolder:

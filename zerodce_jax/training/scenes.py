@@ -22,15 +22,14 @@ from zerodce_jax.training.losses import Images, Loss, region_means
 
 MIN_FACTOR = 0.012
 """Smallest factor on the light of a photograph."""
-BACKLIT, CONTRASTY = 0.35, 0.4
+BACKLIT, CONTRASTY = 0.35, 0.35
 """Shares of the degraded photographs whose dark places lose more light, and whose bright places
 gain light meanwhile; the others lose light everywhere alike."""
-UNCHANGED, UNCHANGED_IF_DARK = 0.1, 0.75
+UNCHANGED, UNCHANGED_IF_DARK = 0.17, 0.7
 """Share of the photographs that stay as they are, and the share by which it grows for dark ones."""
 BRIGHTNESS, NORMALIZATION = 0.46, 0.95
 """Mean brightness that the exposure of photographs is brought towards, and how far."""
-_DIM_RANGE, _DARK_RANGE, _BLACK_RANGE = (0.18, 0.4), (0.14, 0.32), (0.05, 0.2)
-_BLACK = 12 / 255
+_DIM_RANGE, _DARK_RANGE = (0.2, 0.42), (0.14, 0.32)
 _MIN_CONTRASTY, _MAX_CONTRASTY = 0.08, 4.0
 _MAX_DARKER, _MAX_BRIGHTER = math.exp(-1), math.exp(1.4)
 _WIDTHS = (0.15, 1.5)
@@ -53,8 +52,8 @@ def degrade(images: Images, key: Array, normal: Images) -> tuple[Images, Images]
     luminance, or its mean over 1/8, 1/16 or 1/32 of the sides, M lies between the mean and the
     largest value of L, and w between 0.15 and 1.5. Some photographs are dark everywhere (f1 = f0 >=
     0.012), some are backlit (f1 >= f0), and some have too much contrast (f0 >= 0.08, f1 <= 4). Half
-    get a color cast of up to 12 %. Dark photographs and night shots, whose darkness is
-    meant, keep their exposure, lose less light, and more of them stay as they are.
+    get a color cast of up to 12 %. Dark photographs, whose darkness is meant, keep their exposure,
+    lose less light, and more of them stay as they are.
 
     Args:
         images: Photographs, in 8 bits.
@@ -71,13 +70,10 @@ def degrade(images: Images, key: Array, normal: Images) -> tuple[Images, Images]
     def uniform(low: float = 0, high: float = 1, shape: tuple[int, ...] = shape) -> Array:
         return jax.random.uniform(next(keys), shape, minval=low, maxval=high)
 
-    # Night: much is black, though lamps may make the mean brighter.
     brightness = images.mean((1, 2, 3), keepdims=True)
-    black = (images.max(-1, keepdims=True) < _BLACK).mean((1, 2, 3), keepdims=True)
-    night = _fraction(black, *_BLACK_RANGE)
     dimness, darkness = (
-        jnp.maximum(night, 1 - _fraction(brightness, *limits))
-        for limits in (_DIM_RANGE, _DARK_RANGE)
+        jnp.clip((high - brightness) / (high - low), 0, 1)
+        for low, high in (_DIM_RANGE, _DARK_RANGE)
     )
     # The brightness rises with about the square root of the light.
     exposure = (BRIGHTNESS / jnp.maximum(brightness, 0.01)) ** (2 * NORMALIZATION * (1 - darkness))
@@ -145,11 +141,6 @@ def scene_losses(model: SceneNet, inputs: Images, targets: Images) -> dict[str, 
         "smoothness": _SMOOTHNESS_WEIGHT * places
         + _LEVEL_WEIGHT * jnp.square(jnp.diff(levels, axis=3)).mean(),
     }
-
-
-def _fraction(values: Array, low: float, high: float) -> Array:
-    """Return how far values have come from `low` to `high`, in [0, 1]."""
-    return jnp.clip((values - low) / (high - low), 0, 1)
 
 
 def _blurred(luminance: Float[Array, "b h w 1"], choice: Array) -> Float[Array, "b h w 1"]:
