@@ -50,13 +50,15 @@ def enhance(
     if gray:
         x = np.stack([x, x, x], axis=-1)
     iterations = network.config.iterations
-    maps = curve_maps(network, x, strength=strength)
-    if protect_highlights:
-        protection = protect_highlights * highlight_presence(sample_pixels(x))
+    is_scene = isinstance(network.config, SceneConfig)
+    presence = presence_of_lights(network, x)
+    protection = protect_highlights * presence
+    maps = curve_maps(network, x, strength=strength, protection=protection * is_scene)
+    if protect_highlights and not is_scene:
         maps = limit_maps(maps, x, protection, iterations)
     enhanced = apply_curves(x, maps, iterations)
     if denoise:
-        enhanced = remove_noise(x, enhanced, denoise, rounding)
+        enhanced = remove_noise(x, enhanced, denoise, rounding, presence)
     enhanced = enhanced**gamma
     return enhanced.mean(axis=-1) if gray else enhanced
 
@@ -83,6 +85,23 @@ def apply_curves(x: np.ndarray, maps: np.ndarray, iterations: int) -> np.ndarray
         a = maps if maps.shape[-1] <= 3 else maps[..., 3 * i : 3 * i + 3]
         x = x + a * (x * x - x)
     return x
+
+
+def presence_of_lights(network: Network, image: np.ndarray) -> float:
+    """Return how far a color image has highlights, or lights for scene networks, in [0, 1]."""
+    if not isinstance(network.config, SceneConfig):
+        return highlight_presence(sample_pixels(image))
+    brightest = scene_image.area_means(image, network.config.thumbnail).max()
+    t = np.clip((brightest - 0.5) / 0.4, 0, 1)
+    return float(3 * t**2 - 2 * t**3)
+
+
+def protect_levels(grid: np.ndarray, protection: float, config: SceneConfig) -> np.ndarray:
+    """Limit the curves of the levels of a grid by the brightness that each stands for."""
+    levels = grid.reshape(*grid.shape[:2], config.levels, -1)
+    brightness = np.minimum((np.arange(config.levels) / (config.levels - 1)) ** 2.5, 0.9)
+    limited = limit_maps_at(levels, brightness[:, None], protection, config.iterations)
+    return limited.reshape(grid.shape)
 
 
 def highlight_presence(image: np.ndarray) -> float:
@@ -149,7 +168,7 @@ def noise_level(block: np.ndarray) -> float:
 
 
 def remove_noise(
-    image: np.ndarray, enhanced: np.ndarray, strength: float, rounding: float
+    image: np.ndarray, enhanced: np.ndarray, strength: float, rounding: float, black: float
 ) -> np.ndarray:
     """Remove noise and false color from an enhanced image in proportion to the curve gain."""
     image, enhanced = np.asarray(image, np.float64), np.asarray(enhanced, np.float64)
@@ -176,7 +195,7 @@ def remove_noise(
     trace = strength * (5.6 * rounding) ** 2 * amplified
     largest = after.max(axis=-1)
     colored = 1 - _removed_share(largest**2, trace)
-    lightless = strength / (strength + 0.05) * (1.8 * rounding) ** 2 * amplified
+    lightless = strength / (strength + 0.05) * black * (2.6 * rounding) ** 2 * amplified
     lit = 1 - _removed_share(largest**2, lightless)
     kept_luma, kept_color = lit * (1 - luma_share), lit * colored * (1 - color_share)
     luma, color = window_means(luma), window_means(color)
@@ -223,7 +242,7 @@ def exposure_strength(network: Network, image: np.ndarray, settings: EnhanceSett
         return 1.0
     level = 0.4 if settings.exposure == "auto" else float(settings.exposure)
     samples = sample_pixels(image)
-    protection = settings.protect_highlights * highlight_presence(samples)
+    protection = settings.protect_highlights * presence_of_lights(network, image)
     estimated = estimate(network, image)
     step = -(-max(samples.shape[:2]) // 64)
     rows, columns = (
@@ -238,8 +257,11 @@ def exposure_strength(network: Network, image: np.ndarray, settings: EnhanceSett
         maps = np.clip(strength * maps_at_1, -1, 1)
         if isinstance(network.config, SceneConfig):
             # The grid is read first and limited then, which hardly differs from the other order.
+            maps = protect_levels(maps, protection, network.config)
             maps = scene_image.interpolate_levels(maps, thinned, network.config)
-        maps = limit_maps_at(maps, thinned.max(axis=-1, keepdims=True), protection, iterations)
+        else:
+            brightest = thinned.max(axis=-1, keepdims=True)
+            maps = limit_maps_at(maps, brightest, protection, iterations)
         return float((apply_curves(thinned, maps, iterations) ** settings.gamma).mean())
 
     iterations = network.config.iterations
@@ -280,15 +302,18 @@ def _sample_positions(image: np.ndarray) -> list[list[int]]:
     ]
 
 
-def curve_maps(network: Network, image: np.ndarray, *, strength: float = 1.0) -> np.ndarray:
+def curve_maps(
+    network: Network, image: np.ndarray, *, strength: float = 1.0, protection: float = 0.0
+) -> np.ndarray:
     """Return the curve maps of a float image, (height, width, maps).
 
     The maps are multiplied by the strength and clipped to [-1, 1] at the scale of the network, then
-    upsampled.
+    upsampled. Those of scene networks are limited by the highlight protection.
     """
     (height, width), config = image.shape[:2], network.config
     if isinstance(config, SceneConfig):
         grid = np.clip(strength * estimate(network, image), -1, 1)
+        grid = protect_levels(grid, protection, config)
         rows, columns = (cell_positions(size, config) for size in (height, width))
         return scene_image.read_grid(grid, image, rows, columns, config)
     small = image if config.scale == 1 else _reduce(image, config.scale)
