@@ -82,12 +82,13 @@ class Analyzer:
         if maps is None and (settings.level is not None or smoothing is not None):
             reduced = self._block_means(pixels, step)
         thumbnail_maps = self._estimate(reduced) if maps is None and reduced is not None else maps
-        if settings.protect_highlights or settings.level is not None:
-            # Single pixels are sampled: means of blocks would hide bright and dark ones.
-            places, samples = _sample(pixels, step)
+        # Single pixels are sampled: means of blocks would hide bright and dark ones.
+        if settings.protect_highlights:
+            _, samples = _sample(pixels, step)
             protection = settings.protect_highlights * highlight_presence(samples)
         if settings.level is not None:
             assert thumbnail_maps is not None
+            places, samples = _sample(pixels, step)
             strength *= exposure.exposure_strength(
                 samples,
                 self._maps_at(thumbnail_maps, places, pixels),
