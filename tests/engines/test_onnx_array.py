@@ -71,7 +71,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
         lambda x: highlights.max_curve_strength(x, 0.8, iterations=8),
         (IMAGE[..., :1],),
     ),
-    "denoise": (lambda x, y: denoise.denoise(x, y, 0.6, 1 / 255), (IMAGE**3, ENHANCED)),
+    "denoise": (lambda x, y: denoise.denoise(x, y, 0.6, 1 / 255, 1.0), (IMAGE**3, ENHANCED)),
     "levels": (lambda maps, x: grid.interpolate_levels(maps, x, 4), (LEVELS, IMAGE**3)),
     "limited levels": (lambda maps: grid.limit_levels(maps, 4)[0], (LEVELS,)),
     "channel mean": (pixels.channel_mean, (IMAGE,)),

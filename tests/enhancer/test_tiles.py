@@ -126,7 +126,7 @@ def test_tiles_of_odd_sides_equal_the_whole_image_with_all_filters(
     image = dark_image(*size, 3)
     enhancer = brightening_enhancer(name, scale, tile, batch)
     expected = expected_image(brightening_network(name, scale), image, ADAPTIVE)
-    np.testing.assert_allclose(enhancer(image), expected, rtol=0, atol=5e-5)
+    np.testing.assert_allclose(enhancer(image, ADAPTIVE), expected, rtol=0, atol=5e-5)
 
 
 def test_one_program_serves_images_of_every_size(compilations: Callable) -> None:

@@ -77,17 +77,17 @@ def test_masked_image_equals_the_whole_image_up_to_its_edges(
 ) -> None:
     image = structured_image(height, width, seed)
     enhanced = brighten(image)
-    expected = whole_image.remove_noise(image, enhanced, strength, ROUNDING)
+    expected = whole_image.remove_noise(image, enhanced, strength, ROUNDING, 1.0)
     result = denoise_whole(image, enhanced, strength)
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-4)
-    (result,) = denoise(image[None], enhanced[None], strength, ROUNDING)
+    (result,) = denoise(image[None], enhanced[None], strength, ROUNDING, 1.0)
     np.testing.assert_allclose(result, expected, rtol=0, atol=1e-4)
 
 
 def test_each_image_of_a_batch_has_its_own_edges() -> None:
     image = structured_image(20, 30)
     enhanced = brighten(image)
-    whole = whole_image.remove_noise(image, enhanced, 0.7, ROUNDING)
+    whole = whole_image.remove_noise(image, enhanced, 0.7, ROUNDING, 1.0)
     inside = np.zeros((2, 20, 30, 1), np.float32)
     inside[0, 2:, :23] = 1
     inside[1, :, 4:] = 1
@@ -99,9 +99,9 @@ def test_each_image_of_a_batch_has_its_own_edges() -> None:
         inside,
     )
     assert first.shape == (20 - 2 * REACH, 30 - 2 * REACH, 3)
-    expected = whole_image.remove_noise(image[2:, :23], enhanced[2:, :23], 0.7, ROUNDING)
+    expected = whole_image.remove_noise(image[2:, :23], enhanced[2:, :23], 0.7, ROUNDING, 1.0)
     np.testing.assert_allclose(first[:, :17], expected[4:12, 6:], rtol=0, atol=1e-4)
-    expected = whole_image.remove_noise(image[:, 4:], enhanced[:, 4:], 0.7, ROUNDING)
+    expected = whole_image.remove_noise(image[:, 4:], enhanced[:, 4:], 0.7, ROUNDING, 1.0)
     np.testing.assert_allclose(second, expected[6:14, 2:20], rtol=0, atol=1e-4)
     # Close to the edge, the mask makes a difference.
     assert np.abs(whole[6:14, 18:23] - first[:, 12:17]).max() > 1e-3
@@ -301,8 +301,8 @@ def test_numpy_and_jax_agree(strength: float) -> None:
     inside = np.ones((1, 20, 34, 1), np.float32)
     inside[:, 15:] = 0
     for mask in (inside, None):
-        with_numpy = denoise(*arrays, strength, ROUNDING, mask)
-        jitted = jax.jit(lambda x, y, mask: denoise(x, y, strength, ROUNDING, mask))
+        with_numpy = denoise(*arrays, strength, ROUNDING, 1.0, mask)
+        jitted = jax.jit(lambda x, y, mask: denoise(x, y, strength, ROUNDING, 1.0, mask))
         with_jax = jitted(*arrays, mask)
         assert isinstance(with_numpy, np.ndarray)
         assert isinstance(with_jax, jnp.ndarray)

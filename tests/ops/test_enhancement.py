@@ -61,7 +61,9 @@ def assert_equal_to_numpy(result: Any, expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize("steps", EVERY_STEPS, ids=str)
 def test_reach_is_6_pixels_for_each_filter(steps: Steps) -> None:
-    assert reach(steps) == 6 * steps.protect_highlights + 6 * steps.denoise
+    assert reach(steps, 1) == 6 * steps.protect_highlights + 6 * steps.denoise
+    # The highlights of a grid are protected without a filter.
+    assert reach(steps, 6) == 6 * steps.denoise
 
 
 @NUMPY_AND_SLOW_JAX
@@ -262,7 +264,7 @@ def test_a_masked_tile_equals_the_whole_image(steps: Steps) -> None:
     images, maps = random_batch()
     options = {"steps": steps, "iterations": ITERATIONS}
     expected = enhance(images, maps, adjustments_per_image(), 1.1, **options)
-    border = reach(steps)
+    border = reach(steps, 1)
     padding = ((0, 0), (border, border), (border, border), (0, 0))
     inside = np.pad(np.ones_like(images[..., :1]), padding)
     # Values beyond the edges of the image have no influence.

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from helpers import whole_image
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.ops.exposure import exposure_strength
+from zerodce_jax.ops.curves import apply_curves
+from zerodce_jax.ops.exposure import Response, exposure_strength
+from zerodce_jax.ops.grid import interpolate_levels
 
 AUTO = EnhanceSettings(exposure="auto", gamma=1.0)
 ITERATIONS = 8
@@ -190,3 +192,26 @@ def test_strength_is_continuous_at_the_level(gamma: float) -> None:
         strength_of(stripes + np.float32(change), large_maps, settings) for change in (-1e-3, 1e-3)
     )
     assert below == pytest.approx(above, abs=1e-2)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.7, 1.0, 3.0])
+def test_response_reads_a_grid_as_engines_do(strength: float) -> None:
+    image = random_image(0, brightness=0.2)
+    grid = np.random.default_rng(1).uniform(-0.7, 0.3, (4, 3, 12)).astype(np.float32)
+
+    def upsample(maps: np.ndarray) -> np.ndarray:
+        return maps.repeat(6, axis=0).repeat(6, axis=1)
+
+    response = Response(
+        image,
+        grid,
+        gamma=1.2,
+        highlight_protection=0.0,
+        iterations=ITERATIONS,
+        levels=4,
+        upsample=upsample,
+    )
+    maps = interpolate_levels((strength * grid).clip(-1, 1), image, 4, upsample)
+    expected = (apply_curves(image, maps, iterations=ITERATIONS) ** 1.2).mean()
+    assert response(strength) == pytest.approx(float(expected), abs=1e-6)
+    assert strength == 0 or response(strength) != pytest.approx(response(0.0), abs=1e-3)

@@ -66,9 +66,9 @@ def _block_sums(x: Array) -> Array:
     batch, height, width, channels = x.shape
     rows, columns = blocks(height, 2), blocks(width, 2)
     padding = ((0, 0), (0, 2 * rows - height), (0, 2 * columns - width), (0, 0))
-    x = x.__array_namespace__().pad(x, padding).reshape(batch, rows, 2, 2 * columns * channels)
-    x = (x[:, :, 0] + x[:, :, 1]).reshape(batch, rows, columns, 2, channels)
-    return x[:, :, :, 0] + x[:, :, :, 1]
+    x = x.__array_namespace__().pad(x, padding)
+    # XLA would compute sums of slices, and the curves before them, anew for each of their uses.
+    return x.reshape(batch, rows, 2, columns, 2, channels).sum((2, 4))
 
 
 def _upsample(x: Array) -> Array:
