@@ -40,7 +40,7 @@ def denoise_whole(
     # Values beyond the edges have no influence.
     arrays = (padded(image, 0.1), padded(enhanced, 0.7))
     (result,) = np.asarray(
-        denoise(*map(xp.asarray, arrays), strength, ROUNDING, xp.asarray(inside))
+        denoise(*map(xp.asarray, arrays), strength, ROUNDING, 1.0, xp.asarray(inside))
     )
     return result[:height, :width]
 
@@ -96,6 +96,7 @@ def test_each_image_of_a_batch_has_its_own_edges() -> None:
         np.where(inside > 0, enhanced, np.float32(0.9)),
         0.7,
         ROUNDING,
+        1.0,
         inside,
     )
     assert first.shape == (20 - 2 * REACH, 30 - 2 * REACH, 3)
@@ -231,7 +232,7 @@ def flat_color(
     """Return a color of 8 bits after denoising, and as it was enhanced, in steps of 8 bits."""
     image = np.broadcast_to(np.float32(color) / 255, (12, 12, 3))
     enhanced = brighten(image, curve)
-    (result,) = denoise(image[None], enhanced[None], strength, step / 255)
+    (result,) = denoise(image[None], enhanced[None], strength, step / 255, 1.0)
     return 255 * result[6, 6], 255 * enhanced[6, 6]
 
 
