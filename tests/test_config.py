@@ -249,10 +249,10 @@ def test_adaptive_settings_turn_the_automatic_steps_on() -> None:
     assert adaptive.denoise == "auto"
 
 
-def test_settings_of_scene_networks_leave_highlights_to_the_network() -> None:
+def test_settings_of_scene_networks_leave_highlights_mostly_to_the_network() -> None:
     scene = EnhanceSettings.scene()
     assert (scene.exposure, scene.gamma, scene.strength) == ("auto", 1, 1)
-    assert (scene.protect_highlights, scene.denoise) == (0, "auto")
+    assert (scene.protect_highlights, scene.denoise) == (0.2, "auto")
 
 
 def test_exposure_levels_by_setting() -> None:

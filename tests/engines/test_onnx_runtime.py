@@ -35,6 +35,7 @@ def scalar_inputs(gamma: float = 1.0, strength: float = 1.0) -> dict[str, np.nda
         "highlight_protection": np.array(0, np.float32),
         "denoise": np.array(0, np.float32),
         "rounding": np.array(0.01, np.float32),
+        "black": np.array(0.7, np.float32),
     }
 
 
@@ -138,7 +139,7 @@ def test_pixels_of_a_tile_outside_the_image_are_0() -> None:
     window = np.full((1, 32, 32, 3), 40, np.uint8)
     valid = np.array([[8, 20, 8, 32]], np.int32)
     ones = np.ones(1, np.float32)
-    adjustments = Adjustments(np.zeros(1, bool), ones, *(0 * ones for _ in range(3)))
+    adjustments = Adjustments(np.zeros(1, bool), ones, *(0 * ones for _ in range(4)))
     (tile,) = engine.enhance(Batch(window, valid, adjustments), EnhanceSettings())
     assert tile.shape == (16, 16, 3)
     assert (tile[:12] > 0).all()

@@ -49,7 +49,7 @@ def all_valid(tiles: np.ndarray) -> np.ndarray:
 
 
 ONES = np.ones(2, np.float32)
-COLOR = Adjustments(np.zeros(2, bool), ONES, *(0 * ONES for _ in range(3)))
+COLOR = Adjustments(np.zeros(2, bool), ONES, *(0 * ONES for _ in range(4)))
 
 
 def test_halo_is_the_radius_of_the_network() -> None:

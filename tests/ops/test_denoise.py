@@ -188,7 +188,8 @@ def test_noise_that_the_strength_stands_for_is_removed(level: float) -> None:
     assert more[0] < before[0] / 6
     assert more[1] < before[1] / 6
     result = denoise_whole(image, enhanced, exact)
-    assert result.mean() == pytest.approx(float(enhanced.mean()), abs=1e-3)
+    # The darkest pixels lose a little light, as black does.
+    assert result.mean() == pytest.approx(float(enhanced.mean()), rel=0.01)
 
 
 def test_noise_far_above_the_strength_stays() -> None:

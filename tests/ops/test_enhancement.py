@@ -44,7 +44,8 @@ def random_batch(count: int = 3, height: int = 17, width: int = 19) -> tuple[np.
 def adjustments_per_image(xp: Any = np, *, with_gray: bool = True) -> Adjustments:
     """Return different adjustments for each of three images."""
     gray = xp.asarray([False, True, False]) if with_gray else None
-    values = ([1.3, 0.6, 1.0], [0.9, 0.0, 0.4], [0.5, 1.0, 0.0], [0.004, 0.0, 0.004])
+    values = ([1.3, 0.6, 1.0], [0.9, 0.0, 0.4], [0.5, 1.0, 0.0])
+    values = (*values, [0.004, 0.0, 0.004], [0.6, 1.0, 0.3])
     return Adjustments(gray, *(xp.asarray(value, dtype=xp.float32) for value in values))
 
 
@@ -80,7 +81,7 @@ def test_strength_0_and_gamma_1_keep_every_bit_under_jit(steps: Steps) -> None:
     images, maps = random_batch()
     zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
     jitted = jax.jit(partial(enhance, steps=steps, iterations=ITERATIONS))
-    result = jitted(images, maps, Adjustments(None, zeros, ones, ones, ones / 255), jnp.float32(1))
+    result = jitted(images, maps, Adjustments(None, zeros, ones, ones, ones / 255, ones), jnp.float32(1))
     np.testing.assert_array_equal(result, images)
 
 
@@ -238,7 +239,7 @@ def test_enhancement_equals_the_reference(steps: Steps, gamma: float, gray: bool
     maps = whole_image.curve_maps(network, color)
     protection = 0.8 * whole_image.highlight_presence(whole_image.sample_pixels(color))
     assert protection > 0.5
-    adjustments = Adjustments(np.array([gray]), 1.4, protection, 0.9, 0.01)
+    adjustments = Adjustments(np.array([gray]), 1.4, protection, 0.9, 0.01, protection / 0.8)
     (result,) = enhance(
         *(array[None].astype(np.float32) for array in (color, maps)),
         adjustments,

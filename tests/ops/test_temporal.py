@@ -299,7 +299,7 @@ def test_every_numeric_adjustment_is_smoothed_towards_that_of_the_frame() -> Non
     smoothing = Smoothing(0.5, smooth_maps=True)
     first, second = (
         FrameAdjustments(np.full((20, 32, 24), -0.3, np.float32), Adjustments(False, *values))
-        for values in ([1.0, 0.1, 0.2, 0.0], [1.2, 0.9, 0.8, 0.1])
+        for values in ([1.0, 0.1, 0.2, 0.0, 0.3], [1.2, 0.9, 0.8, 0.1, 0.6])
     )
     smooth(smoothing, 0.0, scene, first)
     result = smooth(smoothing, 0.1, scene, second).adjustments
