@@ -122,7 +122,9 @@ def training(run: Path, /) -> None:
         axis.plot(steps, [entry[name] for entry in trained], lw=0.6, alpha=0.6, label="training")
         steps = [entry["step"] for entry in validated]
         axis.plot(steps, [entry[f"val_{name}"] for entry in validated], "o-", label="validation")
-        axis.set(title=name, xlabel="step", yscale="log")
+        # The logarithm of an error, and a sum with it, may be negative.
+        positive = all(entry[name] > 0 for entry in trained)
+        axis.set(title=name, xlabel="step", yscale="log" if positive else "linear")
     axes[0].legend()
     figure.savefig(DOCS / "training.png", dpi=80)
 

@@ -81,7 +81,9 @@ def test_strength_0_and_gamma_1_keep_every_bit_under_jit(steps: Steps) -> None:
     images, maps = random_batch()
     zeros, ones = np.zeros(3, np.float32), np.ones(3, np.float32)
     jitted = jax.jit(partial(enhance, steps=steps, iterations=ITERATIONS))
-    result = jitted(images, maps, Adjustments(None, zeros, ones, ones, ones / 255, ones), jnp.float32(1))
+    result = jitted(
+        images, maps, Adjustments(None, zeros, ones, ones, ones / 255, ones), jnp.float32(1)
+    )
     np.testing.assert_array_equal(result, images)
 
 
