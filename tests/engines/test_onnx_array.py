@@ -94,9 +94,7 @@ def test_a_whole_enhancement_as_onnx_nodes_equals_numpy(steps: Steps) -> None:
     def enhance(image: Any, maps: Any) -> Any:
         # A graph is one tile and takes numbers; a batch takes arrays.
         adjust = (lambda x: x) if isinstance(image, Value) else (lambda x: np.full(1, x))
-        adjustments = Adjustments(
-            None, adjust(1.5), adjust(0.8), adjust(0.6), adjust(0.01), adjust(0.7)
-        )
+        adjustments = Adjustments(None, *map(adjust, (1.5, 0.8, 0.6, 0.01, 0.7)))
         return enhancement.enhance(image, maps, adjustments, 1.0, steps=steps, iterations=8)
 
     (expected,) = enhance(IMAGE, MAPS)

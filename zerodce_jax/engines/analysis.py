@@ -70,16 +70,16 @@ class Analyzer:
         """
         config, settings, smoothing = self._config, self._settings, self._smoothing
         reduced = maps = None
+        presence = 0.0
         if isinstance(config, SceneConfig):
             thumbnail = self._thumbnail(pixels, config.thumbnail)
             maps = np.asarray(self._engine.predict_grid(thumbnail))
             reduced = block_means(thumbnail, config.thumbnail // config.cells)
+            presence = light_presence(float(thumbnail.max()))
         elif config.two_passes:
             reduced = self._reduced(pixels)
             maps = self._estimate(reduced)
-        strength, presence = settings.strength, 0.0
-        if isinstance(config, SceneConfig):
-            presence = light_presence(float(thumbnail.max()))
+        strength = settings.strength
         step = blocks(max(pixels.shape[:2]), exposure.THUMBNAIL)
         if maps is None and (settings.level is not None or smoothing is not None):
             reduced = self._block_means(pixels, step)

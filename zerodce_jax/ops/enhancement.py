@@ -88,8 +88,9 @@ def enhance(
         maps = image.__array_namespace__().maximum(maps, -limit)
     enhanced = apply_curves(image, maps, iterations=iterations)
     if steps.denoise:
-        numbers = adjustments.denoise, adjustments.rounding, adjustments.black
-        enhanced = denoise.denoise(image, enhanced, *map(broadcast, numbers), inside)
+        strength, rounding = broadcast(adjustments.denoise), broadcast(adjustments.rounding)
+        black = broadcast(adjustments.black)
+        enhanced = denoise.denoise(image, enhanced, strength, rounding, black, inside)
     enhanced = apply_gamma(enhanced, gamma)
     if adjustments.gray is None:
         return enhanced

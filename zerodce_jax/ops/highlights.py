@@ -57,24 +57,21 @@ def highlight_presence(image: Float[np.ndarray, "h w 3"]) -> float:
     return float(t * t * (3 - 2 * t))
 
 
-def light_presence(brightest: Float[Array, "*b"] | float) -> Float[Array, "*b"] | float:
+def light_presence(brightest: Any) -> Any:
     """Return how far an image has lights, by its thumbnail.
 
     At night some lamps are bright, and black is meant to be black. In a photograph that is too dark
     as a whole, nothing is bright.
 
     Args:
-        brightest: The largest value of a thumbnail, in [0, 1].
+        brightest: The largest value of a thumbnail, in [0, 1]: a number, or an array of numbers.
 
     Returns:
         ``S((V - 0.5) / 0.4)`` of that value V, with the smooth step of `highlight_presence`.
     """
     low, high = _LIGHT_RANGE
-    scaled = brightest * (1 / (high - low)) - low / (high - low)
-    if isinstance(scaled, float):
-        t = min(max(scaled, 0.0), 1.0)
-    else:
-        t = scaled.__array_namespace__().clip(scaled, 0, 1)
+    t = (brightest - low) * (1 / (high - low))
+    t = min(max(t, 0.0), 1.0) if isinstance(t, float) else t.__array_namespace__().clip(t, 0, 1)
     return t * t * (3 - 2 * t)
 
 
