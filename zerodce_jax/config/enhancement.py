@@ -31,11 +31,6 @@ class Steps:
     protect_highlights: bool = False
     denoise: bool = False
 
-    @property
-    def filters(self) -> int:
-        """Number of guided filters that the result depends on, one after the other."""
-        return self.protect_highlights + self.denoise
-
 
 @dataclass(frozen=True)
 class EnhanceSettings(Stored):
