@@ -215,7 +215,7 @@ def test_a_network_brings_its_settings_and_the_meaning_of_auto(
 
     assert exposure() == (["auto", "level"], ["auto"])
     assert "auto is the network's own choice" in visit.all("#exposure")[0].text
-    assert visit.value("protection") == 0
+    assert visit.value("protection") == 0.2
     visit.upload(root / "examples" / "coffee.jpg")
     dark = np.asarray(Image.open(root / "examples" / "coffee.jpg").convert("RGB"))
     visit.until_shown(dark, Enhancer.load()(dark))
