@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from zerodce_jax.ops.guided_filter import window_means
 from zerodce_jax.ops.noise import immerkaer
 
 Image = Float[np.ndarray, "h w 3"]
@@ -265,14 +266,7 @@ def _fine_means(blocks: Float[np.ndarray, "blocks 8 8"]) -> Float[np.ndarray, "b
 
 def _window_means(values: Float[np.ndarray, "h w"], radius: int) -> Float[np.ndarray, "h w"]:
     """Return the means over square windows of 2 radius + 1 pixels, which end with the image."""
-    means = values
-    for _ in range(2):  # Along columns, and, transposed, along rows.
-        sums = np.pad(means, ((1, 0), (0, 0))).cumsum(axis=0, dtype=np.float64)
-        centers = np.arange(len(means))
-        first = np.maximum(centers - radius, 0)
-        last = np.minimum(centers + radius + 1, len(means))
-        means = ((sums[last] - sums[first]) / (last - first)[:, None]).T
-    return means
+    return window_means(values[None, ..., None], radius=radius)[0, ..., 0]
 
 
 def _global_exponent(image: Image, mean: float) -> float:

@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from zerodce_jax.config import SceneConfig
+from zerodce_jax.models.dcenet import PRECISION
 from zerodce_jax.ops.grid import (
     AMPLITUDE,
     CENTER,
@@ -24,9 +25,6 @@ from zerodce_jax.ops.grid import (
     interpolate_levels,
 )
 from zerodce_jax.ops.resampling import linear_weights
-
-# Without this, accelerators round float32 to TF32.
-PRECISION = jax.lax.Precision.HIGHEST
 
 
 class SceneNet(nnx.Module):

@@ -53,8 +53,7 @@ def highlight_presence(image: Float[np.ndarray, "h w 3"]) -> float:
     """
     low, high = _HIGHLIGHT_RANGE
     brightest = np.percentile(image.max(axis=-1), _PERCENTILE)
-    t = np.clip((brightest - low) / (high - low), 0, 1)
-    return float(t * t * (3 - 2 * t))
+    return float(_smooth_step(np.clip((brightest - low) / (high - low), 0, 1)))
 
 
 def light_presence(brightest: Any) -> Any:
@@ -72,6 +71,10 @@ def light_presence(brightest: Any) -> Any:
     low, high = _LIGHT_RANGE
     t = (brightest - low) * (1 / (high - low))
     t = min(max(t, 0.0), 1.0) if isinstance(t, float) else t.__array_namespace__().clip(t, 0, 1)
+    return _smooth_step(t)
+
+
+def _smooth_step(t: Any) -> Any:
     return t * t * (3 - 2 * t)
 
 

@@ -7,8 +7,6 @@ needs no reference images: any folder of well-exposed photographs will do.
 Images are float32 (batch, height, width, 3) in [0, 1].
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -37,15 +35,13 @@ def darken(images: Images, key: Array) -> Images:
     The factor on the light, between 0.02 and 1, and the shot and read noise are drawn for each
     image, all log-uniform; see `retake`.
     """
-
-    def draw(key: Array, low: float, high: float) -> Float[Array, "b 1 1 1"]:
-        shape = (len(images), 1, 1, 1)
-        return jnp.exp(jax.random.uniform(key, shape, jnp.float32, math.log(low), math.log(high)))
-
-    keys = jax.random.split(key, 4)
-    factor = draw(keys[0], _MIN_FACTOR, 1.0)
-    shot, read = draw(keys[1], *_SHOT_NOISE), draw(keys[2], *_READ_NOISE)
-    return retake(images, keys[3], factor=factor, shot=shot, read=read)
+    *keys, noise_key = jax.random.split(key, 4)
+    bounds = ((_MIN_FACTOR, 1.0), _SHOT_NOISE, _READ_NOISE)
+    factor, shot, read = (
+        camera.log_uniform(key, (len(images), 1, 1, 1), low, high)
+        for key, (low, high) in zip(keys, bounds, strict=True)
+    )
+    return retake(images, noise_key, factor=factor, shot=shot, read=read)
 
 
 def retake(
