@@ -85,13 +85,12 @@ class Analyzer:
             reduced = self._block_means(pixels, step)
         thumbnail_maps = self._estimate(reduced) if maps is None and reduced is not None else maps
         # Single pixels are sampled: means of blocks would hide bright and dark ones.
+        places, samples = _sample(pixels, step)
         if not isinstance(config, SceneConfig):
-            _, samples = _sample(pixels, step)
             presence = highlight_presence(samples)
         protection = settings.protect_highlights * presence
         if settings.level is not None:
             assert thumbnail_maps is not None
-            places, samples = _sample(pixels, step)
             strength *= exposure.exposure_strength(
                 samples,
                 self._maps_at(thumbnail_maps, places, pixels),
