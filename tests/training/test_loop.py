@@ -36,6 +36,16 @@ def equal(a: dict, b: dict) -> bool:
     return jax.tree.all(jax.tree.map(lambda x, y: bool((x == y).all()), a, b))
 
 
+def assert_same_training(run: Path, other: Path, *, step: int) -> None:
+    """Check that two runs have the same parameters at a step, and the same log of training."""
+    assert equal(
+        serialization.load_network(f"{run}@{step}").params,
+        serialization.load_network(f"{other}@{step}").params,
+    )
+    logs = [[x for x in read_log(folder) if "total" in x] for folder in (run, other)]
+    assert logs[0] == logs[1]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [1, 4])
 def test_training_lowers_the_loss(photographs: Path, tmp_path: Path, scale: int) -> None:
@@ -128,12 +138,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(photographs: Path, tmp_path: 
     for steps in (2, 5, 6):
         config = replace(**{**vars(config), "steps": steps})
         fit(config, data=photographs, workdir=parts)
-    assert equal(
-        serialization.load_network(f"{whole}@6").params,
-        serialization.load_network(f"{parts}@6").params,
-    )
-    trained = [[x for x in read_log(run) if "total" in x] for run in (whole, parts)]
-    assert trained[0] == trained[1]
+    assert_same_training(whole, parts, step=6)
 
 
 @pytest.mark.slow
@@ -321,12 +326,7 @@ def test_a_resumed_run_with_a_scene_network_equals_an_uninterrupted_one(
     for steps in (1, 3, 4):
         part = dataclasses.replace(config, steps=steps)
         fit(part, data=photographs, workdir=parts, network=SMALL_SCENE)
-    assert equal(
-        serialization.load_network(f"{whole}@4").params,
-        serialization.load_network(f"{parts}@4").params,
-    )
-    trained = [[x for x in read_log(run) if "total" in x] for run in (whole, parts)]
-    assert trained[0] == trained[1]
+    assert_same_training(whole, parts, step=4)
 
 
 @pytest.mark.slow
