@@ -23,6 +23,8 @@ from helpers import GOLDENS, REFERENCE, ROOT, shapecheck
 # This must precede all imports of the package: the hook adds a check of every annotated shape.
 jaxtyping.install_import_hook("zerodce_jax", f"{shapecheck.__name__}.checked")
 
+from zerodce_jax.engines import fused
+
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")
 
@@ -255,3 +257,12 @@ def compilations() -> Callable[[], AbstractContextManager[list[str]]]:
             jax.monitoring.unregister_event_duration_listener(listen)
 
     return record
+
+
+@pytest.fixture(autouse=True)
+def no_fused_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute in the tiles of the engines, also where the fused pass is installed.
+
+    The tests of the fused pass undo this (test_fused.py).
+    """
+    monkeypatch.setattr(fused, "is_usable", lambda _: False)

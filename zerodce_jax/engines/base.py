@@ -41,12 +41,14 @@ class Engine(Protocol):
         batch: Number of tiles in a batch.
         workers: Number of threads that call the engine at one time.
         halo: Pixels of surroundings that the network needs on every side.
+        on_cpu: Whether it computes on the CPU, where `fused` may replace `enhance`.
     """
 
     tile: int
     batch: int
     workers: int
     halo: int
+    on_cpu: bool
 
     def enhance(
         self, batch: Batch, settings: EnhanceSettings

@@ -4,12 +4,14 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
 from zerodce_jax.config import AnyNetworkConfig, EnhanceSettings, SceneConfig
+from zerodce_jax.engines import fused
 from zerodce_jax.engines.analysis import Analyzer
 from zerodce_jax.engines.base import Batch, Engine
 from zerodce_jax.engines.tiling import Tile, tiles
@@ -68,11 +70,15 @@ class Batches:
         if not config.two_passes:
             self._halo += engine.halo
         self._slots: list[tuple[Job, Tile]] = []
-        self._running: deque[tuple[Future[np.ndarray], list[tuple[Job, Tile]]]] = deque()
+        # Work on its way, in order, and what to do with each result.
+        self._running: deque[tuple[Future[Any], Callable[[Any], None]]] = deque()
 
     def add(self, job: Job) -> None:
         """Put the tiles of an image into batches, each of which starts once it is full."""
         adjustments, maps = self._analyzer.analyze(job.pixels, gray=job.gray, time=job.time)
+        if self._engine.on_cpu and fused.is_usable(self._config):
+            self._add_fused(job, adjustments, maps)
+            return
         height, width = job.pixels.shape[:2]
         for tile in tiles(height, width, size=self._engine.tile, halo=self._halo):
             if self._slots and self._batch.tiles.dtype != job.pixels.dtype:
@@ -96,6 +102,19 @@ class Batches:
             self._start_batch()
         while self._running:
             self._collect()
+
+    def _add_fused(
+        self, job: Job, adjustments: Adjustments, maps: Float[np.ndarray, "y x outputs"] | None
+    ) -> None:
+        """Enhance an image with the fused pass, which reads and writes whole images in place."""
+        assert isinstance(self._config, SceneConfig)
+        assert maps is not None
+        compute = fused.FusedPass(
+            job.pixels, job.enhanced, maps, adjustments, self._settings, self._config
+        )
+        height, width = job.pixels.shape[:2]
+        for tile in tiles(height, width, size=fused.TILE, halo=0):
+            self._start(partial(_done, job, tile.area(height, width)), compute, tile)
 
     def _new_batch(self, dtype: np.dtype, window: int, maps: np.ndarray | None) -> Batch:
         # Every batch has arrays of its own: the device may still be reading the last ones.
@@ -148,20 +167,35 @@ class Batches:
         patches[slot, : part.shape[0], : part.shape[1]] = part
 
     def _start_batch(self) -> None:
-        result = self._submit(self._engine.enhance, self._batch, self._settings)
-        self._running.append((result, self._slots))
+        self._start(partial(_paste, self._slots), self._engine.enhance, self._batch, self._settings)
         self._slots = []
-        # Enough batches wait that no worker idles while this thread prepares the next.
+
+    def _start(
+        self, finish: Callable[[Any], None], compute: Callable[..., Any], *inputs: Any
+    ) -> None:
+        """Start work on a worker; `finish` will receive its result on this thread."""
+        self._running.append((self._submit(compute, *inputs), finish))
+        # Enough work waits that no worker idles while this thread prepares the next.
         if len(self._running) > 4 * self._engine.workers:
             self._collect()
 
     def _collect(self) -> None:
-        """Wait for the oldest batch, and paste its tiles into their images."""
-        result, slots = self._running.popleft()
-        for (job, tile), pixels in zip(slots, result.result(), strict=False):
-            tile.paste(pixels[:, :, : job.enhanced.shape[2]], job.enhanced)
-            job.missing -= tile.area(*job.enhanced.shape[:2])
+        """Wait for the oldest work, and finish it."""
+        future, finish = self._running.popleft()
+        finish(future.result())
 
     def _submit(self, compute: Callable[..., Any], *inputs: Any) -> Future[np.ndarray]:
         # The conversion waits for the device, on the worker.
         return self._pool.submit(lambda: np.asarray(compute(*inputs)))
+
+
+def _paste(slots: list[tuple[Job, Tile]], batch: Shaped[np.ndarray, "batch tile tile 3"]) -> None:
+    """Copy the tiles of a finished batch into their images."""
+    for (job, tile), pixels in zip(slots, batch, strict=False):
+        tile.paste(pixels[:, :, : job.enhanced.shape[2]], job.enhanced)
+        job.missing -= tile.area(*job.enhanced.shape[:2])
+
+
+def _done(job: Job, area: int, _: object) -> None:
+    """Count pixels of an image that are written."""
+    job.missing -= area

@@ -37,6 +37,7 @@ class OnnxEngine:
     """
 
     batch = 1
+    on_cpu = True
 
     def __init__(self, network: Network, *, tile: int | None = None) -> None:
         config = network.config

@@ -57,7 +57,7 @@ class XlaEngine:
             raise UsageError(f"batch must be a whole number >= 1, not {batch}")
         config = network.config
         devices = jax.local_devices()
-        on_cpu = devices[0].platform == "cpu"
+        self.on_cpu = on_cpu = devices[0].platform == "cpu"
         # XLA computes most of a convolution on one core of a CPU, so each core gets a tile. A GPU
         # needs enough work to fill it, and the next batch while it computes one.
         default_tile, default_batch = (256, 1) if on_cpu else (512, 8)
