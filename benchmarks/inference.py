@@ -28,13 +28,23 @@ GAMMA = 1.15
 Run = Callable[[np.ndarray], np.ndarray]
 
 
-def ours(network: str, engine: str) -> Run:
-    """Return this project's enhancer, from array to array."""
-    from zerodce_jax import Enhancer, EnhanceSettings
+def ours(network: str, engine: str, *, default: bool = False, native: bool = True) -> Run:
+    """Return this project's enhancer, from array to array.
 
+    Args:
+        network: The network.
+        engine: The engine.
+        default: Whether to use the network's own settings; otherwise only curves and gamma, like
+            the other contenders.
+        native: Whether to use zerodce-native where it can.
+    """
+    from zerodce_jax import Enhancer, EnhanceSettings
+    from zerodce_jax.engines import fused
+
+    if not native:
+        fused.is_usable = lambda config: False
     enhancer = Enhancer.load(network, engine=engine)
-    # Only curves and gamma, like the other contenders.
-    settings = EnhanceSettings(gamma=GAMMA)
+    settings = enhancer.network.settings if default else EnhanceSettings(gamma=GAMMA)
     return lambda image: enhancer(image, settings)
 
 
@@ -74,6 +84,8 @@ def inputs(image: np.ndarray) -> dict[str, np.ndarray]:
         "gray": np.array(False),
         "highlight_protection": np.array(0, np.float32),
         "denoise": np.array(0, np.float32),
+        "rounding": np.array(1 / 255, np.float32),
+        "black": np.array(0, np.float32),
     }
 
 
@@ -103,6 +115,14 @@ def openvino() -> Run:
 
 
 CONTENDERS: dict[str, Callable[[], Run]] = {
+    "zerodce_jax, xla, scene, default settings": lambda: ours("scene", "xla", default=True),
+    "zerodce_jax, onnx, scene, default settings": lambda: ours("scene", "onnx", default=True),
+    "zerodce_jax, xla, scene, default settings, without zerodce-native": lambda: ours(
+        "scene", "xla", default=True, native=False
+    ),
+    "zerodce_jax, onnx, scene, default settings, without zerodce-native": lambda: ours(
+        "scene", "onnx", default=True, native=False
+    ),
     "zerodce_jax, xla, scene": lambda: ours("scene", "xla"),
     "zerodce_jax, onnx, scene": lambda: ours("scene", "onnx"),
     "zerodce_jax, xla, reduced": lambda: ours("reduced", "xla"),
