@@ -255,6 +255,20 @@ def test_second_start_takes_its_programs_from_the_cache(
 
 
 @pytest.mark.slow
+def test_a_cache_that_cannot_be_written_is_one_line(
+    scene_file: Path, pictures: Path, tmp_path: Path, python: Callable
+) -> None:
+    (tmp_path / "zerodce_jax").write_text("not a folder")
+    run = python(
+        *("enhance.py", pictures, "-o", tmp_path / "out", "-m", scene_file, "--engine", "xla"),
+        XDG_CACHE_HOME=str(tmp_path),
+    )
+    assert run.returncode == 0
+    (line,) = run.stderr.splitlines()
+    assert line.startswith(f"zerodce: note: {tmp_path / 'zerodce_jax' / 'xla'}: cannot keep")
+
+
+@pytest.mark.slow
 def test_a_cache_folder_of_the_user_is_kept(
     goldens: Path, tmp_path: Path, python: Callable
 ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff, arg
 
+from zerodce_jax.cli.messages import note
 from zerodce_jax.config import SMOOTHING_SECONDS, Denoise, Exposure, SettingOverrides
 
 if TYPE_CHECKING:
@@ -100,5 +101,6 @@ def prepare_engine(engine: "EngineName") -> "EngineName":
     if chosen == "xla":
         from zerodce_jax.engines.xla import use_compilation_cache
 
-        use_compilation_cache()
+        if problem := use_compilation_cache():
+            note(problem)
     return chosen

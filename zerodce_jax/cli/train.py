@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from tyro.conf import OmitArgPrefixes, arg
 
 from zerodce_jax.cli.distributed import DistributedFlags, joined_processes
-from zerodce_jax.cli.messages import say
+from zerodce_jax.cli.messages import note, say
 from zerodce_jax.config import Model, TrainConfig
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def train(
 
         # Imported libraries have configured logging already, so this must override them.
         logging.basicConfig(format="zerodce: %(message)s", force=True)
-        use_compilation_cache()
+        if problem := use_compilation_cache():
+            note(problem)
         with tqdm(unit="step", disable=not sys.stderr.isatty(), smoothing=0.05) as bar:
             outcome = fit(
                 config,

@@ -5,6 +5,7 @@ sizes. Pixels travel in their own type (8 bits stay 8 bits) and are scaled, enha
 once, on the device.
 """
 
+import tempfile
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -119,16 +120,30 @@ class _Program:
         return self._compiled[kind](*args)
 
 
-def use_compilation_cache() -> None:
+def use_compilation_cache() -> str | None:
     """Keep compiled programs in the user's cache folder, so that the next start is fast.
 
     Programs call this, since they own JAX's settings; library code does not. A folder that was
     chosen already (``JAX_COMPILATION_CACHE_DIR``) is kept.
+
+    Returns:
+        A note for the user if the folder cannot be written; then there is no cache.
     """
-    if jax.config.values["jax_compilation_cache_dir"] is None:
-        folder = Path(platformdirs.user_cache_dir("zerodce_jax")) / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+    chosen = jax.config.values["jax_compilation_cache_dir"]
+    folder = Path(chosen or Path(platformdirs.user_cache_dir("zerodce_jax")) / "xla")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        # JAX would warn of every program.
+        jax.config.update("jax_enable_compilation_cache", False)
+        return (
+            f"{folder}: cannot keep compiled programs here, so each start compiles them ({error})"
+        )
+    jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return None
 
 
 def _estimate(
