@@ -1,6 +1,7 @@
 """Tests of fused.py: the C++ pass against the reference, for all sizes, types and settings."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,9 @@ from helpers.enhancers import (
     random_image,
 )
 from zerodce_jax import Enhancer
-from zerodce_jax.config import EnhanceSettings, SceneConfig
+from zerodce_jax.config import EnhanceSettings, SceneConfig, Steps
 from zerodce_jax.engines import fused
+from zerodce_jax.ops.enhancement import Adjustments
 
 pytestmark = pytest.mark.needs("zerodce_native")
 
@@ -111,6 +113,13 @@ def test_frames_of_a_video_agree_with_tiles(monkeypatch: pytest.MonkeyPatch) -> 
     results.append(list(enhancer.clip(frames)))
     for first, second in zip(*results, strict=True):
         np.testing.assert_allclose(first.astype(int), second.astype(int), rtol=0, atol=1)
+
+
+def test_knows_every_step_and_adjustment() -> None:
+    """A new step must be added to the pass, or refused by `fused.is_usable`."""
+    assert {field.name for field in fields(Steps)} == {"protect_highlights", "denoise"}
+    known = {"gray", "strength", "highlight_protection", "denoise", "rounding", "black"}
+    assert set(Adjustments._fields) == known
 
 
 def native_inputs() -> dict[str, Any]:
