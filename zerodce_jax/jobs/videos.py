@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zerodce_jax.enhancer import Enhancer
 
 _AHEAD = 4
-"""Number of frames that are decoded before they are needed."""
+"""Number of frames that are decoded before they are needed, and that wait to be encoded."""
 
 OnFrame = Callable[[Item, int, int | None], None]
 """Function that is called after each frame with the item, the number of its frames that are done,
@@ -74,8 +74,7 @@ class VideoExecutor(Executor):
                     prefix_video_errors(item.target),
                     Writer(temporary, reader, self._encoding, strip=self._strip) as writer,
                 ):
-                    for frame, pixels in self._frames(reader):
-                        writer.write(frame, pixels)
+                    for _ in _behind(writer.write, self._frames(reader)):
                         done += 1
                         self._on_frame(item, done, reader.count)
         except (InputError, OSError) as error:
@@ -168,6 +167,24 @@ def _ahead(frames: Iterator[Frame]) -> Iterator[Frame]:
             if frame is None:
                 return
             yield frame
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _behind(
+    write: Callable[[Frame, Shaped[np.ndarray, "h w *rgb"]], None],
+    frames: Iterable[tuple[Frame, Shaped[np.ndarray, "h w *rgb"]]],
+) -> Iterator[None]:
+    """Write frames on another thread, `_AHEAD` of them behind; yield after each that is written."""
+    waiting: deque[Future[None]] = deque()
+    pool = ThreadPoolExecutor(1)
+    try:
+        for frame in frames:
+            waiting.append(pool.submit(write, *frame))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
