@@ -30,7 +30,7 @@ UNCHANGED, UNCHANGED_IF_DARK = 0.2, 0.7
 """Share of the photographs that stay as they are, and the share by which it grows for dark ones."""
 BRIGHTNESS, NORMALIZATION = 0.46, 0.95
 """Mean brightness that the exposure of photographs is brought towards, and how far."""
-FUSION = 0.2
+FUSION = 0.18
 """How far the targets of bright images are brought towards the fusion of synthetic brackets."""
 GAINS, SATURATIONS = 0.06, 0.15
 """Standard deviations of the logarithms of the factors that vary the colors of photographs."""
