@@ -39,7 +39,7 @@ from zerodce_jax.training.losses import region_means
 
 Patch = AbstractContextManager[Any]
 _degrade, _scene_losses, _forward = scenes.degrade, scenes.scene_losses, SceneNet.forward
-_AGREEMENT_WEIGHT, _TONE_WEIGHT, _FUSION_SHARE = 0.5, 0.1, 0.5
+_AGREEMENT_WEIGHT, _TONE_WEIGHT = 0.5, 0.1
 
 
 def twice(images: Array, key: Array, normal: Array) -> tuple[Array, Array]:
@@ -66,17 +66,6 @@ def with_tones(model: SceneNet, inputs: Array, targets: Array) -> dict[str, Arra
         for size in (16, 32, 64)
     ]
     return _scene_losses(model, inputs, targets) | {"tones": _TONE_WEIGHT * sum(tones)}
-
-
-def towards_fusion(images: Array, key: Array, normal: Array) -> tuple[Array, Array]:
-    """Move targets towards the exposure fusion of synthetic brackets (Mertens et al., 2007)."""
-    inputs, targets = _degrade(images, key, normal)
-    light = scenes.camera.to_light(targets)
-    shots = [scenes.camera.to_pixels(factor * light) for factor in (0.25, 1.0, 4.0)]
-    weights = [jnp.exp(-jnp.square(shot.mean(-1, keepdims=True) - 0.5) / 0.08) for shot in shots]
-    smooth = [jax.image.resize(region_means(w, 8), w.shape, "linear") + 1e-3 for w in weights]
-    fusion = sum(w * shot for w, shot in zip(smooth, shots, strict=True)) / sum(smooth)
-    return inputs, targets + _FUSION_SHARE * (fusion - targets)
 
 
 def enhance(model: SceneNet, inputs: Array) -> Array:
@@ -127,10 +116,8 @@ VARIANTS: dict[str, tuple[dict[str, Any], list[Callable[[], Patch]]]] = {
         ],
     ),
     "tones at several scales": ({}, [lambda: mock.patch.object(step, "scene_losses", with_tones)]),
-    "towards the fusion of synthetic brackets": (
-        {},
-        [lambda: mock.patch.object(step, "degrade", towards_fusion)],
-    ),
+    "no exposure fusion": ({}, [lambda: mock.patch.object(scenes, "FUSION", 0.0)]),
+    "colors not varied": ({}, [lambda: mock.patch.object(step, "vary_colors", lambda x, _: x)]),
     "no brightness and chroma as inputs": (
         {},
         [lambda: mock.patch.object(SceneNet, "forward", without_channels(6))],

@@ -14,7 +14,7 @@ from zerodce_jax.models.scenenet import SceneNet
 from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.grid import AMPLITUDE, CENTER
 from zerodce_jax.training import camera, scenes
-from zerodce_jax.training.scenes import apply_shared_curve, degrade, scene_losses
+from zerodce_jax.training.scenes import apply_shared_curve, degrade, scene_losses, vary_colors
 from zerodce_jax.training.step import make_losses
 
 SMALL = SceneConfig(features=8, blocks=1, levels=3)
@@ -118,13 +118,42 @@ def test_exposure_of_targets_is_brought_towards_a_mean_but_not_that_of_dark_ones
     gray = round(brightness * 255) / 255
     images = jnp.full((COUNT, SIDE, SIDE, 3), gray)
     results, targets = degraded_and_targets(images, noise=False)
-    unchanged = (results == gray).all((1, 2, 3)) & (targets == gray).all((1, 2, 3))
+    unchanged = (results == gray).all((1, 2, 3))
     assert 0 < unchanged.sum() < COUNT
     if brightness < 0.1:
         np.testing.assert_allclose(targets, gray, atol=1e-6)
     else:
         means = targets[~unchanged].mean((1, 2, 3))
         np.testing.assert_allclose(means, scenes.BRIGHTNESS, atol=0.09)
+
+
+def test_only_targets_of_bright_images_are_moved_towards_their_exposure_fusion() -> None:
+    halves = np.where(np.arange(SIDE) < SIDE // 2, 60, 180) / 255
+    images = jnp.asarray(np.broadcast_to(halves[:, None], (COUNT, SIDE, SIDE, 3)).copy())
+    images = jnp.asarray(images, jnp.float32).swapaxes(1, 2)
+    results, targets = degraded_and_targets(images, noise=False)
+    unchanged = is_unchanged(images, results)
+    dark, bright = targets[unchanged, 4, 4].mean(), targets[unchanged, -4, -4].mean()
+    # Shadows become brighter and highlights darker, but by no more than the share.
+    assert 60 / 255 + 0.01 < dark < 60 / 255 + scenes.FUSION * (0.6 - 60 / 255)
+    assert 180 / 255 - scenes.FUSION * (180 / 255 - 0.4) < bright < 180 / 255 - 0.01
+    in_the_dark = results.mean((1, 2, 3)) < 0.1
+    assert in_the_dark.any()
+    moved = np.abs(targets * 255 - np.round(targets * 255)).max((1, 2, 3)) > 1e-3
+    assert not moved[in_the_dark].any()
+    assert moved[unchanged].all()
+
+
+def test_colors_vary_around_those_of_the_photographs() -> None:
+    images = photographs(COUNT)
+    results = np.asarray(vary_colors(images, jax.random.key(0)))
+    np.testing.assert_allclose(results * 255, np.round(results * 255), atol=1e-4)
+    ratios = results.mean((1, 2)) / np.asarray(images).mean((1, 2))
+    assert 0.97 < ratios.mean() < 1.03
+    assert (ratios.std(0) > 0.01).all()
+    gray = jnp.broadcast_to(images[..., :1], images.shape)
+    spread = np.ptp(np.asarray(vary_colors(gray, jax.random.key(0))).mean((1, 2)), axis=-1)
+    assert np.median(spread) > 0.005
 
 
 def identity_model() -> SceneNet:

@@ -17,19 +17,24 @@ from jaxtyping import Array, Float
 
 from zerodce_jax.models.scenenet import SceneNet
 from zerodce_jax.ops.grid import block_means
+from zerodce_jax.ops.pixels import channel_mean
 from zerodce_jax.training import camera
 from zerodce_jax.training.losses import Images, Loss, region_means
 
 MIN_FACTOR = 0.012
 """Smallest factor on the light of a photograph."""
-BACKLIT, CONTRASTY = 0.35, 0.35
+BACKLIT, CONTRASTY = 0.35, 0.45
 """Shares of the degraded photographs whose dark places lose more light, and whose bright places
 gain light meanwhile; the others lose light everywhere alike."""
-UNCHANGED, UNCHANGED_IF_DARK = 0.17, 0.7
+UNCHANGED, UNCHANGED_IF_DARK = 0.2, 0.7
 """Share of the photographs that stay as they are, and the share by which it grows for dark ones."""
 BRIGHTNESS, NORMALIZATION = 0.46, 0.95
 """Mean brightness that the exposure of photographs is brought towards, and how far."""
-_DIM_RANGE, _DARK_RANGE = (0.2, 0.42), (0.14, 0.32)
+FUSION = 0.18
+"""How far the targets of bright images are brought towards the fusion of synthetic brackets."""
+GAINS, SATURATIONS = 0.06, 0.15
+"""Standard deviations of the logarithms of the factors that vary the colors of photographs."""
+_DIM_RANGE, _DARK_RANGE, _BRIGHT_RANGE = (0.2, 0.42), (0.14, 0.32), (0.1, 0.3)
 _MIN_CONTRASTY, _MAX_CONTRASTY = 0.08, 4.0
 _MAX_DARKER, _MAX_BRIGHTER = math.exp(-1), math.exp(1.4)
 _WIDTHS = (0.15, 1.5)
@@ -37,10 +42,24 @@ _CAST = 0.12
 _SHOT_NOISE, _READ_NOISE = (1e-5, 6e-4), (1e-5, 1.2e-3)
 _MIN_LUMINANCE = 1e-4
 _BLURS = (8, 16, 32)
+_BRACKET, _MIDDLE_WIDTH, _FUSION_PARTS = (0.25, 1.0, 4.0), 0.08, 8
 _REGION = 4
 _PIXEL_WEIGHT, _MEAN_WEIGHT, _EDGE_WEIGHT, _ERROR_WEIGHT = 0.3, 0.3, 0.5, 0.05
 _SMOOTHNESS_WEIGHT, _LEVEL_WEIGHT = 0.5, 0.05
 _ERROR_FLOOR = 1e-3
+
+
+def vary_colors(images: Images, key: Array) -> Images:
+    """Return photographs with other saturation and other gains of the channels, in 8 bits.
+
+    The logarithms of these factors are normal, with standard deviations of 0.15 and 0.06.
+    """
+    gain_key, saturation_key = jax.random.split(key)
+    saturation = jnp.exp(SATURATIONS * jax.random.normal(saturation_key, (len(images), 1, 1, 1)))
+    gains = jnp.exp(GAINS * jax.random.normal(gain_key, (len(images), 1, 1, 3)))
+    gray = channel_mean(images)
+    colored = jnp.clip(gray + saturation * (images - gray), 0, 1)
+    return camera.to_pixels(gains * camera.to_light(colored))
 
 
 def degrade(images: Images, key: Array, normal: Images) -> tuple[Images, Images]:
@@ -48,12 +67,17 @@ def degrade(images: Images, key: Array, normal: Images) -> tuple[Images, Images]
 
     First the exposure of a photograph is brought towards a mean brightness of 0.46; the result is
     the target. Then its light is multiplied by a factor between f0, where it is dark, and f1, where
-    it is bright: ``log f = log f0 + (log f1 - log f0) sigmoid((log L - log M) / w)``. L is the
-    luminance, or its mean over 1/8, 1/16 or 1/32 of the sides, M lies between the mean and the
-    largest value of L, and w between 0.15 and 1.5. Some photographs are dark everywhere (f1 = f0 >=
-    0.012), some are backlit (f1 >= f0), and some have too much contrast (f0 >= 0.08, f1 <= 4). Half
-    get a color cast of up to 12 %. Dark photographs, whose darkness is meant, keep their exposure,
-    lose less light, and more of them stay as they are.
+    it is bright:
+    ``log f = log f0 + (log f1 - log f0) sigmoid((log L - log M) / w)``. L is the luminance, or its
+    mean over 1/8, 1/16 or 1/32 of the sides, M lies between the mean and the largest value of L,
+    and w between 0.15 and 1.5. Some photographs are dark everywhere (f1 = f0 >= 0.012), some are
+    backlit (f1 >= f0), and some have too much contrast (f0 >= 0.08, f1 <= 4). Half get a color cast
+    of up to 12 %. Dark photographs, whose darkness is meant, keep their exposure, lose less light,
+    and more of them stay as they are.
+
+    What the network should do about shadows before a bright sky, the photographs do not tell, since
+    many have such shadows themselves. So the targets of images that are not dark as a whole are
+    moved by a fifth towards an exposure fusion (Mertens et al., "Exposure Fusion", 2007).
 
     Args:
         images: Photographs, in 8 bits.
@@ -101,9 +125,29 @@ def degrade(images: Images, key: Array, normal: Images) -> tuple[Images, Images]
     )
     noisy = camera.add_noise(light * factor * (1 + cast), normal, shot=shot, read=read)
     unchanged = uniform() < UNCHANGED + UNCHANGED_IF_DARK * dimness
-    pairs = ((images, camera.to_pixels(noisy)), (images, camera.to_pixels(light)))
-    degraded, targets = (jnp.where(unchanged, before, after) for before, after in pairs)
-    return degraded, targets
+    degraded = jnp.where(unchanged, images, camera.to_pixels(noisy))
+    targets = jnp.where(unchanged, images, camera.to_pixels(light))
+    low, high = _BRIGHT_RANGE
+    brightness = degraded.mean((1, 2, 3), keepdims=True)
+    share = FUSION * jnp.clip((brightness - low) / (high - low), 0, 1) * (1 - darkness)
+    return degraded, targets + share * (_fusion(targets) - targets)
+
+
+def _fusion(images: Images) -> Images:
+    """Return the exposure fusion of photographs with shots of a quarter and four times their light.
+
+    Where a shot is nearer to middle gray, it has more weight; the weights are smooth over an eighth
+    of the sides.
+    """
+    light = camera.to_light(images)
+    side = max(1, images.shape[1] // _FUSION_PARTS)
+    total, weights = jnp.zeros(()), jnp.zeros(())
+    for factor in _BRACKET:
+        shot = images if factor == 1 else camera.to_pixels(factor * light)
+        weight = jnp.exp(-jnp.square(shot.mean(-1, keepdims=True) - 0.5) / _MIDDLE_WIDTH)
+        weight = jax.image.resize(region_means(weight, side), weight.shape, "linear") + 1e-3
+        total, weights = total + weight * shot, weights + weight
+    return total / weights
 
 
 def scene_losses(model: SceneNet, inputs: Images, targets: Images) -> dict[str, Loss]:

@@ -18,7 +18,7 @@ from zerodce_jax.ops.pixels import to_float
 from zerodce_jax.training import hosts
 from zerodce_jax.training.darkening import darken, restoration_losses
 from zerodce_jax.training.losses import Loss, LossFunction, weighted_losses
-from zerodce_jax.training.scenes import degrade, scene_losses
+from zerodce_jax.training.scenes import degrade, scene_losses, vary_colors
 
 State = dict[str, Any]
 """``params``, ``optimizer``, ``step`` (int32) and, if the config asks for an average, ``ema``."""
@@ -95,6 +95,7 @@ def make_losses(
         if isinstance(model, SceneNet):
             if normal is None:
                 normal = normal_numbers(config, step, images.shape)
+            images = vary_colors(images, jax.random.fold_in(key, 1))
             terms = scene_losses(model, *degrade(images, key, normal))
         elif config.darken:
             inputs = darken(images, key)
