@@ -106,7 +106,7 @@ def _tree(width: int = 360, height: int = 300) -> np.ndarray:
 
 
 def training(run: Path, /) -> None:
-    """Write training.png: the losses of a training run by step.
+    """Write training.png: the losses of a training run by step, and those of its validations.
 
     Args:
         run: Working folder of the training run.
@@ -114,14 +114,15 @@ def training(run: Path, /) -> None:
     log = [json.loads(line) for line in (run / LOG_FILE).read_text().splitlines()]
     trained = [entry for entry in log if "total" in entry]
     validated = [entry for entry in log if "val_total" in entry]
-    names = [name for name in validated[0] if name.startswith("val_")]
-    names = [name.removeprefix("val_") for name in names]
+    names = sorted(trained[0].keys() - {"step", "lr", "grad_norm", "images_per_second"})
     figure, axes = plt.subplots(1, len(names), figsize=(3 * len(names), 2.8), layout="constrained")
     for axis, name in zip(axes, names, strict=True):
         steps = [entry["step"] for entry in trained]
         axis.plot(steps, [entry[name] for entry in trained], lw=0.6, alpha=0.6, label="training")
-        steps = [entry["step"] for entry in validated]
-        axis.plot(steps, [entry[f"val_{name}"] for entry in validated], "o-", label="validation")
+        if validated:
+            steps = [entry["step"] for entry in validated]
+            losses = [entry[f"val_{name}"] for entry in validated]
+            axis.plot(steps, losses, "o-", label="validation")
         # The logarithm of an error, and a sum with it, may be negative.
         positive = all(entry[name] > 0 for entry in trained)
         axis.set(title=name, xlabel="step", yscale="log" if positive else "linear")
