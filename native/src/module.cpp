@@ -32,16 +32,12 @@ namespace zerodce {
 ZERODCE_DECLARE(baseline)
 #ifdef ZERODCE_X86
 ZERODCE_DECLARE(avx2)
-ZERODCE_DECLARE(avx512)
 #endif
 
 // The sets of instructions that the pass is compiled for and this processor has, the best first.
 std::vector<std::string> instruction_sets() {
     std::vector<std::string> sets;
 #ifdef ZERODCE_X86
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        sets.push_back("avx512");
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) sets.push_back("avx2");
 #endif
     sets.push_back("baseline");
@@ -51,7 +47,6 @@ std::vector<std::string> instruction_sets() {
 template <typename Pixel>
 Pass<Pixel> pass_for(std::string_view instructions) {
 #ifdef ZERODCE_X86
-    if (instructions == "avx512") return avx512::pass<Pixel>;
     if (instructions == "avx2") return avx2::pass<Pixel>;
 #endif
     return baseline::pass<Pixel>;

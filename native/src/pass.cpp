@@ -28,7 +28,10 @@ constexpr float kMinSlope = 1e-6f, kMinPower = 1e-30f;
 constexpr int kWindows = 2;                // Means over 3x3 windows are taken twice.
 constexpr int kHalo = kWindows + 1;        // Reach of the denoiser, in pixels at half size.
 constexpr int kMeans = 7, kShares = 5;     // Planes at half size, before and after the filter.
-constexpr int kScratch = 15;
+// Rows of scratch memory: values and positions of both phases of a row, maps, sums over four pixels,
+// sums over windows. When rows are written, the first are the results and the interpolated shares.
+constexpr int kValues = 0, kPositions = 6, kMaps = 8, kSums = 9, kWindow = 12, kScratch = 13;
+constexpr int kInterpolated = 6;
 constexpr int kLevels = 6, kIterations = 8;  // Sizes with a loop of their own.
 
 // 2^x and log2(x) as polynomials, to 1e-6 and better; x > 0 and normal.
@@ -89,6 +92,42 @@ struct Scale {
 inline float cell_position(int index, int size, int cells) {
     const float at = (static_cast<float>(index) + 0.5f) * (static_cast<float>(cells) / size) - 0.5f;
     return std::min(std::max(at, 0.0f), static_cast<float>(cells - 1));
+}
+
+// Bytes of 16 pixels at a time. Standard shuffles, which compilers turn into those of the processor.
+using Bytes = std::uint8_t __attribute__((vector_size(16)));
+using Few = std::uint8_t __attribute__((vector_size(8)));
+using Ints = std::int32_t __attribute__((vector_size(32)));
+using Floats = float __attribute__((vector_size(32)));
+constexpr int kFew = 8;  // Columns of one phase among 16 pixels.
+
+// Of 48 bytes, those that belong to one channel (0 to 2) and one phase (0 or 1), as numbers.
+template <int Channel, int Phase>
+inline Ints take(Bytes a, Bytes b, Bytes c) {
+    Bytes first, second;
+    for (int k = 0; k < 16; ++k) {
+        const int at = 6 * (k % kFew) + 3 * Phase + Channel;
+        first[k] = at < 32 ? at : 0;
+        second[k] = at < 32 ? k : at - 16;
+    }
+    const Bytes taken = __builtin_shuffle(__builtin_shuffle(a, b, first), c, second);
+    Few few;
+    std::memcpy(&few, &taken, sizeof few);
+    return __builtin_convertvector(few, Ints);
+}
+
+// Of 16 pixels, block 0 to 2 of their 48 bytes, from the bytes of each channel: its even columns and
+// then its odd ones.
+template <int Block>
+inline Bytes mix(Bytes r, Bytes g, Bytes b) {
+    Bytes first, second;
+    for (int k = 0; k < 16; ++k) {
+        const int at = 16 * Block + k, pixel = at / 3, channel = at % 3;
+        const int place = pixel % 2 * kFew + pixel / 2;
+        first[k] = channel == 1 ? 16 + place : place;
+        second[k] = channel == 2 ? 16 + place : k;
+    }
+    return __builtin_shuffle(__builtin_shuffle(r, g, first), b, second);
 }
 
 // Rows of several planes, for the last few rows of an image.
@@ -155,18 +194,20 @@ class RectanglePass {
 
     // Enhance two rows, and start the denoiser's means with them.
     void enhance_pair(int row) {
-        float* sums[3] = {scratch(12), scratch(13), scratch(14)};
+        float* sums[3] = {scratch(kSums), scratch(kSums + 1), scratch(kSums + 2)};
         for (float* sum : sums) std::fill_n(sum, count_, 0.0f);
         for (int parity = 0; parity < 2; ++parity) {
             const int y = std::min(2 * row + parity, image_.height - 1);
             read_grid(y);
+            load(y);
             for (int phase = 0; phase < 2; ++phase) {
-                float *values[3] = {scratch(1), scratch(2), scratch(3)}, *position = scratch(4);
-                load(y, phase, values, position);
-                for (int c = 0; c < 3; ++c)
+                float *values[3], *result[3];
+                for (int c = 0; c < 3; ++c) {
+                    values[c] = scratch(kValues + 3 * phase + c);
+                    result[c] = enhanced_.at(row, 6 * parity + 3 * phase + c) + 1;
                     for (int i = 0; i < count_; ++i) sums[c][i] += values[c][i];
-                float* result[3];
-                for (int c = 0; c < 3; ++c) result[c] = enhanced_.at(row, 6 * parity + 3 * phase + c) + 1;
+                }
+                const float* position = scratch(kPositions + phase);
                 if (curves_.levels == kLevels && curves_.iterations == kIterations)
                     apply<kLevels, kIterations>(phase, values, position, result);
                 else
@@ -186,26 +227,63 @@ class RectanglePass {
         for (int i = 0; i < size; ++i) grid_row_[i] = above[i] + t * (below[i] - above[i]);
     }
 
-    void load(int y, int phase, float* const values[3], float* position) const {
+    // Values and level positions of a row, by phases.
+    void load(int y) {
+        const Pixel* row = in_ + std::size_t(y) * image_.width * image_.channels;
+        const int done = load_blocks(row);
+        load<0>(row, done);
+        load<1>(row, done);
+    }
+
+    template <int Phase>
+    void load(const Pixel* row, int first) {
         const Scale<Pixel>& scale = Scale<Pixel>::get();
         const float top = static_cast<float>(curves_.levels - 1);
-        const Pixel* row = in_ + std::size_t(y) * image_.width * image_.channels;
+        float *r = scratch(kValues + 3 * Phase), *g = r + stride_, *b = g + stride_;
+        float* position = scratch(kPositions + Phase);
         // A block beyond the edge repeats its pixels, which leaves its mean as it is.
-        const int inside = std::min(count_, (image_.width - phase + 1) / 2 - left_);
-        for (int i = 0; i < count_; ++i) {
-            const int x = 2 * (left_ + i) + (i < inside ? phase : 0);
+        const int inside = (image_.width - Phase + 1) / 2 - left_;
+        for (int i = first; i < count_; ++i) {
+            const int x = 2 * (left_ + i) + (i < inside ? Phase : 0);
             const Pixel* pixel = row + std::size_t(x) * image_.channels;
-            if (image_.channels == 1) {
-                values[0][i] = values[1][i] = values[2][i] = scale.value(*pixel);
-                position[i] = top * scale.root(*pixel);
-            } else {
-                const Pixel r = pixel[0], g = pixel[1], b = pixel[2];
-                values[0][i] = scale.value(r);
-                values[1][i] = scale.value(g);
-                values[2][i] = scale.value(b);
-                position[i] = top * scale.root(std::max(r, std::max(g, b)));
+            const int other = image_.channels == 1 ? 0 : 1;
+            r[i] = scale.value(pixel[0]);
+            g[i] = scale.value(pixel[other]);
+            b[i] = scale.value(pixel[2 * other]);
+            position[i] = top * scale.root(std::max(pixel[0], std::max(pixel[other], pixel[2 * other])));
+        }
+    }
+
+    // Load 16 pixels of 8 bits at a time; return the number of columns that are loaded.
+    int load_blocks(const Pixel* row) {
+        int i = 0;
+        if constexpr (std::is_same_v<Pixel, std::uint8_t>) {
+            if (image_.channels == 1) return 0;
+            for (; i + kFew <= count_ && 2 * (left_ + i + kFew) <= image_.width; i += kFew) {
+                Bytes part[3];
+                std::memcpy(part, row + std::size_t(6) * (left_ + i), sizeof part);
+                load_block<0>(part, i);
+                load_block<1>(part, i);
             }
         }
+        return i;
+    }
+
+    template <int Phase>
+    void load_block(const Bytes part[3], int i) {
+        const Ints r = take<0, Phase>(part[0], part[1], part[2]);
+        const Ints g = take<1, Phase>(part[0], part[1], part[2]);
+        const Ints b = take<2, Phase>(part[0], part[1], part[2]);
+        const Ints rg = r > g ? r : g, largest = rg > b ? rg : b;
+        const Ints* channels[3] = {&r, &g, &b};
+        for (int c = 0; c < 3; ++c) {
+            const Floats values = __builtin_convertvector(*channels[c], Floats) / 255.0f;
+            std::memcpy(scratch(kValues + 3 * Phase + c) + i, &values, sizeof values);
+        }
+        const float* roots = Scale<Pixel>::get().roots.data();
+        const float top = static_cast<float>(curves_.levels - 1);
+        float* position = scratch(kPositions + Phase) + i;
+        for (int k = 0; k < kFew; ++k) position[k] = top * roots[largest[k]];
     }
 
     // Read the curve of each pixel and iterate it. Sizes of 0 stand for those of the network.
@@ -246,7 +324,7 @@ class RectanglePass {
                         y[i] = v;
                     }
                 } else {
-                    float* maps = scratch(5);
+                    float* maps = scratch(kMaps);
                     for (int i = start; i < end; ++i)
                         maps[i] = left[c] + offset[i] * (right[c] - left[c]);
                     for (int k = 1; k < levels; ++k) {
@@ -300,7 +378,7 @@ class RectanglePass {
     void average(Ring& from, Ring& to, int row) {
         const bool has_above = row > 0, has_below = row + 1 < half_height_;
         const float rows = 1.0f + has_above + has_below;
-        float* sum = scratch(6);
+        float* sum = scratch(kWindow);
         for (int k = 0; k < kMeans; ++k) {
             const float* here = from.at(row, k);
             const float* above = has_above ? from.at(row - 1, k) : nullptr;
@@ -369,31 +447,31 @@ class RectanglePass {
     }
 
     void write_pair(int row) {
-        float* result[3] = {scratch(1), scratch(2), scratch(3)};
         for (int parity = 0; parity < 2; ++parity) {
             const int y = 2 * row + parity;
             if (y < place_.top || y >= place_.bottom) continue;
             if (finish_.denoise) interpolate_rows(row, parity);
             for (int phase = 0; phase < 2; ++phase) {
                 const float* e[3];
-                for (int c = 0; c < 3; ++c) e[c] = enhanced_.at(row, 6 * parity + 3 * phase + c) + 1;
-                if (finish_.denoise) {
-                    filter(phase, e, result);
-                } else {
-                    for (int c = 0; c < 3; ++c) std::copy_n(e[c], count_, result[c]);
+                float* result[3];
+                for (int c = 0; c < 3; ++c) {
+                    e[c] = enhanced_.at(row, 6 * parity + 3 * phase + c) + 1;
+                    result[c] = scratch(kValues + 3 * phase + c);
+                    if (!finish_.denoise) std::copy_n(e[c], count_, result[c]);
                 }
+                if (finish_.denoise) filter(phase, e, result);
                 if (finish_.gamma != 1) apply_gamma(result);
-                store(y, phase, result);
             }
+            store(y);
         }
     }
 
-    // `halving.double`, along the columns: into the scratch rows 7 to 11.
+    // `halving.double`, along the columns: into scratch memory.
     void interpolate_rows(int row, int parity) {
         const int other = std::clamp(parity ? row + 1 : row - 1, 0, half_height_ - 1);
         for (int k = 0; k < kShares; ++k) {
             const float *here = shares_.at(row, k), *there = shares_.at(other, k);
-            float* t = scratch(7 + k);
+            float* t = scratch(kInterpolated + k);
             for (int i = 0; i < stride_; ++i) t[i] = here[i] + 0.25f * (there[i] - here[i]);
         }
     }
@@ -401,7 +479,7 @@ class RectanglePass {
     void filter(int phase, const float* const e[3], float* const result[3]) {
         const int side = phase ? 1 : -1;
         const float* t[kShares];
-        for (int k = 0; k < kShares; ++k) t[k] = scratch(7 + k) + 1;
+        for (int k = 0; k < kShares; ++k) t[k] = scratch(kInterpolated + k) + 1;
         float *r = result[0], *g = result[1], *b = result[2];
 #pragma GCC ivdep
         for (int i = 0; i < count_; ++i) {
@@ -432,24 +510,59 @@ class RectanglePass {
             return std::min(std::max(x, 0.0f), 1.0f);
     }
 
-    void store(int y, int phase, float* const result[3]) {
-        const int start = place_.left / 2 - left_;
-        const int end = std::min(count_, (place_.right - phase + 1) / 2 - left_);
-        Pixel* row = out_ + (std::size_t(y) * image_.width + 2 * left_ + phase) * image_.channels;
-        if (image_.channels == 1) {
-            for (int i = start; i < end; ++i) {
-                const float first = result[0][i];
-                const float mean = ((result[1][i] - first) + (result[2][i] - first)) * (1.0f / 3);
-                row[2 * i] = to_pixel(first + mean);
+    void store(int y) {
+        Pixel* row = out_ + (std::size_t(y) * image_.width + 2 * left_) * image_.channels;
+        const int done = store_blocks(row);
+        store<0>(row, done);
+        store<1>(row, done);
+    }
+
+    template <int Phase>
+    void store(Pixel* row, int first) {
+        const float *r = scratch(kValues + 3 * Phase), *g = r + stride_, *b = g + stride_;
+        const int end = std::min(count_, (place_.right - Phase + 1) / 2 - left_);
+        for (int i = first; i < end; ++i) {
+            Pixel* pixel = row + (std::size_t(2) * i + Phase) * image_.channels;
+            if (image_.channels == 1) {
+                *pixel = to_pixel(r[i] + ((g[i] - r[i]) + (b[i] - r[i])) * (1.0f / 3));
+                continue;
             }
-            return;
+            pixel[0] = to_pixel(r[i]);
+            pixel[1] = to_pixel(g[i]);
+            pixel[2] = to_pixel(b[i]);
         }
-        for (int i = start; i < end; ++i) {
-            Pixel* pixel = row + std::size_t(6) * i;
-            pixel[0] = to_pixel(result[0][i]);
-            pixel[1] = to_pixel(result[1][i]);
-            pixel[2] = to_pixel(result[2][i]);
+    }
+
+    // Store 16 pixels of 8 bits at a time; return the first column that is left.
+    int store_blocks(Pixel* row) {
+        int i = place_.left / 2 - left_;
+        if constexpr (std::is_same_v<Pixel, std::uint8_t>) {
+            const int end = std::min(count_, place_.right / 2 - left_);
+            for (; image_.channels == 3 && i + kFew <= end; i += kFew) {
+                const Bytes r = bytes(0, i), g = bytes(1, i), b = bytes(2, i);
+                const Bytes part[3] = {mix<0>(r, g, b), mix<1>(r, g, b), mix<2>(r, g, b)};
+                std::memcpy(row + std::size_t(6) * i, part, sizeof part);
+            }
         }
+        return i;
+    }
+
+    // Rounded results of one channel: 8 even columns and then 8 odd ones.
+    Bytes bytes(int channel, int i) {
+        Bytes phases[2];
+        for (int phase = 0; phase < 2; ++phase) {
+            Floats values;
+            std::memcpy(&values, scratch(kValues + 3 * phase + channel) + i, sizeof values);
+            const Ints whole = __builtin_convertvector(values * 255.0f + 0.5f, Ints);
+            Bytes halves[2];
+            std::memcpy(halves, &whole, sizeof halves);
+            // The lowest byte of each number.
+            phases[phase] = __builtin_shuffle(
+                halves[0], halves[1],
+                Bytes{0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28});
+        }
+        return __builtin_shuffle(
+            phases[0], phases[1], Bytes{0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23});
     }
 
     const Pixel* in_;

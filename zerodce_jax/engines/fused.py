@@ -18,7 +18,7 @@ from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.grid import limit_levels
 from zerodce_jax.ops.highlights import protect_levels
 
-TILE = 256
+TILE = 512
 """Side of a tile, in pixels: its intermediate values fit into the cache of one core."""
 
 
