@@ -279,7 +279,9 @@ def _choose(condition: Value, if_true: Callable[[], Value], if_false: Callable[[
         return Value(graph, graph.node("Expand", found.name, repeat), value.shape, value.dtype)
 
     yes, _ = graph.branch(expanded)
-    name = graph.node("If", condition.name, then_branch=yes, else_branch=no)
+    # Some runtimes want a condition without axes.
+    scalar = graph.node("Reshape", condition.name, graph.constant([], np.int64))
+    name = graph.node("If", scalar, then_branch=yes, else_branch=no)
     return Value(graph, name, value.shape, value.dtype)
 
 
