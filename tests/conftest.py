@@ -25,6 +25,8 @@ jaxtyping.install_import_hook("zerodce_jax", f"{shapecheck.__name__}.checked")
 
 from zerodce_jax.engines import fused
 
+_is_usable = fused.is_usable
+
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")
 
@@ -266,3 +268,9 @@ def no_fused_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     The tests of the fused pass undo this (test_fused.py).
     """
     monkeypatch.setattr(fused, "is_usable", lambda _: False)
+
+
+@pytest.fixture
+def as_installed(no_fused_pass: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use the fused pass where it is installed, as other processes do that a test compares with."""
+    monkeypatch.setattr(fused, "is_usable", _is_usable)

@@ -29,6 +29,9 @@ from helpers import browser
 from helpers.command import run
 from zerodce_jax import Enhancer
 
+# The pictures of the page are compared with those of this process, bit by bit.
+pytestmark = pytest.mark.usefixtures("as_installed")
+
 
 @dataclass
 class Visit:
