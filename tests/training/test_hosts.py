@@ -108,13 +108,13 @@ def make(
             process.communicate()
 
 
-def assert_same_run(one: Run, other: Run, *, step: int) -> None:
+def assert_same_run(one: Run, other: Run, *, step: int, atol: float = 1e-6) -> None:
     """Assert equal parameters after a step and equal losses before it: so equal photographs."""
     first, second = (
         flatten(serialization.load_network(f"{run.workdir}@{step}").params) for run in (one, other)
     )
     for name, array in first.items():
-        np.testing.assert_allclose(second[name], array, rtol=0, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(second[name], array, rtol=0, atol=atol, err_msg=name)
     logs = [[entry for entry in run.log() if entry["step"] <= step] for run in (one, other)]
     assert len(logs[0]) == len(logs[1])
     for before, after in zip(*logs, strict=True):
@@ -146,7 +146,8 @@ def test_two_processes_train_a_scene_network_like_one(make: Make) -> None:
     alone, pair = make("alone"), make("pair")
     alone.complete(steps=4, options=[*SCENE, "--checkpoint-every", "4"])
     pair.complete(count=2, steps=4, options=[*SCENE, "--checkpoint-every", "4"])
-    assert_same_run(alone, pair, step=4)
+    # Degraded pixels that lie halfway between two levels of 8 bits may be rounded differently.
+    assert_same_run(alone, pair, step=4, atol=2e-5)
     # The recipe of scene networks gives the options that the command line leaves out.
     recorded = json.loads((pair.workdir / "config.json").read_text())["train"]
     assert (recorded["model"], recorded["schedule"]) == ("scene", "cosine")
