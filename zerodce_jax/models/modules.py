@@ -23,7 +23,7 @@ def graphdef(
 
     def build() -> DCENet | SceneNet:
         if isinstance(config, SceneConfig):
-            return SceneNet(config, dtype=dtype, rngs=nnx.Rngs(0))
+            return SceneNet(config, dtype=dtype, rngs=None)
         return DCENet(config, dtype=dtype, inference=inference, rngs=nnx.Rngs(0))
 
     return nnx.graphdef(nnx.eval_shape(build))

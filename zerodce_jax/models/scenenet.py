@@ -34,11 +34,12 @@ class SceneNet(nnx.Module):
         config: The architecture.
         dtype: Data type of the convolutions, float32 or bfloat16; parameters are float32.
         rngs: Source of the initial weights, normal with the variance 2 / inputs (He et al. 2015);
-            the last layer starts at 0, so that at first every image is brightened alike.
+            the last layer starts at 0, so that at first every image is brightened alike. None
+            starts all of them at 0: where only the structure is needed, drawing costs time.
     """
 
     def __init__(
-        self, config: SceneConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
+        self, config: SceneConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs | None
     ) -> None:
         self.config = config
         self._dtype = dtype
@@ -46,8 +47,9 @@ class SceneNet(nnx.Module):
         for name, shape in config.param_shapes.items():
             layer, part = name.split(".")
             if part == "kernel":
-                zero = layer == "grid2"
-                kernel = jnp.zeros(shape) if zero else draw(rngs.params(), shape, jnp.float32)
+                kernel = jnp.zeros(shape)
+                if rngs is not None and layer != "grid2":
+                    kernel = draw(rngs.params(), shape, jnp.float32)
                 setattr(self, layer, nnx.Dict(kernel=nnx.Param(kernel)))
             else:
                 getattr(self, layer)[part] = nnx.Param(jnp.zeros(shape))
