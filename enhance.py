@@ -5,4 +5,4 @@ import sys
 from zerodce_jax.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["enhance", *sys.argv[1:]]))
+    sys.exit(main(["enhance", *sys.argv[1:]], command="python enhance.py"))

@@ -26,9 +26,6 @@ from zerodce_jax.models import serialization
         ["enhance"],
         ["enhance", "a.png"],
         ["enhance", "a.png", "-o", "b.png", "--gamma", "much"],
-        ["enhance", "a.png", "-o", "b.png", "--exposure", "bright"],
-        ["enhance", "a.png", "-o", "b.png", "--exposure", "Auto"],
-        ["evaluate", "reduced", "--images", ".", "--denoise", "much"],
         ["enhance", "a.png", "-o", "b.png", "--format", "gif"],
         ["enhance", "a.png", "-o", "b.png", "--nonesuch"],
         ["convert"],
@@ -249,7 +246,7 @@ def test_help_is_fast_and_the_same_everywhere(python: Callable) -> None:
     script = python("enhance.py", "--help", COLUMNS="100")
     module = python("-m", "zerodce_jax", "enhance", "--help", COLUMNS="100")
     assert script.returncode == module.returncode == 0
-    assert script.stdout == module.stdout
+    assert script.stdout.replace("python enhance.py", "zerodce enhance") == module.stdout
     for option in ("--output", "--model", "--gamma", "--strength", "--tile", "--overwrite"):
         assert option in script.stdout
     imported = python(

@@ -42,12 +42,34 @@ def test_enhance_writes_skips_and_overwrites(
     first = (out / "a.png").read_bytes()
 
     assert enhance(pictures, "-o", out, "-m", network, "--gamma", 3) == 0
-    assert summary_of(capsys.readouterr().out) == (0, 2, 0)
+    printed = capsys.readouterr()
+    assert summary_of(printed.out) == (0, 2, 0)
+    assert printed.out.endswith(f", results in {out}\n")
+    assert "maybe with other settings; --overwrite replaces them" in printed.err
     assert (out / "a.png").read_bytes() == first
 
     assert enhance(pictures, "-o", out, "-m", network, "--gamma", 3, "--overwrite") == 0
     assert summary_of(capsys.readouterr().out) == (2, 0, 0)
     assert (out / "a.png").read_bytes() != first
+
+
+def test_exposure_levels_out_of_reach_are_noted(
+    pictures: Path, network: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = pictures / "a.png"
+    mean = np.asarray(opened(source)).mean() / 255
+    for level, message in ((0.01, f"its mean brightness is {mean:.2f}, since"), (mean, None)):
+        arguments = ("--gamma", 1, "--exposure", level, "--overwrite")
+        assert enhance(source, "-o", tmp_path / "out", "-m", network, *arguments) == 0
+        printed = capsys.readouterr().err
+        assert (message in printed) if message else not printed
+    assert (
+        enhance(
+            source, "-o", tmp_path / "weak", "-m", network, "--exposure", 0.01, "--strength", 0.5
+        )
+        == 0
+    )
+    assert capsys.readouterr().err == ""
 
 
 def test_options_change_the_results(

@@ -8,7 +8,10 @@ from PIL import Image
 
 from zerodce_jax.cli import main
 
-_SUMMARY = r"^(\d+) done, (\d+) skipped, (\d+) failed in \d+\.\d s \(\d+\.\d+ megapixels/s\)$"
+_SUMMARY = (
+    r"^(\d+) done, (\d+) skipped, (\d+) failed in \d+\.\d s \(\d+\.\d+ megapixels/s\),"
+    r" results in .+$"
+)
 
 
 def run(*arguments: object) -> int:

@@ -79,11 +79,19 @@ def test_a_glob_of_one_file_to_one_file(tmp_path: Path) -> None:
 def test_several_results_need_a_folder(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / "there")
     inputs = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
-    with pytest.raises(UsageError, match=r"there: is a file"):
-        plan(inputs, tmp_path / "there")
-    touch(tmp_path / "old.png")
-    with pytest.raises(UsageError, match=r"old\.png: is a file"):
-        plan(inputs, tmp_path / "old.png")
+    for name in ("there", "old.png", "new.mp4"):
+        with pytest.raises(UsageError, match=f"{name}: is the name of a file; several results"):
+            plan(inputs, tmp_path / name)
+
+
+def test_files_of_unknown_formats_are_not_turned_into_folders(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    with pytest.raises(UsageError, match=r"b\.xyz: no format has the suffix \.xyz; name a folder"):
+        plan([tmp_path / "a.jpg"], tmp_path / "b.xyz")
+    (tmp_path / "b.xyz").mkdir()
+    for folder in ("b.xyz", "run.2", "v1.0 final"):
+        (item,) = plan([tmp_path / "a.jpg"], tmp_path / folder)
+        assert item.target == tmp_path / folder / "a.jpg"
 
 
 def test_suffix_and_format(tmp_path: Path) -> None:
@@ -252,8 +260,7 @@ def test_one_video_to_one_file(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=f"{target}: {message}"):
             plan([source], tmp_path / target)
-    # With two inputs the output is a folder.
-    items = plan([film, photograph], tmp_path / "out.mp4")
+    items = plan([film, photograph], tmp_path / "out")
     assert [item.target.name for item in items] == ["film.mkv", "a.png"]
 
 

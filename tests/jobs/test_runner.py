@@ -153,7 +153,7 @@ def test_photographs_and_videos_go_to_their_executors(tmp_path: Path) -> None:
     photos, videos = Recorder(), Recorder()
     assert names_of(run(items, ByKind(photos, videos))) == ["a.png", "b.png", "c.mp4", "d.mp4"]
     assert (photos.seen, videos.seen) == (["a.png", "b.png"], ["c.mp4", "d.mp4"])
-    results = list(run(items[:2], ByKind(Recorder(), None)))
+    results = list(run(items[:2], ByKind(Recorder(), Recorder())))
     assert statuses(results) == ["done", "done"]
 
 

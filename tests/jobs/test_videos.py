@@ -54,7 +54,7 @@ def test_every_frame_is_enhanced_and_the_other_streams_stay(
     assert run("enhance", film, "-o", out, "--report", report, *model) == 0
     printed = capsys.readouterr()
     assert re.match(
-        r"1 done, 0 skipped, 0 failed in .* megapixels/s, 12 frames\)$",
+        r"1 done, 0 skipped, 0 failed in .* megapixels/s, 12 frames\), results in .+$",
         printed.out.splitlines()[-1],
     )
     assert printed.err == ""

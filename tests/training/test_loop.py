@@ -56,9 +56,10 @@ def test_training_lowers_the_loss(photographs: Path, tmp_path: Path, scale: int)
 
 
 def test_a_run_writes_checkpoints_log_samples_and_tensorboard_events(
-    photographs: Path, network: Path, tmp_path: Path
+    photographs: Path, network: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen = []
+    caplog.set_level("INFO", "zerodce_jax")
     outcome = fit(
         replace(val_fraction=0.3, keep=2, ema=0.5),
         data=photographs,
@@ -67,6 +68,7 @@ def test_a_run_writes_checkpoints_log_samples_and_tensorboard_events(
         on_metrics=lambda step, steps, values: seen.append((step, steps, set(values))),
     )
     assert outcome == Outcome(6)
+    assert caplog.messages == ["5 photographs, 540 parameters, steps 1 to 6; compiling"]
     log = read_log(tmp_path)
     terms = {"total", "spatial", "exposure", "color", "smoothness"}
     trained = [entry for entry in log if "total" in entry]
@@ -267,7 +269,7 @@ def test_unreadable_photographs_are_reported_once_and_do_not_stop_a_run(
 def test_invalid_settings_are_refused(photographs: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fewer than a batch"):
         fit(replace(batch_size=50), data=photographs, workdir=tmp_path)
-    for bad in ({"lr": 0}, {"ema": 1.0}, {"steps": 0}, {"image_size": 15}, {"grad_clip": -1.0}):
+    for bad in ({"lr": 0}, {"ema": 1.0}, {"steps": -1}, {"image_size": 15}, {"grad_clip": -1.0}):
         with pytest.raises(UsageError, match="must be"):
             replace(**bad)
 
@@ -279,7 +281,7 @@ def test_darkening_needs_well_exposed_photographs(photographs: Path, tmp_path: P
 
 
 def test_epochs_have_whole_batches_only(photographs: Path, network: Path, tmp_path: Path) -> None:
-    config, init = replace(steps=None, epochs=2), serialization.load_network(network)
+    config, init = replace(steps=0, epochs=2), serialization.load_network(network)
     assert fit(config, data=photographs, workdir=tmp_path, init=init).step == 2 * (7 // 2)
 
 

@@ -8,10 +8,11 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tyro
 
+from zerodce_jax import __version__
 from zerodce_jax.cli.app import app
 from zerodce_jax.cli.cluster import cluster
 from zerodce_jax.cli.convert import convert
@@ -21,16 +22,19 @@ from zerodce_jax.cli.export import export
 from zerodce_jax.cli.messages import fail
 from zerodce_jax.cli.push import push
 from zerodce_jax.cli.train import train, with_recipe
+from zerodce_jax.cli.watch import watch
 from zerodce_jax.errors import InputError
 
-COMMANDS = (enhance, cluster, convert, train, evaluate, export, push, app)
+COMMANDS = (enhance, watch, cluster, convert, train, evaluate, export, push, app)
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None, *, command: str | None = None) -> int:
     """Run a subcommand.
 
     Args:
         args: The name of the subcommand and its arguments; None takes those of the process.
+        command: What the user typed before the arguments, for the help; by default ``zerodce`` and
+            the name of the subcommand.
 
     Returns:
         The exit status.
@@ -41,15 +45,23 @@ def main(args: Sequence[str] | None = None) -> int:
     atexit.register(gc.freeze)
     # Pillow warns of damaged files; this program reports them itself, in one line each.
     warnings.filterwarnings("ignore", module="PIL")
-    args = sys.argv[1:] if args is None else args
-    commands = {command.__name__: command for command in COMMANDS}
+    name, *rest = (sys.argv[1:] if args is None else args) or [""]
+    if name == "--version":
+        print(f"zerodce {__version__}")
+        return 0
+    commands: dict[str, Callable[..., int]] = {command.__name__: command for command in COMMANDS}
+    commands["train"] = with_recipe(rest)
     try:
-        status = tyro.extras.subcommand_cli_from_dict(
-            commands | {"train": with_recipe(args)},
-            prog="zerodce",
-            description="Light up dark photographs with a tiny network.",
-            args=args,
-        )
+        if name in commands:
+            status = tyro.cli(commands[name], prog=command or f"zerodce {name}", args=rest)
+        else:
+            # This prints the list of subcommands, and exits.
+            status = tyro.extras.subcommand_cli_from_dict(
+                commands,
+                prog="zerodce",
+                description="Light up dark photographs with a tiny network.",
+                args=[name, *rest] if name else [],
+            )
         # Flushing here turns a closed pipe into an error that is reported.
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -21,10 +21,12 @@ def app(
     """Open a page in the browser for dark photographs.
 
     Args:
-        host: Address to listen on; use 0.0.0.0 to let other machines reach the page.
+        host: Address to listen on; use 0.0.0.0 to let other machines
+            reach the page.
         port: Port to listen on; 0 takes a free one.
-        engine: Engine that computes, as for enhance.
-        max_pixels: Number of pixels of the largest photograph that is decoded.
+        engine: Engine, as for enhance: auto, xla or onnx.
+        max_pixels: Number of pixels of the largest photograph that is
+            decoded.
     """
     require("the page", "app", "gradio")
     # Service managers stop programs by SIGTERM; treat it like Ctrl-C.

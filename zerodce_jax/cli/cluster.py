@@ -6,7 +6,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from zerodce_jax.cli.messages import note
-from zerodce_jax.cli.options import Engine, ResultFormat, SettingFlags
+from zerodce_jax.cli.options import Engine, ResultFormat, SettingFlags, unless
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.errors import UsageError, require
 from zerodce_jax.media.limits import MAX_PIXELS
@@ -20,39 +20,46 @@ def cluster(
     target: Annotated[Positional[str], arg(metavar="DST")],
     /,
     *,
-    address: Annotated[str | None, arg(metavar="auto|HOST:PORT")] = None,
-    model: Annotated[str, arg(aliases=["-m"])] = "scene",
+    address: Annotated[str | None, unless("auto|HOST:PORT", "a Ray of its own")] = None,
+    model: Annotated[str, arg(aliases=["-m"], metavar="NET")] = "scene",
     settings: OmitArgPrefixes[SettingFlags] = SettingFlags(),  # noqa: B008 (frozen)
     engine: Engine = "auto",
-    actors: Annotated[int | None, arg(metavar="N")] = None,
+    actors: Annotated[int | None, unless("N", "as many as fit")] = None,
     gpus_per_actor: Annotated[float, arg(metavar="X")] = 0,
     batch: int = 16,
     overwrite: Annotated[bool, FlagCreatePairsOff] = False,
     format: ResultFormat = "keep",  # noqa: A002
     strip: Annotated[bool, FlagCreatePairsOff] = False,
-    report: Annotated[str | None, arg(metavar="FILE.parquet")] = None,
+    report: Annotated[str | None, unless("FILE.parquet", "DST/report.parquet")] = None,
     max_pixels: int = MAX_PIXELS,
 ) -> int:
     """Light up a folder of photographs on many machines, with Ray.
 
     Args:
-        source: Folder of photographs: a path, or an address such as s3://BUCKET/FOLDER.
-        target: Folder for the results: a path or an address. Results that exist are skipped.
-        address: Ray cluster to join; auto is the cluster of this machine. By default Ray is started
-            on this machine alone.
-        model: Network, as for enhance; the other machines need no copy of it.
-        settings: How to enhance. The network decides each setting that is not given.
-        engine: Engine that computes, as for enhance.
-        actors: Number of processes that enhance. By default one for each machine (or 16 of its
-            cores), or as many as the GPUs allow.
+        source: Folder of photographs: a path, or an address such as
+            s3://BUCKET/FOLDER.
+        target: Folder for the results: a path or an address. Results that
+            exist are skipped.
+        address: Ray cluster to join; auto is the cluster of this machine.
+            By default Ray is started on this machine alone.
+        model: Network, as for enhance; the other machines need no copy
+            of it.
+        settings: How to enhance. The network decides each setting that is
+            not given.
+        engine: Engine, as for enhance: auto, xla or onnx.
+        actors: Number of processes that enhance. By default one for each
+            machine (or 16 of its cores), or as many as the GPUs
+            allow.
         gpus_per_actor: Number of GPUs for each process, which may be a fraction.
         batch: Number of photographs that a process takes at a time.
         overwrite: Replace results that exist, instead of skipping them.
         format: Format of the results.
-        strip: Leave out EXIF, XMP, texts and resolution; the color profile stays.
-        report: Parquet file to write, with the outcome of each file. By default
-            DST/report.parquet.
-        max_pixels: Number of pixels of the largest photograph that is decoded.
+        strip: Leave out EXIF, XMP, texts and resolution; the color
+            profile stays.
+        report: Parquet file to write, with the outcome of each file. By
+            default DST/report.parquet.
+        max_pixels: Number of pixels of the largest photograph that is
+            decoded.
     """
     require("a cluster", "ray", "ray", "pyarrow")
     from zerodce_jax.cli.progress import Progress
@@ -95,4 +102,4 @@ def cluster(
     with reporting as add:
         results = runner.run(work, executor, overwrite=overwrite)
         progress.follow(results, len(work), add)
-    return progress.end()
+    return progress.end(target)

@@ -6,16 +6,22 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zerodce_jax.cli.messages import note
+from zerodce_jax.cli.options import unless
 from zerodce_jax.errors import InputError, UsageError
 
 
 def convert(
     source: Annotated[Positional[str], arg(metavar="SRC")],
-    target: Annotated[Positional[Path | None], arg(metavar="[DST]")] = None,
+    target: Annotated[
+        Positional[Path | None], arg(metavar="[DST]", help_behavior_hint="(optional with --check)")
+    ] = None,
     /,
     *,
-    preset: Literal["reduced", "original", "plusplus"] | None = None,
-    scale: int | None = None,
+    preset: Annotated[
+        Literal["reduced", "original", "plusplus"] | None,
+        unless("reduced|original|plusplus", "what the source says"),
+    ] = None,
+    scale: Annotated[int | None, unless("INT", "what the source says, or 1")] = None,
     layout: Literal["jax", "torch"] = "jax",
     dtype: Literal["float32", "float16"] = "float32",
     check: Annotated[bool, FlagCreatePairsOff] = False,
@@ -24,17 +30,19 @@ def convert(
     """Convert networks between PyTorch .pth, Orbax folders and .safetensors.
 
     Args:
-        source: A .pth or .safetensors file, a training folder (DIR or DIR@STEP), or the name of a
-            shipped network.
+        source: A .pth or .safetensors file, a training folder (DIR or
+            DIR@STEP), or the name of a shipped network.
         target: A .safetensors file, or a folder for an Orbax checkpoint.
-        preset: Architecture of a DCE-Net, if the source does not store it.
-        scale: Estimate the curves of a DCE-Net on the image reduced by this factor (12 for
-            Zero-DCE++).
-        layout: Layout of .safetensors: jax, or torch (OIHW, with the names of the PyTorch
-            originals).
-        dtype: Data type of the tensors in .safetensors. float16 halves the file; networks are read
-            back as float32.
-        check: Convert the network to every format and back, and print the differences.
+        preset: Architecture of a DCE-Net, if the source does not store
+            it.
+        scale: Estimate the curves of a DCE-Net on the image reduced by
+            this factor (12 for Zero-DCE++).
+        layout: Layout of .safetensors: jax, or torch (OIHW, with the
+            names of the PyTorch originals).
+        dtype: Data type of the tensors in .safetensors. float16 halves
+            the file; networks are read back as float32.
+        check: Convert the network to every format and back, and print
+            the differences.
         overwrite: Replace an existing target.
     """
     from zerodce_jax.models import serialization

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import arg
-
 from zerodce_jax.cli.messages import fail
+from zerodce_jax.cli.options import unless
 from zerodce_jax.errors import InputError, UsageError
 
 
@@ -21,14 +20,16 @@ from zerodce_jax.errors import InputError, UsageError
 class DistributedFlags:
     """Flags for training in several processes; the same command runs in each."""
 
-    coordinator: Annotated[str | None, arg(metavar="HOST:PORT")] = None
-    """Address of process 0, which the other processes connect to."""
-    processes: Annotated[int | None, arg(metavar="N")] = None
+    coordinator: Annotated[str | None, unless("HOST:PORT", "one process")] = None
+    """Address of process 0, which the other processes connect
+    to."""
+    processes: Annotated[int | None, unless("N", "one process")] = None
     """Number of processes."""
-    process_id: Annotated[int | None, arg(metavar="I")] = None
+    process_id: Annotated[int | None, unless("I", "one process")] = None
     """Number of this process, from 0."""
     distributed: Literal["off", "auto"] = "off"
-    """Take address and numbers from the cluster (auto): Slurm, Open MPI, Kubernetes, TPUs."""
+    """Take address and numbers from the cluster (auto): Slurm,
+    Open MPI, Kubernetes, TPUs."""
 
     def enabled(self) -> bool:
         """Return whether there are several processes; raise UsageError if flags conflict."""

@@ -1,6 +1,5 @@
 """``zerodce enhance``, and ``enhance.py``: photographs and videos in files; `pipes` does -."""
 
-import functools
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from zerodce_jax.cli import options
-from zerodce_jax.cli.messages import note, say
+from zerodce_jax.cli.messages import say
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.errors import UsageError, one_line
 from zerodce_jax.media.limits import MAX_PIXELS
@@ -18,15 +17,17 @@ if TYPE_CHECKING:
 
 
 def enhance(
-    inputs: Annotated[Positional[tuple[str, ...]], arg(metavar="INPUT...")],
+    inputs: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="INPUT...", help_behavior_hint="(required)")
+    ],
     /,
     *,
     output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")],
-    model: Annotated[str, arg(aliases=["-m"])] = "scene",
+    model: Annotated[str, arg(aliases=["-m"], metavar="NET")] = "scene",
     settings: OmitArgPrefixes[options.SettingFlags] = options.SettingFlags(),  # noqa: B008 (frozen)
-    video: OmitArgPrefixes[options.VideoFlags] = options.VideoFlags(),  # noqa: B008 (frozen)
+    video: OmitArgPrefixes[options.FrameFlags] = options.FrameFlags(),  # noqa: B008 (frozen)
     engine: options.Engine = "auto",
-    tile: int | None = None,
+    tile: Annotated[int | None, options.unless("PIXELS", "what suits the engine")] = None,
     overwrite: Annotated[bool, FlagCreatePairsOff] = False,
     format: options.ResultFormat = "keep",  # noqa: A002
     strip: Annotated[bool, FlagCreatePairsOff] = False,
@@ -36,33 +37,39 @@ def enhance(
     """Light up photographs and videos.
 
     Args:
-        inputs: Photographs, videos, folders (their structure is kept) or glob patterns; - reads one
-            photograph, or raw frames, from standard input.
-        output: Folder for the results. For one input it may be a file, or - for standard output.
-        model: Network: scene or reduced, a training folder (DIR or DIR@STEP), a .safetensors file,
-            a .pth file, or hf://OWNER/NAME.
-        settings: How to enhance. The network decides each setting that is not given.
+        inputs: Photographs, videos, folders (their structure is kept) or
+            glob patterns; - reads one photograph, or raw frames, from
+            standard input.
+        output: Folder for the results. For one input it may be a file, or
+            - for standard output.
+        model: Network: scene or reduced, a training folder (DIR or
+            DIR@STEP), a .safetensors file, a .pth file, or
+            hf://OWNER/NAME.
+        settings: How to enhance. The network decides each setting that is
+            not given.
         video: Flags for videos.
-        engine: Engine that computes: JAX (xla), ONNX Runtime (onnx, an extra), or the fastest that
-            is installed (auto).
-        tile: Side of the tiles that images are cut into, in pixels; small tiles need less memory.
+        engine: Engine that computes: JAX (xla), ONNX Runtime (onnx, an
+            extra), or the fastest that is installed (auto).
+        tile: Side of the tiles that images are cut into, in pixels;
+            small tiles need less memory.
         overwrite: Replace results that exist, instead of skipping them.
         format: Format of photographs.
-        strip: Leave out EXIF, XMP, texts and resolution; the color profile stays.
+        strip: Leave out EXIF, XMP, texts and resolution; the color
+            profile stays.
         max_pixels: Number of pixels of the largest image that is decoded.
         file: Flags for files, which have no use with -.
     """
     from zerodce_jax.enhancer import Enhancer
     from zerodce_jax.jobs import plan, reports
     from zerodce_jax.media import pillow
-    from zerodce_jax.models import serialization
     from zerodce_jax.ops import temporal
 
     pillow.silence_decoders()
     # Invalid values are refused before the network is loaded.
     EnhanceSettings().changed(**settings.overrides())
     temporal.check_smoothing(video.smoothing)
-    video.encoding()
+    if video.raw is None:
+        video.encoding()
     if not inputs:
         raise UsageError("enhance: name photographs, videos or folders to enhance")
     if file.report is not None:
@@ -70,12 +77,8 @@ def enhance(
     if max_pixels < 1 or file.jobs < 1:
         raise UsageError("--max-pixels and --jobs must be whole numbers >= 1")
 
-    @functools.cache
     def load() -> tuple[Enhancer, EnhanceSettings]:
-        network = serialization.load_network(model)
-        note(*network.notes)
-        enhancer = Enhancer(network, engine=options.prepare_engine(engine), tile=tile)
-        return enhancer, network.settings.changed(**settings.overrides())
+        return options.load_enhancer(model, settings, engine, tile)
 
     if "-" in inputs or str(output) == "-" or video.raw is not None:
         from zerodce_jax.cli import pipes
@@ -94,32 +97,20 @@ def enhance(
         return _print_plan(items, overwrite=overwrite)
 
     from zerodce_jax.cli.progress import Progress
-    from zerodce_jax.jobs import photos, runner, videos
+    from zerodce_jax.jobs import runner
 
     progress = Progress()
     items.sort(key=lambda item: item.is_video)
     photographs = sum(not item.is_video for item in items)
-    photo_executor = video_executor = None
-    if photographs or not items:
-        photo_executor = photos.PhotoExecutor(
-            *load(), jobs=file.jobs, strip=strip, max_pixels=max_pixels
-        )
-    if photographs < len(items):
-        video_executor = videos.VideoExecutor(
-            *load(),
-            smoothing=video.smoothing,
-            encoding=video.encoding(),
-            strip=strip,
-            max_pixels=max_pixels,
-            on_frame=progress.on_frame,
-        )
-    executor = runner.ByKind(photo_executor, video_executor)
+    executor = options.executor(
+        *load(), video, progress, jobs=file.jobs, strip=strip, max_pixels=max_pixels
+    )
     results: list[runner.Result] = []
     running = runner.run(items, executor, overwrite=overwrite, fail_fast=file.fail_fast)
     progress.follow(running, photographs, results.append)
     if file.report is not None:
         reports.write(file.report, results)
-    return progress.end()
+    return progress.end(output)
 
 
 def _print_plan(items: "list[Item]", *, overwrite: bool) -> int:

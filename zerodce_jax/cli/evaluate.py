@@ -7,37 +7,44 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from zerodce_jax.cli.messages import note, say
-from zerodce_jax.cli.options import Engine, SettingFlags, prepare_engine
+from zerodce_jax.cli.options import Engine, SettingFlags, prepare_engine, unless
 from zerodce_jax.errors import UsageError
 
 
 def evaluate(
-    networks: Annotated[Positional[tuple[str, ...]], arg(metavar="NETWORK...")],
+    networks: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="NETWORK...", help_behavior_hint="(required)")
+    ],
     /,
     *,
-    pairs: Annotated[tuple[Path, Path] | None, arg(metavar="LOW HIGH")] = None,
-    images: Annotated[Path | None, arg(metavar="DIR")] = None,
+    pairs: Annotated[tuple[Path, Path] | None, unless("LOW HIGH", "--images")] = None,
+    images: Annotated[Path | None, unless("DIR", "--pairs")] = None,
     settings: OmitArgPrefixes[SettingFlags] = SettingFlags(),  # noqa: B008 (frozen)
     engine: Engine = "auto",
-    perceptual: Annotated[tuple[str, ...], arg(metavar="NAME...")] = (),
-    json: Annotated[Path | None, arg(metavar="FILE")] = None,
-    csv: Annotated[Path | None, arg(metavar="FILE")] = None,
-    sheet: Annotated[Path | None, arg(metavar="FILE.jpg")] = None,
+    perceptual: Annotated[tuple[str, ...], unless("NAME...", "none")] = (),
+    json: Annotated[Path | None, unless("FILE", "no file")] = None,
+    csv: Annotated[Path | None, unless("FILE", "no file")] = None,
+    sheet: Annotated[Path | None, unless("FILE.jpg", "no file")] = None,
 ) -> int:
     """Compare networks by metrics, with or without reference photographs.
 
     Args:
         networks: Networks, as for enhance --model.
-        pairs: Folder of dark photographs, and folder of well-lit references with the same names
-            (extensions may differ).
-        images: Folder of dark photographs, for the metrics that need no references.
+        pairs: Folder of dark photographs, and folder of well-lit
+            references with the same names (extensions may differ).
+        images: Folder of dark photographs, for the metrics that need no
+            references.
         settings: Settings for all networks.
-        engine: Engine, as for enhance.
-        perceptual: Further metrics by their names in pyiqa, such as lpips (with references only)
-            and niqe. pyiqa downloads their weights at the first use.
-        json: Write the scores of each photograph, and their means, to this file.
-        csv: Write the scores of each photograph to this file as a table.
-        sheet: Write a contact sheet of the first photographs: input, results, reference.
+        engine: Engine, as for enhance: auto, xla or onnx.
+        perceptual: Further metrics by their names in pyiqa, such as lpips
+            (with references only) and niqe. pyiqa downloads their
+            weights at the first use.
+        json: Write the scores of each photograph, and their means, to
+            this file.
+        csv: Write the scores of each photograph to this file as a
+            table.
+        sheet: Write a contact sheet of the first photographs: input,
+            results, reference.
     """
     from tqdm import tqdm
 

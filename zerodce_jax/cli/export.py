@@ -8,6 +8,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zerodce_jax.cli.messages import note
+from zerodce_jax.cli.options import unless
 from zerodce_jax.errors import InputError, UsageError, require
 
 
@@ -15,11 +16,11 @@ def export(
     target: Annotated[Positional[Path], arg(metavar="OUT")],
     /,
     *,
-    model: Annotated[str, arg(aliases=["-m"])] = "scene",
-    denoise: Annotated[float | None, arg(metavar="X")] = None,
-    protect_highlights: Annotated[float | None, arg(metavar="X")] = None,
-    size: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None,
-    license: Annotated[str | None, arg(metavar="TEXT")] = None,  # noqa: A002
+    model: Annotated[str, arg(aliases=["-m"], metavar="NET")] = "scene",
+    denoise: Annotated[float | None, unless("X", "the network's own")] = None,
+    protect_highlights: Annotated[float | None, unless("X", "the network's own")] = None,
+    size: Annotated[tuple[int, int] | None, unless("HEIGHT WIDTH", "any size")] = None,
+    license: Annotated[str | None, unless("TEXT", "that of a shipped network")] = None,  # noqa: A002
     overwrite: Annotated[bool, FlagCreatePairsOff] = False,
 ) -> int:
     """Export a network to a file that runs without this package, and verify the file.
@@ -27,11 +28,14 @@ def export(
     Args:
         target: File name that ends in .onnx, .stablehlo or .tflite.
         model: Network, as for enhance.
-        denoise: Denoising strength, 0 to 1. The default is the network's own, or 0.17 if that is
-            auto.
-        protect_highlights: 0 removes highlight protection, and its input, from the file.
-        size: Height and width of the images, in pixels, which .tflite requires.
-        license: License of the network, to store in the file; by default that of a shipped network.
+        denoise: Denoising strength, 0 to 1. A network whose own is
+            auto gets 0.17.
+        protect_highlights: 0 removes highlight protection, and its input, from
+            the file.
+        size: Height and width of the images, in pixels, which
+            .tflite requires.
+        license: License of the network, to store in the file; by
+            default that of a shipped network.
         overwrite: Replace an existing target.
     """
     from zerodce_jax.models.network import Network

@@ -83,6 +83,8 @@ def enhance_frames(
         raise UsageError(
             f"--raw knows the pixel formats rgb24 and rgb48le, not {video.pixel_format}"
         )
+    if video.codec is not None or video.quality is not None:
+        raise UsageError("--codec and --quality are for video files, not for --raw")
     if inputs != ("-",) or str(output) != "-":
         raise UsageError("--raw goes from - to -: zerodce enhance - -o - --raw WxH@FPS")
     dtype = np.dtype("<u2" if video.pixel_format == "rgb48le" else np.uint8)

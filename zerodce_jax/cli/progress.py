@@ -11,6 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from zerodce_jax.cli.messages import note, say
+from zerodce_jax.errors import one_line
 from zerodce_jax.jobs.plan import Item
 from zerodce_jax.jobs.runner import Result
 
@@ -31,7 +32,7 @@ class Progress:
         # `follow` opens the first bar that shows.
         self._bar: tqdm[Any] = tqdm(disable=True)
         self._unit = ""
-        self._interrupted = False
+        self.interrupted = False
 
     def follow(
         self, results: Generator[Result, None, None], total: int, add: Callable[[Result], object]
@@ -47,7 +48,7 @@ class Progress:
                 self._count(result)
                 self._show(result)
         except KeyboardInterrupt:
-            self._interrupted = True
+            self.interrupted = True
             # If it was raised here, the run does not know of it yet.
             with contextlib.suppress(KeyboardInterrupt):
                 first = results.throw(KeyboardInterrupt)
@@ -69,8 +70,17 @@ class Progress:
         self._bar.total = max(total, done) if total else None
         self._bar.update(done - self._bar.n)
 
-    def end(self) -> int:
-        """Print the summary; return the exit status, or raise the interrupt that ended the run."""
+    def end(self, place: object) -> int:
+        """Print the summary, with the place of the results.
+
+        Returns:
+            The exit status.
+
+        Raises:
+            KeyboardInterrupt: An interrupt ended the run.
+        """
+        if self._counts["skipped"]:
+            note("skipped results exist, maybe with other settings; --overwrite replaces them")
         seconds = time.perf_counter() - self._start
         counts = [f"{self._counts[status]} {status}" for status in ("done", "skipped", "failed")]
         if self._counts["not_started"]:
@@ -78,8 +88,8 @@ class Progress:
         rate = f"{self._pixels / 1e6 / seconds:.2f} megapixels/s"
         if self._video is not None:
             rate += f", {self._frames} frames"
-        print(f"{', '.join(counts)} in {seconds:.1f} s ({rate})")
-        if self._interrupted:
+        print(f"{', '.join(counts)} in {seconds:.1f} s ({rate}), results in {one_line(place)}")
+        if self.interrupted:
             raise KeyboardInterrupt
         return 1 if self._counts["failed"] else 0
 

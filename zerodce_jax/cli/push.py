@@ -5,6 +5,7 @@ from typing import Annotated
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zerodce_jax.cli.messages import note
+from zerodce_jax.cli.options import unless
 
 
 def push(
@@ -12,9 +13,9 @@ def push(
     repo: Annotated[Positional[str], arg(metavar="OWNER/NAME")],
     /,
     *,
-    license: Annotated[str | None, arg(metavar="NAME")] = None,  # noqa: A002
+    license: Annotated[str | None, unless("NAME", "that of a shipped network")] = None,  # noqa: A002
     private: Annotated[bool, FlagCreatePairsOff] = False,
-    revision: str | None = None,
+    revision: Annotated[str | None, unless("BRANCH", "main")] = None,
     message: str = "Upload a zerodce_jax network",
 ) -> int:
     """Publish a network on the Hugging Face hub, with a model card.
@@ -22,11 +23,11 @@ def push(
     Args:
         network: Network, as for enhance --model.
         repo: Repository, which is created if it does not exist.
-        license: License in a new model card, by its name on the hub, such as apache-2.0,
-            cc-by-nc-4.0, other.
+        license: License in a new model card, by its name on the hub, such
+            as apache-2.0, cc-by-nc-4.0, other.
         private: Make a new repository private.
-        revision: Branch to commit to, which is created if it does not exist; by default the main
-            branch.
+        revision: Branch to commit to, which is created if it does not
+            exist; by default the main branch.
         message: Commit message.
     """
     from zerodce_jax.models import hub, publish

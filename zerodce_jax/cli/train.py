@@ -12,6 +12,7 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from zerodce_jax.cli.distributed import DistributedFlags, joined_processes
 from zerodce_jax.cli.messages import note, say
+from zerodce_jax.cli.options import unless
 from zerodce_jax.config import Model, TrainConfig
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def train(
     *,
     data: Annotated[Path, arg(metavar="DIR")],
     workdir: Annotated[Path, arg(metavar="DIR")],
-    val_data: Annotated[Path | None, arg(metavar="DIR")] = None,
-    init: Annotated[str | None, arg(metavar="NET")] = None,
+    val_data: Annotated[Path | None, unless("DIR", "--val-fraction")] = None,
+    init: Annotated[str | None, unless("NET", "random weights")] = None,
     resume: Literal["auto", "never"] = "auto",
     config: OmitArgPrefixes[TrainConfig] = TrainConfig(),  # noqa: B008 (frozen)
     distributed: OmitArgPrefixes[DistributedFlags] = DistributedFlags(),  # noqa: B008
@@ -36,10 +37,12 @@ def train(
         data: Folder of photographs; subfolders are included.
         workdir: Folder for checkpoints, logs and samples.
         val_data: Folder of photographs to validate on.
-        init: Network to start from, as in enhance --model; its architecture replaces --model.
-        resume: Continue the run in the working folder (auto), or refuse a folder that holds one
-            (never).
-        config: The recipe. The losses that have weights are those of DCE-Nets.
+        init: Network to start from, as in enhance --model; its
+            architecture replaces --model.
+        resume: Continue the run in the working folder (auto), or refuse a
+            folder that holds one (never).
+        config: The recipe. The losses that have weights are those of
+            DCE-Nets.
         distributed: Several processes that train one network together.
     """
     with joined_processes(distributed, workdir) as is_first:
@@ -52,6 +55,7 @@ def train(
 
         # Imported libraries have configured logging already, so this must override them.
         logging.basicConfig(format="zerodce: %(message)s", force=True)
+        logging.getLogger("zerodce_jax").setLevel(logging.INFO)
         if problem := use_compilation_cache():
             note(problem)
         with tqdm(unit="step", disable=not sys.stderr.isatty(), smoothing=0.05) as bar:

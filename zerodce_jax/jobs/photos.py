@@ -17,6 +17,7 @@ from zerodce_jax.jobs.runner import Executor, Result
 from zerodce_jax.jobs.storage import Files, LocalFiles
 from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.photo import Photo
+from zerodce_jax.media.samples import convert
 
 if TYPE_CHECKING:
     from zerodce_jax.enhancer import Enhancer
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 PIXELS_IN_MEMORY = 100_000_000
 """Limit on the pixels of all photographs that are being read, enhanced and written. A photograph
 that is larger is processed alone."""
+_SAMPLES = 256
+"""Number of rows or columns, at least, that measure the mean brightness of a result."""
+_TOLERANCE = 0.03
+"""Difference of mean brightness that is not worth a message: the network saw a small copy."""
 
 
 class PhotoExecutor(Executor):
@@ -152,10 +157,23 @@ class PhotoExecutor(Executor):
             task.fail(error)
             return
         height, width = opened.pixels.shape[:2]
-        notes = "; ".join([*opened.notes, *losses])
+        notes = "; ".join([*opened.notes, *self._missed_exposure(opened.pixels), *losses])
         message = one_line(f"{self._source.name(task.item.source)}: {notes}") if notes else ""
         seconds = time.perf_counter() - task.start
         task.result = Result(task.item, "done", seconds, width, height, message)
+
+    def _missed_exposure(self, enhanced: Shaped[np.ndarray, "h w *rgb"]) -> Iterator[str]:
+        """Yield a message if an image does not have the mean brightness that was asked for."""
+        settings = self._settings or self._enhancer.network.settings
+        if isinstance(settings.exposure, str) or settings.strength != 1:
+            return
+        step = max(1, max(enhanced.shape[:2]) // _SAMPLES)
+        samples = convert(enhanced[::step, ::step], np.float32)
+        if abs(samples.mean() - settings.exposure) > _TOLERANCE:
+            yield (
+                f"its mean brightness is {samples.mean():.2f}, since the network cannot bring it "
+                f"to {settings.exposure:g}"
+            )
 
     def _finished(self, *, still_writing: int) -> Iterator[tuple[int, Result]]:
         """Yield results in order, and wait while more than `still_writing` are being written."""

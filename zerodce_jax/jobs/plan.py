@@ -60,7 +60,8 @@ def plan(
 
     Raises:
         UsageError: Nothing matches, two results would have the same name, a result would replace
-            its source, or a video would become a photograph.
+            its source, a video would become a photograph, or `output` is not a folder but names
+            one file for several results, or a file of an unknown format.
     """
     inputs = [Path(name) for name in inputs]
     found = [item for given in inputs for item in find(given, output)]
@@ -73,8 +74,7 @@ def plan(
         if formats.format_of(source) and is_video(output):
             raise UsageError(f"{output}: a photograph does not become a video")
     else:
-        if output.is_file():
-            raise UsageError(f"{output}: is a file; several results need a folder")
+        _refuse_file(output)
         items = [
             replace(item, target=output / renamed(item.target, suffix, format)) for item in found
         ]
@@ -173,6 +173,19 @@ def renamed(relative: Path, suffix: str, kind: Literal["keep"] | formats.Format)
 def is_video(path: Path) -> bool:
     """Return whether a file is a video, by its name."""
     return path.suffix.lower() in _VIDEOS_WRITTEN + _VIDEOS_ONLY_READ
+
+
+def _refuse_file(output: Path) -> None:
+    """Raise UsageError if an output names a file, where a folder is needed."""
+    if output.is_dir():
+        return
+    if output.is_file() or formats.format_of(output) or is_video(output):
+        raise UsageError(f"{output}: is the name of a file; several results need a folder")
+    if re.fullmatch(r"\.[A-Za-z]\w{1,4}", output.suffix):
+        raise UsageError(
+            f"{output}: no format has the suffix {output.suffix}; name a folder, or a file such as "
+            f"{output.stem}.jpg"
+        )
 
 
 def _refuse_clashes(items: list[Item]) -> None:

@@ -80,11 +80,11 @@ class ByKind(Executor):
     """Gives photographs to one executor and videos to another.
 
     Args:
-        photos: The executor for photographs; None if there are none.
-        videos: The executor for videos; None if there are none.
+        photos: The executor for photographs.
+        videos: The executor for videos.
     """
 
-    def __init__(self, photos: Executor | None, videos: Executor | None) -> None:
+    def __init__(self, photos: Executor, videos: Executor) -> None:
         self._photos, self._videos = photos, videos
         self._active: Executor | None = None
 
@@ -92,7 +92,6 @@ class ByKind(Executor):
         """Yield the number and the result of each item; see `Executor.run`."""
         for is_video, group in groupby(items, key=lambda pair: pair[1].is_video):
             self._active = self._videos if is_video else self._photos
-            assert self._active is not None
             yield from self._active.run(group)
 
     def completed(self) -> Iterable[tuple[int, Result]]:

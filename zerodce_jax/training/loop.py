@@ -1,6 +1,7 @@
 """The training loop."""
 
 import json
+import logging
 import math
 import signal
 from collections.abc import Callable
@@ -33,6 +34,8 @@ from zerodce_jax.training.data import (
 from zerodce_jax.training.journal import Journal, OnMetrics
 from zerodce_jax.training.losses import Loss, LossFunction, loss_name, weighted_losses
 from zerodce_jax.training.step import Metrics, eval_params, init_state, make_losses, make_step
+
+logger = logging.getLogger(__name__)
 
 _SAMPLES = 4
 # Settings that may differ when a run is resumed. With the cosine schedule, the length may not: it
@@ -146,6 +149,10 @@ def fit(
         if checkpoints.latest is not None:
             state = checkpoints.restore(state)
         start = int(state["step"])
+        if journal and start < steps:
+            count = sum(x.size for x in jax.tree.leaves(params))
+            what = f"{run['images']:,} photographs, {count:,} parameters"
+            logger.info("%s, steps %s to %s; compiling", what, f"{start + 1:,}", f"{steps:,}")
         batches = training_batches(files, config, rows=rows, start=start)
         launched = None
         for step in range(start + 1, steps + 1):
@@ -208,8 +215,10 @@ def _differences(before: dict, now: dict) -> list[str]:
             fixed = name in {"steps", "epochs"} and now["train"]["schedule"] == "cosine"
             if fixed or name not in _MAY_CHANGE:
                 old = before.get(part, {}).get(name)
-                # Earlier versions wrote None for the scale of an architecture, which was 1.
-                pairs.append((name, 1 if name == "scale" and old is None else old, value))
+                # Earlier versions wrote None for these.
+                pairs.append(
+                    (name, {"scale": 1, "steps": 0}.get(name) if old is None else old, value)
+                )
     pairs.append(("number of photographs", before.get("images"), now["images"]))
     return [f"{name} ({old}, now {new})" for name, old, new in pairs if old != new]
 
