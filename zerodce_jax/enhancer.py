@@ -104,6 +104,7 @@ class Enhancer:
         source: str | Path = "scene",
         *,
         preset: str | None = None,
+        key: str | None = None,
         engine: EngineName = "auto",
         tile: int | None = None,
         batch: int | None = None,
@@ -115,12 +116,13 @@ class Enhancer:
             source: A shipped name, an Orbax folder, a file, or ``hf://OWNER/NAME`` (hub), as for
                 `load_network`, which lists the errors too.
             preset: Preset of the architecture, for files that do not state it.
+            key: Key of the network in a PyTorch checkpoint that holds several.
             engine: As for the class.
             tile: As for the class.
             batch: As for the class.
             dtype: As for the class.
         """
-        network = serialization.load_network(source, preset=preset)
+        network = serialization.load_network(source, preset=preset, key=key)
         return cls(network, engine=engine, tile=tile, batch=batch, dtype=dtype)
 
     def __call__(

@@ -173,9 +173,7 @@ def test_convert_never_replaces_a_folder_of_other_files(
 def test_convert_names_each_mismatch_and_writes_nothing(
     target: str, goldens: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    from zerodce_jax.models.pytorch_pickle import read_state_dict
-
-    tensors = read_state_dict(goldens / "reduced_random.pth")
+    tensors = pth_files.read(goldens / "reduced_random.pth")
     del tensors["e_conv2.bias"]
     tensors["e_conv3.bias"] = np.zeros(15, np.float32)
     tensors["stranger"] = np.zeros((2, 2), np.float32)

@@ -1,16 +1,24 @@
 """Builders of PyTorch files, opcode by opcode, which need no PyTorch and can be malicious."""
 
+import argparse
 import io
 import pickle
 import zipfile
+from collections.abc import Mapping
+from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 
+from zerodce_jax.errors import InputError
+from zerodce_jax.models.pytorch_file import open_checkpoint
+
 PROTO, STOP = b"\x80\x02", b"."
+CONTAINERS = ["zip", "legacy"]
 
 
 def plain(value: object) -> bytes:
-    """Return the opcodes of a number, a string, a tuple or a list."""
+    """Return the opcodes of a number, a string, a tuple, a list or another object."""
     return pickle.dumps(value, 2)[2:-1]
 
 
@@ -71,13 +79,71 @@ def legacy(content: bytes, storages: dict[str, tuple[int, bytes]]) -> bytes:
     return b"".join(headers) + PROTO + content + STOP + keys + raw
 
 
-def both(tensors: dict[str, np.ndarray]) -> tuple[bytes, bytes]:
-    """Return both containers of float32 arrays: the zip archive and the legacy format."""
-    content, raw, with_sizes = {}, {}, {}
-    for key, (name, array) in enumerate(tensors.items()):
-        base = np.ascontiguousarray(array)
+_STORAGES = {"float32": "FloatStorage", "bfloat16": "BFloat16Storage", "int64": "LongStorage"}
+
+
+def both(
+    content: Mapping[str, object], *, compression: int = zipfile.ZIP_STORED
+) -> tuple[bytes, bytes]:
+    """Return both containers of a checkpoint: the zip archive and the legacy format.
+
+    Values are arrays, dicts, opcodes, or what `plain` takes.
+    """
+    storages: dict[str, tuple[int, bytes]] = {}
+
+    def opcodes(value: object) -> bytes:
+        if isinstance(value, bytes):
+            return value
+        if isinstance(value, Mapping):
+            return dictionary({key: opcodes(item) for key, item in value.items()})
+        if not isinstance(value, np.ndarray):
+            return plain(value)
+        key = str(len(storages))
+        base = np.ascontiguousarray(value)
+        storages[key] = (base.size, base.tobytes())
         stride = tuple(step // base.itemsize for step in base.strides)
-        content[name] = tensor(storage(str(key), base.size), base.shape, stride)
-        raw[str(key)] = base.tobytes()
-        with_sizes[str(key)] = (base.size, base.tobytes())
-    return zipped(dictionary(content), raw), legacy(dictionary(content), with_sizes)
+        stored = storage(key, base.size, kind=_STORAGES[base.dtype.name])
+        return tensor(stored, base.shape, stride)
+
+    pickled = opcodes(content)
+    raw = {key: data for key, (_, data) in storages.items()}
+    return zipped(pickled, raw, compression=compression), legacy(pickled, storages)
+
+
+def file_of(path: Path, container: str, content: bytes, raw: bytes = b"", size: int = 0) -> Path:
+    """Write a file with pickled content and, if `raw` is not empty, the storage ``0``."""
+    if container == "zip":
+        path.write_bytes(zipped(content, {"0": raw}))
+    else:
+        path.write_bytes(legacy(content, {"0": (size, raw)} if raw else {}))
+    return path
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Return all tensors of a file, whatever network they belong to."""
+    with open_checkpoint(path) as file:
+        return file.read(file.tensors)
+
+
+def refusal_of(path: Path) -> str | None:
+    """Return the error message if a file is refused, or None."""
+    try:
+        read(path)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+SMALL = {
+    "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
+    "a.bias": np.array([-1, 0.5], np.float32),
+}
+# What training code writes: weights, their moving average, and values of other code.
+TRAINING = {
+    "params": SMALL,
+    "params_ema": {name: array.astype(ml_dtypes.bfloat16) for name, array in SMALL.items()},
+    "args": argparse.Namespace(lr=1e-4),
+    "loss": np.float64(0.5),
+}
+FILES = dict(zip(CONTAINERS, both(TRAINING), strict=True))
+FILES["compressed again"], _ = both(TRAINING, compression=zipfile.ZIP_DEFLATED)

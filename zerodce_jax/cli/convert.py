@@ -22,6 +22,7 @@ def convert(
         unless("reduced|original|plusplus", "what the source says"),
     ] = None,
     scale: Annotated[int | None, unless("INT", "what the source says, or 1")] = None,
+    key: Annotated[str | None, unless("KEY", "the only network, or its average")] = None,
     layout: Literal["jax", "torch"] = "jax",
     dtype: Literal["float32", "float16"] = "float32",
     check: Annotated[bool, FlagCreatePairsOff] = False,
@@ -37,6 +38,8 @@ def convert(
             it.
         scale: Estimate the curves of a DCE-Net on the image reduced by
             this factor (12 for Zero-DCE++).
+        key: Key of the network in a PyTorch checkpoint that holds
+            several, such as params.
         layout: Layout of .safetensors: jax, or torch (OIHW, with the
             names of the PyTorch originals).
         dtype: Data type of the tensors in .safetensors. float16 halves
@@ -51,7 +54,7 @@ def convert(
         raise UsageError("convert: name a target, or use --check")
     if target is not None and target.exists() and not overwrite:
         raise InputError(f"{target}: already exists; --overwrite replaces it")
-    network = serialization.load_network(source, preset=preset, scale=scale)
+    network = serialization.load_network(source, preset=preset, scale=scale, key=key)
     note(*network.notes)
     if target is not None:
         serialization.save_network(network, target, layout=layout, dtype=dtype)

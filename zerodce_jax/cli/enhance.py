@@ -24,6 +24,7 @@ def enhance(
     *,
     output: Annotated[Path, arg(aliases=["-o"], metavar="OUT")],
     model: Annotated[str, arg(aliases=["-m"], metavar="NET")] = "scene",
+    key: Annotated[str | None, options.unless("KEY", "the only network, or its average")] = None,
     settings: OmitArgPrefixes[options.SettingFlags] = options.SettingFlags(),  # noqa: B008 (frozen)
     video: OmitArgPrefixes[options.FrameFlags] = options.FrameFlags(),  # noqa: B008 (frozen)
     engine: options.Engine = "auto",
@@ -45,6 +46,8 @@ def enhance(
         model: Network: scene or reduced, a training folder (DIR or
             DIR@STEP), a .safetensors file, a .pth file, or
             hf://OWNER/NAME.
+        key: Key of the network in a PyTorch checkpoint that holds
+            several, such as params.
         settings: How to enhance. The network decides each setting that is
             not given.
         video: Flags for videos.
@@ -78,7 +81,7 @@ def enhance(
         raise UsageError("--max-pixels and --jobs must be whole numbers >= 1")
 
     def load() -> tuple[Enhancer, EnhanceSettings]:
-        return options.load_enhancer(model, settings, engine, tile)
+        return options.load_enhancer(model, settings, engine, tile=tile, key=key)
 
     if "-" in inputs or str(output) == "-" or video.raw is not None:
         from zerodce_jax.cli import pipes

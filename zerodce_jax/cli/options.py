@@ -124,7 +124,12 @@ class FileFlags:
 
 
 def load_enhancer(
-    model: str, settings: SettingFlags, engine: "EngineName", tile: int | None = None
+    model: str,
+    settings: SettingFlags,
+    engine: "EngineName",
+    *,
+    tile: int | None = None,
+    key: str | None = None,
 ) -> "tuple[Enhancer, EnhanceSettings]":
     """Load a network, and return it with its settings, some of which flags replace.
 
@@ -137,7 +142,7 @@ def load_enhancer(
 
     # Invalid values are refused before the network is loaded.
     EnhanceSettings().changed(**settings.overrides())
-    network = serialization.load_network(model)
+    network = serialization.load_network(model, key=key)
     note(*network.notes)
     enhancer = Enhancer(network, engine=prepare_engine(engine), tile=tile)
     return enhancer, network.settings.changed(**settings.overrides())

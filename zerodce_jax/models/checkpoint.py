@@ -11,7 +11,7 @@ from orbax.checkpoint import v1 as ocp
 
 from zerodce_jax.config import EnhanceSettings, network_config
 from zerodce_jax.errors import InputError, UsageError
-from zerodce_jax.models.network import Network, flatten, unflatten
+from zerodce_jax.models.network import Network, flatten, require_finite, unflatten
 
 CONFIG_FILE = "config.json"
 PARAMS = "params"
@@ -44,8 +44,8 @@ def read_checkpoint(directory: Path, step: int | None = None) -> Network:
         The network, with the moving average of the parameters if the run kept one.
 
     Raises:
-        InputError: No checkpoint is finished, or the step is missing, damaged, or does not fit its
-            config.
+        InputError: No checkpoint is finished, or the step is missing, damaged, does not fit its
+            config, or holds NaN or infinity.
     """
     try:
         values = read_config(directory)
@@ -82,7 +82,9 @@ def read_checkpoint(directory: Path, step: int | None = None) -> Network:
         except Exception as error:
             # Orbax raises many types of errors for files that are missing or truncated.
             raise InputError(f"{directory}: step {step} is damaged or incomplete") from error
-    return Network(config, jax.tree.map(np.asarray, params), settings)
+    params = jax.tree.map(np.asarray, params)
+    require_finite(flatten(params), f"{directory}@{step}")
+    return Network(config, params, settings)
 
 
 def _best_step(checkpoints: dict[int, Any]) -> int:

@@ -68,7 +68,8 @@ def fit_params(
     `file_names` (by dotted name) if these differ.
 
     Raises:
-        InputError: Arrays are missing, unexpected or of the wrong shape; the message names each.
+        InputError: Arrays are missing, unexpected, of the wrong shape, or hold NaN or infinity; the
+            message names each.
     """
     expected = config.param_shapes
     problems = []
@@ -86,4 +87,15 @@ def fit_params(
             f" (shapes are height, width, in, out):",
             *problems,
         )
-    return unflatten({name: np.asarray(arrays[name], np.float32) for name in expected})
+    with np.errstate(over="ignore", invalid="ignore"):
+        params = {name: np.asarray(arrays[name], np.float32) for name in expected}
+    named = {file_names[name] if file_names else name: params[name] for name in params}
+    require_finite(named, source)
+    return unflatten(params)
+
+
+def require_finite(arrays: Mapping[str, np.ndarray], source: str) -> None:
+    """Raise an InputError that names the arrays which hold NaN or infinity, if there are any."""
+    broken = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if broken:
+        raise InputError(f"{source}: NaN or infinity in {', '.join(broken)}")

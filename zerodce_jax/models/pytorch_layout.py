@@ -39,13 +39,11 @@ def from_torch(
 ) -> Network:
     """Return the network of a PyTorch state dict, which error messages call `source`.
 
-    Names may have the prefix ``module.`` that DataParallel adds. If the config is None, names and
-    shapes determine it.
+    If the config is None, names and shapes determine it.
 
     Raises:
         InputError: Tensors do not fit the architecture; the message names each.
     """
-    tensors = {name.removeprefix("module."): array for name, array in tensors.items()}
     notes: tuple[str, ...] = ()
     if config is None:
         config, note = _recognize(tensors, source)

@@ -1,83 +1,84 @@
-"""Reader of PyTorch state dicts that neither needs PyTorch nor runs any code of the file.
+"""Interpreter of the pickles in PyTorch files, which neither needs PyTorch nor runs any code.
 
-Two containers exist. ``torch.save`` writes a zip archive since version 1.6; before, it wrote
-several pickles, followed by the raw storages. In both, pickles refer to storages by persistent ids.
+It knows dicts, lists, numbers, strings and tensors. Everything else in a checkpoint, such as an
+``argparse.Namespace``, becomes a `Foreign`: its name, without its content.
 """
 
-import io
 import math
 import pickletools
-import sys
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zerodce_jax.errors import InputError, one_line
+from zerodce_jax.errors import InputError
+from zerodce_jax.models.number_types import STORAGE_TYPES, decode
 
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_LEGACY_PROTOCOL = 1001
-_STORAGE_DTYPES = {
-    "DoubleStorage": "f8",
-    "FloatStorage": "f4",
-    "HalfStorage": "f2",
-    "LongStorage": "i8",
-    "IntStorage": "i4",
-    "ShortStorage": "i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
+_MAX_DIMENSIONS = 64  # Those of NumPy.
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A class or function of other code, or what the pickle makes with it."""
+
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class _StorageType:
-    dtype: str
+    dtype: np.dtype
 
 
 @dataclass(frozen=True, slots=True)
-class _Storage:
+class Storage:
+    """Numbers that tensors share: its name in the file, and the type and number of its elements."""
+
     key: str
-    dtype: str
+    dtype: np.dtype
     size: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Tensor:
+class Tensor:
     """A tensor whose storage has not been read yet."""
 
-    storage: _Storage
+    storage: Storage
     offset: int
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
-    def build(self, raw: bytes, byte_order: str) -> np.ndarray:
+    @property
+    def nbytes(self) -> int:
+        """Number of bytes of the array that `build` returns."""
+        return math.prod(self.shape) * self.storage.dtype.itemsize
+
+    def build(self, raw: bytes, *, big_endian: bool) -> np.ndarray:
         """Return the array, after checks that keep it within the bytes of its storage."""
-        dtype = np.dtype(f"{byte_order}{self.storage.dtype}")
-        if len(raw) < self.storage.size * dtype.itemsize:
+        size, itemsize = self.storage.size, self.storage.dtype.itemsize
+        if len(raw) < size * itemsize:
             raise ValueError(f"storage {self.storage.key} is truncated")
-        if math.prod(self.shape) > self.storage.size:
+        if math.prod(self.shape) > size:
             raise ValueError(f"a tensor is larger than its storage {self.storage.key}")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
         if math.prod(self.shape) and not (
-            self.offset >= 0 and min(self.stride, default=0) >= 0 and last < self.storage.size
+            self.offset >= 0 and min(self.stride, default=0) >= 0 and last < size
         ):
             raise ValueError(f"a tensor reaches beyond its storage {self.storage.key}")
-        flat = np.frombuffer(raw, dtype, count=self.storage.size)[self.offset :]
-        strides = tuple(s * dtype.itemsize for s in self.stride)
-        view = np.lib.stride_tricks.as_strided(flat, self.shape, strides, writeable=False)
-        return np.array(view, dtype=dtype.newbyteorder("="), order="C")
+        flat = decode(raw[: size * itemsize], self.storage.dtype, big_endian=big_endian)
+        strides = tuple(s * itemsize for s in self.stride)
+        view = np.lib.stride_tricks.as_strided(
+            flat[self.offset :], self.shape, strides, writeable=False
+        )
+        return np.array(view, order="C")
 
 
-def _load(stream: Any, storages: list[_Storage] | None = None) -> Any:
-    """Interpret one pickle that holds dicts, lists, numbers, strings and tensors.
+def load(stream: Any, storages: list[Storage] | None = None) -> Any:
+    """Interpret one pickle, and return its content.
 
-    Security: this interpreter knows only the opcodes that such pickles need. It imports nothing,
-    calls nothing but the functions in `_REBUILD`, and sets no attributes. It reads the stream up to
-    the end of the pickle, and appends the storages to `storages` in their order.
+    Security: this interpreter imports nothing, calls nothing but the functions in `_REBUILD`, and
+    sets no attributes. It reads the stream up to the end of the pickle, and appends the storages to
+    `storages` in their order.
     """
     stack: list[Any] = []
     marks: list[int] = []
@@ -102,7 +103,7 @@ def _load(stream: Any, storages: list[_Storage] | None = None) -> Any:
             marks.append(len(stack))
         elif name == "TUPLE":
             stack.append(tuple(pop_to_mark()))
-        elif name == "LIST":
+        elif name in {"LIST", "FROZENSET"}:
             stack.append(pop_to_mark())
         elif name == "DICT":
             stack.append(_dict_of(pop_to_mark()))
@@ -115,45 +116,57 @@ def _load(stream: Any, storages: list[_Storage] | None = None) -> Any:
             memo[len(memo)] = stack[-1]
         elif name in {"GET", "BINGET", "LONG_BINGET"}:
             stack.append(memo[argument])
-        elif name in {"GLOBAL", "INST"}:
-            stack.append(_allowed_global(*argument.split(" ", 1)))
+        elif name == "GLOBAL":
+            stack.append(_global(*argument.split(" ", 1)))
         elif name == "STACK_GLOBAL":
-            stack[-2:] = [_allowed_global(*(_expect(str, name) for name in stack[-2:]))]
+            stack[-2:] = [_global(*(expect(str, name) for name in stack[-2:]))]
         elif name == "BINPERSID":
             stack.append(_storage(stack.pop()))
-            if storages is not None:
+            if storages is not None and isinstance(stack[-1], Storage):
                 storages.append(stack[-1])
         elif name == "REDUCE":
-            function, arguments = stack[-2:]
-            if function not in _REBUILD.values():
-                raise InputError("refused: its pickle calls a value that is not a function")
-            stack[-2:] = [function(*arguments)]
-        elif name in {"APPEND", "APPENDS"}:
+            stack[-2:] = [_call(*stack[-2:])]
+        elif name == "NEWOBJ":
+            stack[-2:] = [expect(Foreign, stack[-2])]
+        elif name == "NEWOBJ_EX":
+            stack[-3:] = [expect(Foreign, stack[-3])]
+        elif name == "OBJ":
+            stack.append(expect(Foreign, pop_to_mark()[0]))
+        elif name == "INST":
+            pop_to_mark()
+            stack.append(expect(Foreign, _global(*argument.split(" ", 1))))
+        elif name in {"APPEND", "APPENDS", "ADDITEMS"}:
             items = [stack.pop()] if name == "APPEND" else pop_to_mark()
-            _expect(list, stack[-1]).extend(items)
+            if not isinstance(stack[-1], Foreign):
+                expect(list, stack[-1]).extend(items)
         elif name in {"SETITEM", "SETITEMS"}:
             items = [stack.pop(-2), stack.pop()] if name == "SETITEM" else pop_to_mark()
-            _expect(dict, stack[-1]).update(_dict_of(items))
+            if not isinstance(stack[-1], Foreign):
+                expect(dict, stack[-1]).update(_dict_of(items))
         elif name == "BUILD":
-            # A state dict has attributes with the versions of its modules. They are not needed.
-            _expect(dict, stack.pop())
-            _expect(dict, stack[-1])
+            # Attributes are not needed. Those of a state dict are the versions of its modules.
+            stack.pop()
+            expect((dict, Foreign), stack[-1])
         elif name == "STOP":
             return stack.pop()
         elif name not in {"PROTO", "FRAME"}:
-            raise InputError(f"refused: its pickle uses {name}, which tensors do not need")
+            raise InputError(f"refused: its pickle uses {name}, which state dicts do not need")
     raise ValueError("its pickle does not end")
 
 
 _LITERALS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
     *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+    "BYTEARRAY8",
 }
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_CONTAINERS = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
+# Sets are lists here, because their elements must not be hashed.
+_CONTAINERS = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": list}
 
 
-def _expect(kind: type | tuple[type, ...], value: Any) -> Any:
+def expect(kind: type | tuple[type, ...], value: Any) -> Any:
+    """Return a value of the given type; raise TypeError for others."""
     # Values that may be deeply nested must not be hashed: that could overflow C's stack.
     if not isinstance(value, kind):
         raise TypeError(f"unexpected {type(value).__name__}")
@@ -161,39 +174,52 @@ def _expect(kind: type | tuple[type, ...], value: Any) -> Any:
 
 
 def _dict_of(items: list[Any]) -> dict:
-    """Return a dict of alternating keys and values."""
-    keys = (_expect((str, int), key) for key in items[::2])
-    return dict(zip(keys, items[1::2], strict=True))
+    """Return a dict of alternating keys and values, without the keys that no state dict has."""
+    pairs = zip(items[::2], items[1::2], strict=True)
+    return {key: value for key, value in pairs if isinstance(key, (str, int))}
 
 
-def _allowed_global(module: str, name: str) -> Any:
-    """Return a type of storages or a function of `_REBUILD`; refuse every other global."""
-    if module == "torch" and name in _STORAGE_DTYPES:
-        return _StorageType(_STORAGE_DTYPES[name])
-    if (module, name) not in _REBUILD:
-        dotted = one_line(f"{module}.{name}")
-        raise InputError(f"refused: its pickle names {dotted}, which tensors do not need")
-    return _REBUILD[module, name]
+def _global(module: str, name: str) -> Any:
+    """Return a type of storages, a function of `_REBUILD`, or a Foreign for any other global."""
+    if module == "torch" and name in STORAGE_TYPES:
+        return _StorageType(STORAGE_TYPES[name])
+    return _REBUILD.get((module, name), Foreign(f"{module}.{name}"))
 
 
-def _storage(persistent_id: Any) -> _Storage:
-    kind, storage_type, key, _location, size, *view = persistent_id
+def _call(function: Any, arguments: Any) -> Any:
+    """Return the result of a function of `_REBUILD`; the call of a Foreign is that Foreign."""
+    if isinstance(function, Foreign):
+        return function
+    if function not in _REBUILD.values():
+        raise InputError("refused: its pickle calls a value that is not a function")
+    return function(*arguments)
+
+
+def _storage(persistent_id: Any) -> Storage | Foreign:
+    kind, storage_type, *values = persistent_id
+    if isinstance(storage_type, Foreign):
+        # Early versions of PyTorch referred to classes of modules in this way too.
+        return storage_type
+    key, _location, size, *view = values
     if kind != "storage" or not isinstance(storage_type, _StorageType) or any(view):
         raise ValueError("unknown kind of storage")
-    return _Storage(_expect(str, key), storage_type.dtype, _expect(int, size))
+    return Storage(expect(str, key), storage_type.dtype, expect(int, size))
 
 
 def _rebuild_tensor(
-    storage: _Storage, offset: int, shape: tuple, stride: tuple, *_autograd: Any
-) -> _Tensor:
+    storage: Storage | Foreign, offset: int, shape: tuple, stride: tuple, *_autograd: Any
+) -> Tensor | Foreign:
+    if isinstance(storage, Foreign):
+        return storage
+    if len(shape) > _MAX_DIMENSIONS:
+        raise ValueError(f"a tensor of {len(shape)} dimensions")
     shape, stride = tuple(map(int, shape)), tuple(map(int, stride))
-    return _Tensor(_expect(_Storage, storage), int(offset), shape, stride)
+    return Tensor(expect(Storage, storage), int(offset), shape, stride)
 
 
-def _ordered_dict(*items: Any) -> dict:
-    if items:
-        raise ValueError("a dict with constructor arguments")
-    return {}
+def _ordered_dict(*items: Any) -> dict | Foreign:
+    # State dicts get their items later, one by one.
+    return Foreign("collections.OrderedDict") if items else {}
 
 
 _REBUILD: dict[tuple[str, str], Callable] = {
@@ -202,79 +228,3 @@ _REBUILD: dict[tuple[str, str], Callable] = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): lambda data, *_autograd: data,
 }
-
-
-def read_state_dict(path: Path) -> dict[str, np.ndarray]:
-    """Read the tensors of a PyTorch checkpoint.
-
-    Args:
-        path: A ``.pth`` file that holds a state dict, or a dict with one under ``state_dict``.
-
-    Returns:
-        Arrays by their names in the file, in the order of the file.
-
-    Raises:
-        InputError: The file is not a PyTorch checkpoint, is damaged, or holds other values than
-            tensors; or its pickle names a callable that tensors do not need. The message names this
-            callable, which is never called.
-        OSError: The file cannot be read.
-    """
-    with path.open("rb") as file:
-        try:
-            if zipfile.is_zipfile(file):
-                return _read_zip(file)
-            file.seek(0)
-            return _read_legacy(file)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        except Exception as error:
-            # A damaged file can cause any error, even an OSError from a seek to a wrong position.
-            detail = one_line(error) or type(error).__name__
-            raise InputError(f"{path}: not a PyTorch state dict, or damaged ({detail})") from error
-
-
-def _read_zip(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
-    with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            # PyTorch does not compress. Without compression no entry is larger than the file.
-            raise ValueError("compressed entries")
-        (index,) = [name for name in names if name.split("/")[1:] == ["data.pkl"]]
-        folder = index.removesuffix("data.pkl")
-        byte_order = "little"
-        if f"{folder}byteorder" in names:
-            byte_order = archive.read(f"{folder}byteorder").decode().strip()
-        tensors = _state_dict(_load(io.BytesIO(archive.read(index))))
-        order = {"little": "<", "big": ">"}[byte_order]
-        return {
-            name: tensor.build(archive.read(f"{folder}data/{tensor.storage.key}"), order)
-            for name, tensor in tensors.items()
-        }
-
-
-def _read_legacy(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
-    if _load(file) != _LEGACY_MAGIC or _load(file) != _LEGACY_PROTOCOL:
-        raise ValueError("unknown magic number or protocol")
-    little = _load(file).get("little_endian", sys.byteorder == "little")
-    storages: list[_Storage] = []
-    tensors = _state_dict(_load(file, storages))
-    itemsizes = {storage.key: np.dtype(storage.dtype).itemsize for storage in storages}
-    raw = {}
-    for key in _load(file):
-        # A storage consists of the number of its elements, in 8 bytes, and the elements.
-        size = int.from_bytes(file.read(8), "little" if little else "big")
-        raw[key] = file.read(size * itemsizes[_expect(str, key)])
-    return {
-        name: tensor.build(raw[tensor.storage.key], "<" if little else ">")
-        for name, tensor in tensors.items()
-    }
-
-
-def _state_dict(content: Any) -> dict[str, _Tensor]:
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict) or not content:
-        raise InputError("does not hold a state dict")
-    if others := [key for key, value in content.items() if not isinstance(value, _Tensor)]:
-        raise InputError(f"not tensors: {', '.join(map(str, others[:5]))}")
-    return {str(key): value for key, value in content.items()}

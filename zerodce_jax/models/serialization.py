@@ -19,18 +19,24 @@ import safetensors.numpy
 from zerodce_jax.atomic import replacing
 from zerodce_jax.config import EnhanceSettings, NetworkConfig, SceneConfig, network_config
 from zerodce_jax.config import preset as preset_config
-from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.errors import InputError, UsageError, one_line, prefix_errors
 from zerodce_jax.models import hub
 from zerodce_jax.models.network import Network, fit_params, flatten
+from zerodce_jax.models.number_types import SAFETENSORS_TYPES, decode
+from zerodce_jax.models.pytorch_file import open_checkpoint
 from zerodce_jax.models.pytorch_layout import from_torch, to_torch
-from zerodce_jax.models.pytorch_pickle import read_state_dict
+from zerodce_jax.models.pytorch_state_dict import find_state_dict
 
 Layout = Literal["jax", "torch"]
 TensorType = Literal["float32", "float16"]
 
 
 def load_network(
-    source: str | Path, *, preset: str | None = None, scale: int | None = None
+    source: str | Path,
+    *,
+    preset: str | None = None,
+    scale: int | None = None,
+    key: str | None = None,
 ) -> Network:
     """Read a network.
 
@@ -40,13 +46,16 @@ def load_network(
             ``hf://OWNER/NAME[@REVISION][/FILE.safetensors]`` on the Hugging Face hub.
         preset: Name of the architecture, for a file that does not store it.
         scale: Scale at which the network estimates curves; None keeps the stored one.
+        key: Key of the network in a PyTorch checkpoint that holds several, such as ``params``.
 
     Raises:
-        InputError: The network does not exist, is damaged, or has tensors that do not fit.
-        UsageError: No preset has this name, or a scale is given for a scene network.
+        InputError: The network does not exist, is damaged, has tensors that do not fit or that hold
+            NaN or infinity, or the file holds several networks.
+        UsageError: No preset has this name, a scale is given for a scene network, or a key for
+            another file than a PyTorch checkpoint.
         OSError: The file cannot be read.
     """
-    network = _load(source, None if preset is None else preset_config(preset))
+    network = _load(source, None if preset is None else preset_config(preset), key)
     if scale is None:
         return network
     if not isinstance(network.config, NetworkConfig):
@@ -56,12 +65,12 @@ def load_network(
     return replace(network, config=replace(network.config, scale=scale))
 
 
-def _load(source: str | Path, config: NetworkConfig | None) -> Network:
+def _load(source: str | Path, config: NetworkConfig | None, key: str | None) -> Network:
     if source in shipped_networks():
         with resources.as_file(_weights() / f"{source}.safetensors") as file:
-            return _load_safetensors(file, config)
+            return _load_safetensors(file, config, key)
     if isinstance(source, str) and source.startswith(hub.SCHEME):
-        return _load_safetensors(hub.download(source), config)
+        return _load_safetensors(hub.download(source), config, key)
     path = Path(source)
     folder, _, step = path.name.rpartition("@")
     has_step = folder and step.isdecimal() and not path.exists()
@@ -72,13 +81,17 @@ def _load(source: str | Path, config: NetworkConfig | None) -> Network:
         directory = path.with_name(folder) if has_step else path
         if not checkpoint.is_checkpoint(directory):
             raise InputError(f"{directory}: not a checkpoint folder of zerodce_jax")
+        _require_no_key(key, directory)
         return checkpoint.read_checkpoint(directory, int(step) if has_step else None)
     if not path.exists():
         names = ", ".join(shipped_networks()) or "none"
         raise InputError(f"{source}: neither a network file nor a shipped network ({names})")
     if path.suffix == ".safetensors":
-        return _load_safetensors(path, config)
-    return from_torch(read_state_dict(path), config=config, source=str(path))
+        return _load_safetensors(path, config, key)
+    with open_checkpoint(path) as file:
+        tensors, notes = find_state_dict(file.tensors, key, objects=file.objects)
+        arrays = file.read(tensors)
+    return _from_torch(arrays, config, path, notes)
 
 
 def save_network(
@@ -136,7 +149,8 @@ def to_safetensors(
         "settings": json.dumps(network.settings.to_dict()),
     }
     for name, array in tensors.items():
-        if (largest := np.abs(array).max()) > np.finfo(dtype).max:
+        # The negation refuses NaN too.
+        if not (largest := np.abs(array).max()) <= np.finfo(dtype).max:
             raise InputError(f"{name}: a parameter of {largest:g} does not fit {dtype}")
     contiguous = {name: np.ascontiguousarray(array, dtype) for name, array in tensors.items()}
     return safetensors.numpy.save(contiguous, metadata)
@@ -170,14 +184,21 @@ def shipped_networks() -> list[str]:
     return sorted(n.removesuffix(".safetensors") for n in names if n.endswith(".safetensors"))
 
 
-def _load_safetensors(path: Path, config: NetworkConfig | None) -> Network:
+def _load_safetensors(path: Path, config: NetworkConfig | None, key: str | None) -> Network:
     """Read a file; `config` is the architecture if the file does not store one."""
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        # safe_open does not read float8 as NumPy arrays.
+        stored_tensors = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as error:
         raise InputError(f"{path}: not a safetensors file, or damaged ({error})") from error
+    tensors = {}
+    for name, tensor in stored_tensors:
+        if tensor["dtype"] not in SAFETENSORS_TYPES:
+            raise InputError(f"{path}: {one_line(name)} has the unknown type {tensor['dtype']}")
+        flat = decode(tensor["data"], SAFETENSORS_TYPES[tensor["dtype"]])
+        tensors[name] = flat.reshape(tensor["shape"])
     stored = None
     try:
         if "config" in metadata:
@@ -186,9 +207,25 @@ def _load_safetensors(path: Path, config: NetworkConfig | None) -> Network:
     except (ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: its metadata do not describe a network ({error})") from error
     if isinstance(stored, SceneConfig) or (stored and metadata.get("format") != "pt"):
+        _require_no_key(key, path)
         return Network(stored, fit_params(tensors, stored, str(path)), settings)
-    network = from_torch(tensors, config=stored or config, source=str(path))
-    return replace(network, settings=settings)
+    with prefix_errors(path):
+        names, notes = find_state_dict({name: name for name in tensors}, key)
+    arrays = {name: tensors[stored_name] for name, stored_name in names.items()}
+    return replace(_from_torch(arrays, stored or config, path, notes), settings=settings)
+
+
+def _from_torch(
+    arrays: dict[str, np.ndarray], config: NetworkConfig | None, path: Path, notes: tuple[str, ...]
+) -> Network:
+    network = from_torch(arrays, config=config, source=str(path))
+    notes = tuple(f"{path}: {note}" for note in notes)
+    return replace(network, notes=notes + network.notes)
+
+
+def _require_no_key(key: str | None, path: Path) -> None:
+    if key is not None:
+        raise UsageError(f"{path}: not a PyTorch checkpoint, so omit the key")
 
 
 def _weights() -> Traversable:
