@@ -75,6 +75,13 @@ def test_newest_release_in_the_changelog_is_the_version(root: Path) -> None:
     assert zerodce_jax.__version__ == (releases or ["0.1.0"])[0]
 
 
+def test_native_package_has_the_version_and_license_of_the_project(root: Path) -> None:
+    native = tomllib.loads((root / "native" / "pyproject.toml").read_text())["project"]
+    assert native["version"] == zerodce_jax.__version__
+    # Its wheel can only hold files of its own folder.
+    assert (root / "native" / "LICENSE").read_bytes() == (root / "LICENSE").read_bytes()
+
+
 def test_license_is_apache_2(root: Path) -> None:
     text = (root / "LICENSE").read_text()
     assert "Apache License" in text

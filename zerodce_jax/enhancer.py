@@ -145,7 +145,7 @@ class Enhancer:
 
         Args:
             images: Images of any sizes and kinds. They are read one at a time, small ones slightly
-                ahead of the results, and not kept.
+                ahead of the results, and not kept: an array may be reused for the next image.
             settings: How to enhance; None takes the network's own settings.
             **overrides: Single settings to replace, by name, such as ``exposure=0.5``;
                 `EnhanceSettings` describes them.
@@ -154,8 +154,8 @@ class Enhancer:
             An iterator over the enhanced images, in the order of the images.
 
         Raises:
-            InputError: An image is empty or of an unsupported kind; raised after the results of the
-                images before it.
+            InputError: An image is empty, of an unsupported kind, or holds NaN; raised after the
+                results of the images before it.
             UsageError: A setting is out of range.
         """
         # Checked here and now, not at the first image.
@@ -228,7 +228,7 @@ def _pixels_of(image: Any) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
     """Return the pixels of any kind of image, and a function from enhanced pixels to that kind.
 
     Raises:
-        InputError: The image is empty or of a kind that cannot be handled.
+        InputError: The image is empty, of a kind that cannot be handled, or holds NaN.
     """
     restore: Callable[[np.ndarray], Any]
     if isinstance(image, np.ndarray):
@@ -246,6 +246,9 @@ def _pixels_of(image: Any) -> tuple[np.ndarray, Callable[[np.ndarray], Any]]:
         raise InputError(
             f"an image must be (height, width, 3) or (height, width), not {pixels.shape}"
         )
+    # The minimum of numbers that include NaN is NaN.
+    if pixels.dtype.kind == "f" and np.isnan(pixels.min()):
+        raise InputError("an image must not hold NaN")
     return pixels, restore
 
 

@@ -8,20 +8,20 @@
 // Each row is kept as two phases, its even and its odd columns. So the halving and the doubling of
 // the denoiser are plain additions of rows, and every loop over columns can be vectorized.
 //
-// CMake compiles this file once for each instruction set, in a namespace of its own.
+// CMake compiles this file and its headers once for each instruction set, in a namespace of its own.
 #include "pass.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <limits>
 #include <type_traits>
 #include <vector>
+
+#include "blocks.hpp"
+#include "numbers.hpp"
 
 namespace zerodce::ZERODCE_ISA {
 namespace {
 
-constexpr float kLevelExponent = 0.4f, kMinBrightness = 1e-7f;
 constexpr float kNoise = 0.02f, kHalfSizeFactor = 0.7f, kColorFactor = 8.0f;
 constexpr float kColorlessSteps = 5.6f, kLightlessSteps = 2.6f, kSmallStrength = 0.05f;
 constexpr float kMinSlope = 1e-6f, kMinPower = 1e-30f;
@@ -34,100 +34,10 @@ constexpr int kValues = 0, kPositions = 6, kMaps = 8, kSums = 9, kWindow = 12, k
 constexpr int kInterpolated = 6;
 constexpr int kLevels = 6, kIterations = 8;  // Sizes with a loop of their own.
 
-// 2^x and log2(x) as polynomials, to 1e-6 and better; x > 0 and normal.
-inline float fast_log2(float x) {
-    std::int32_t bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    const std::int32_t exponent = (bits - 0x3f3504f3) >> 23;
-    bits -= exponent << 23;
-    float m;
-    std::memcpy(&m, &bits, sizeof m);
-    const float s = (m - 1) / (m + 1), q = s * s;
-    // 2 / ln 2 times the series of artanh.
-    const float series = 2.8853900818f + q * (0.9617966939f + q * (0.5770780164f + q * 0.412198583f));
-    return static_cast<float>(exponent) + s * series;
-}
-
-inline float fast_exp2(float x) {
-    x = std::max(x, -126.0f);
-    const float whole = static_cast<float>(static_cast<std::int32_t>(x - 1.0f) + 1);
-    const float f = (x - whole) * 0.69314718056f;  // In (-1, 1) ln 2; |x| is below 127.
-    const float power =
-        1 + f * (1 + f * (0.5f + f * (1.0f / 6 + f * (1.0f / 24 + f * (1.0f / 120 + f * (1.0f / 720 + f * (1.0f / 5040)))))));
-    const std::int32_t bits = (static_cast<std::int32_t>(whole) + 127) << 23;
-    float scale;
-    std::memcpy(&scale, &bits, sizeof scale);
-    return power * scale;
-}
-
-// Values and level positions of pixels.
-template <typename Pixel>
-struct Scale {
-    static constexpr float kMax = std::is_integral_v<Pixel> ? std::numeric_limits<Pixel>::max() : 1;
-    std::vector<float> values, roots;
-    Scale() {
-        if constexpr (std::is_integral_v<Pixel>) {
-            const int count = static_cast<int>(kMax) + 1;
-            for (int i = 0; i < count; ++i) {
-                values.push_back(static_cast<float>(i) / kMax);
-                roots.push_back(std::pow(std::max(values.back(), kMinBrightness), kLevelExponent));
-            }
-        }
-    }
-    static const Scale& get() {
-        static const Scale scale;
-        return scale;
-    }
-    float value(Pixel p) const {
-        if constexpr (std::is_integral_v<Pixel>) return values[p];
-        else return p;
-    }
-    float root(Pixel p) const {
-        if constexpr (std::is_integral_v<Pixel>) return roots[p];
-        else return fast_exp2(kLevelExponent * fast_log2(std::max(p, kMinBrightness)));
-    }
-};
-
 // `grid.cell_positions`.
 inline float cell_position(int index, int size, int cells) {
     const float at = (static_cast<float>(index) + 0.5f) * (static_cast<float>(cells) / size) - 0.5f;
     return std::min(std::max(at, 0.0f), static_cast<float>(cells - 1));
-}
-
-// Bytes of 16 pixels at a time. Standard shuffles, which compilers turn into those of the processor.
-using Bytes = std::uint8_t __attribute__((vector_size(16)));
-using Few = std::uint8_t __attribute__((vector_size(8)));
-using Ints = std::int32_t __attribute__((vector_size(32)));
-using Floats = float __attribute__((vector_size(32)));
-constexpr int kFew = 8;  // Columns of one phase among 16 pixels.
-
-// Of 48 bytes, those that belong to one channel (0 to 2) and one phase (0 or 1), as numbers.
-template <int Channel, int Phase>
-inline Ints take(Bytes a, Bytes b, Bytes c) {
-    Bytes first, second;
-    for (int k = 0; k < 16; ++k) {
-        const int at = 6 * (k % kFew) + 3 * Phase + Channel;
-        first[k] = at < 32 ? at : 0;
-        second[k] = at < 32 ? k : at - 16;
-    }
-    const Bytes taken = __builtin_shuffle(__builtin_shuffle(a, b, first), c, second);
-    Few few;
-    std::memcpy(&few, &taken, sizeof few);
-    return __builtin_convertvector(few, Ints);
-}
-
-// Of 16 pixels, block 0 to 2 of their 48 bytes, from the bytes of each channel: its even columns and
-// then its odd ones.
-template <int Block>
-inline Bytes mix(Bytes r, Bytes g, Bytes b) {
-    Bytes first, second;
-    for (int k = 0; k < 16; ++k) {
-        const int at = 16 * Block + k, pixel = at / 3, channel = at % 3;
-        const int place = pixel % 2 * kFew + pixel / 2;
-        first[k] = channel == 1 ? 16 + place : place;
-        second[k] = channel == 2 ? 16 + place : k;
-    }
-    return __builtin_shuffle(__builtin_shuffle(r, g, first), b, second);
 }
 
 // Rows of several planes, for the last few rows of an image.
@@ -539,7 +449,7 @@ class RectanglePass {
         if constexpr (std::is_same_v<Pixel, std::uint8_t>) {
             const int end = std::min(count_, place_.right / 2 - left_);
             for (; image_.channels == 3 && i + kFew <= end; i += kFew) {
-                const Bytes r = bytes(0, i), g = bytes(1, i), b = bytes(2, i);
+                const Bytes r = rounded(0, i), g = rounded(1, i), b = rounded(2, i);
                 const Bytes part[3] = {mix<0>(r, g, b), mix<1>(r, g, b), mix<2>(r, g, b)};
                 std::memcpy(row + std::size_t(6) * i, part, sizeof part);
             }
@@ -547,22 +457,8 @@ class RectanglePass {
         return i;
     }
 
-    // Rounded results of one channel: 8 even columns and then 8 odd ones.
-    Bytes bytes(int channel, int i) {
-        Bytes phases[2];
-        for (int phase = 0; phase < 2; ++phase) {
-            Floats values;
-            std::memcpy(&values, scratch(kValues + 3 * phase + channel) + i, sizeof values);
-            const Ints whole = __builtin_convertvector(values * 255.0f + 0.5f, Ints);
-            Bytes halves[2];
-            std::memcpy(halves, &whole, sizeof halves);
-            // The lowest byte of each number.
-            phases[phase] = __builtin_shuffle(
-                halves[0], halves[1],
-                Bytes{0, 4, 8, 12, 16, 20, 24, 28, 0, 4, 8, 12, 16, 20, 24, 28});
-        }
-        return __builtin_shuffle(
-            phases[0], phases[1], Bytes{0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23});
+    Bytes rounded(int channel, int i) {
+        return to_bytes(scratch(kValues + channel) + i, scratch(kValues + 3 + channel) + i);
     }
 
     const Pixel* in_;

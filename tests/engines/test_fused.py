@@ -1,5 +1,6 @@
 """Tests of fused.py: the C++ pass against the reference, for all sizes, types and settings."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
@@ -20,6 +21,7 @@ from helpers.enhancers import (
 from zerodce_jax import Enhancer
 from zerodce_jax.config import EnhanceSettings, SceneConfig, Steps
 from zerodce_jax.engines import fused
+from zerodce_jax.engines.tiling import Tile
 from zerodce_jax.ops.enhancement import Adjustments
 
 pytestmark = pytest.mark.needs("zerodce_native")
@@ -97,6 +99,52 @@ def test_reads_views_and_leaves_them_alone(enhancer: Enhancer) -> None:
     view = image[::-2, 5:77]
     np.testing.assert_array_equal(enhancer(view), enhancer(np.ascontiguousarray(view)))
     np.testing.assert_array_equal(image, before)
+
+
+def test_unaligned_pixels_are_read(enhancer: Enhancer) -> None:
+    # Large enough that the engine does not copy it.
+    image = dark_image(150, 170, 3, dtype="uint16")
+    buffer = np.zeros(image.nbytes + 1, np.uint8)
+    unaligned = buffer[1:].view(np.uint16).reshape(image.shape)
+    unaligned[:] = image
+    assert not unaligned.flags.aligned
+    np.testing.assert_array_equal(enhancer(unaligned), enhancer(image))
+
+
+@pytest.mark.parametrize("side", [40, 150])
+def test_an_array_may_be_reused_for_the_next_image(
+    side: int, enhancer: Enhancer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [dark_image(side, side, 3, dtype="uint8", seed=i) for i in range(3)]
+    expected = [enhancer(image) for image in images]
+    compute = fused.FusedPass.__call__
+
+    def compute_late(self: fused.FusedPass, tile: Tile) -> None:
+        time.sleep(0.002)
+        compute(self, tile)
+
+    def reused() -> Iterator[np.ndarray]:
+        array = np.empty_like(images[0])
+        for image in images:
+            array[:] = image
+            yield array
+
+    monkeypatch.setattr(fused.FusedPass, "__call__", compute_late)
+    np.testing.assert_array_equal(list(enhancer.many(reused())), expected)
+
+
+def test_grid_may_lie_in_memory_in_any_order() -> None:
+    image = dark_image(21, 30, 3, dtype="uint8")
+    config = SceneConfig()
+    shape = (config.cells, config.cells, 3 * config.levels)
+    grid = np.random.default_rng(0).uniform(-0.7, 0.3, shape).astype(np.float32)
+    results = [np.zeros_like(image) for _ in range(2)]
+    for order, result in zip("CF", results, strict=True):
+        in_order = np.asarray(grid, order=order)
+        compute = fused.FusedPass(image, result, in_order, Adjustments(), SETTINGS[0], config)
+        compute(Tile(0, 0, 32, 0))
+    assert results[0].any()
+    np.testing.assert_array_equal(*results)
 
 
 def test_many_images_keep_their_order(enhancer: Enhancer) -> None:
@@ -177,14 +225,72 @@ def test_boxes_must_lie_in_the_image(box: tuple[int, ...]) -> None:
         {"out": np.zeros((75, 100, 3), np.uint8)},
         {"grid": np.zeros((16, 15, 6, 3), np.float32)},
         {"grid": np.zeros((0, 0, 6, 3), np.float32)},
+        {"grid": np.full((16, 16, 6, 3), np.nan, np.float32)},
+        {"grid": np.full((16, 16, 6, 3), 0.4, np.float32)},
         {"instructions": "mmx"},
+        {"gamma": np.nan},
+        {"gamma": 0.0},
+        {"strength": np.nan},
+        {"black": -1.0},
     ],
 )
 def test_wrong_arguments_are_refused(wrong: dict[str, Any]) -> None:
     import zerodce_native
 
-    with pytest.raises(ValueError, match=r"shape|grid|instructions"):
+    (name,) = wrong
+    with pytest.raises(ValueError, match="shape" if name == "out" else name):
         zerodce_native.enhance(**(native_inputs() | wrong))
+
+
+def test_out_must_not_overlap_the_pixels() -> None:
+    import zerodce_native
+
+    both = np.zeros((76, 101, 3), np.uint8)
+    with pytest.raises(ValueError, match="overlap"):
+        zerodce_native.enhance(**(native_inputs() | {"pixels": both[1:], "out": both[:-1]}))
+
+
+@pytest.mark.parametrize("name", ["pixels", "out", "grid"])
+def test_unaligned_arrays_are_refused(name: str) -> None:
+    import zerodce_native
+
+    inputs = native_inputs()
+    for key in ("pixels", "out"):
+        inputs[key] = inputs[key].astype(np.uint16)
+    array = inputs[name]
+    buffer = np.zeros(array.nbytes + 1, np.uint8)
+    inputs[name] = buffer[1:].view(array.dtype).reshape(array.shape)
+    with pytest.raises(ValueError, match="aligned"):
+        zerodce_native.enhance(**inputs)
+
+
+def test_images_of_too_many_rows_are_refused() -> None:
+    import zerodce_native
+
+    # The system gives memory to an array of zeros only where it is written.
+    large = np.zeros((2**29 + 1, 1, 1), np.uint8)
+    inputs = native_inputs() | {"pixels": large, "out": large, "box": (0, 0, 4, 1)}
+    with pytest.raises(ValueError, match="large"):
+        zerodce_native.enhance(**inputs)
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCES))
+def test_writes_nothing_outside_the_box(dtype: str) -> None:
+    import zerodce_native
+
+    image = dark_image(70, 99, 3, dtype=dtype)
+    whole, part = np.zeros_like(image), np.zeros_like(image)
+    inputs = native_inputs() | {"pixels": image}
+    zerodce_native.enhance(**(inputs | {"out": whole, "box": (0, 0, 70, 99)}))
+    zerodce_native.enhance(**(inputs | {"out": part, "box": (12, 6, 47, 81)}))
+    expected = np.zeros_like(image)
+    expected[12:47, 6:81] = whole[12:47, 6:81]
+    np.testing.assert_allclose(
+        in_unit_range(part), in_unit_range(expected), rtol=0, atol=TOLERANCES[dtype]
+    )
+    outside = np.ones(image.shape[:2], bool)
+    outside[12:47, 6:81] = False
+    assert not part[outside].any()
 
 
 def test_other_types_are_refused() -> None:

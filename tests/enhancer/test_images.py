@@ -117,6 +117,14 @@ def test_arrays_of_unsupported_shape_or_type_are_refused(image: np.ndarray) -> N
         enhancer_of()(image)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_nan_is_refused(dtype: str) -> None:
+    image = random_image(10, 12, 3, dtype=dtype)
+    image[4, 5, 1] = np.nan
+    with pytest.raises(InputError, match="NaN"):
+        enhancer_of()(image)
+
+
 @pytest.mark.parametrize("image", [None, "photo.jpg", Path("photo.jpg"), [[1, 2], [3, 4]], 5])
 def test_objects_that_are_not_images_are_refused(image: object) -> None:
     with pytest.raises(InputError):

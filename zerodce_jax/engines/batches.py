@@ -70,6 +70,8 @@ class Batches:
         if not config.two_passes:
             self._halo += engine.halo
         self._slots: list[tuple[Job, Tile]] = []
+        # Enough work waits that no worker idles while this thread prepares the next.
+        self._max_running = 4 * engine.workers
         # Work on its way, in order, and what to do with each result.
         self._running: deque[tuple[Future[Any], Callable[[Any], None]]] = deque()
 
@@ -109,12 +111,19 @@ class Batches:
         """Enhance an image with the fused pass, which reads and writes whole images in place."""
         assert isinstance(self._config, SceneConfig)
         assert maps is not None
-        compute = fused.FusedPass(
-            job.pixels, job.enhanced, maps, adjustments, self._settings, self._config
-        )
         height, width = job.pixels.shape[:2]
-        for tile in tiles(height, width, size=fused.TILE, halo=0):
+        places = list(tiles(height, width, size=fused.TILE, halo=0))
+        # Afterwards the caller may overwrite its array with the next image. Small images are copied,
+        # so that no worker idles until then; of large ones, most tiles are done by the end.
+        is_small = len(places) <= self._max_running
+        pixels = job.pixels.copy() if is_small else job.pixels
+        compute = fused.FusedPass(
+            pixels, job.enhanced, maps, adjustments, self._settings, self._config
+        )
+        for tile in places:
             self._start(partial(_done, job, tile.area(height, width)), compute, tile)
+        while job.missing and not is_small:
+            self._collect()
 
     def _new_batch(self, dtype: np.dtype, window: int, maps: np.ndarray | None) -> Batch:
         # Every batch has arrays of its own: the device may still be reading the last ones.
@@ -175,8 +184,7 @@ class Batches:
     ) -> None:
         """Start work on a worker; `finish` will receive its result on this thread."""
         self._running.append((self._submit(compute, *inputs), finish))
-        # Enough work waits that no worker idles while this thread prepares the next.
-        if len(self._running) > 4 * self._engine.workers:
+        if len(self._running) > self._max_running:
             self._collect()
 
     def _collect(self) -> None:

@@ -31,7 +31,8 @@ class FusedPass:
     """The pass over one image; several threads may call it at one time.
 
     Args:
-        pixels: The image: uint8, uint16, or float32 in [0, 1].
+        pixels: The image: uint8, uint16, or float32 in [0, 1]. It must not change while tiles are
+            computed.
         enhanced: Its result, of the same type; one channel for a gray image.
         grid: The bilateral grid that the network predicted, in [-1, 1].
         adjustments: The decisions for the image.
@@ -51,7 +52,8 @@ class FusedPass:
         import zerodce_native
 
         self._compute = zerodce_native.enhance
-        self._pixels = np.ascontiguousarray(pixels[:, :, : enhanced.shape[2]])
+        # The rows of a view, and arrays from within a buffer, may begin anywhere in memory.
+        self._pixels = np.require(pixels[:, :, : enhanced.shape[2]], requirements=["C", "ALIGNED"])
         self._enhanced = enhanced
         self._grid = _differences(grid, adjustments, settings, config)
         self._options = {
@@ -83,4 +85,4 @@ def _differences(
         protection = adjustments.highlight_protection
         maps = protect_levels(maps, protection, levels=config.levels, iterations=config.iterations)
     levels = np.stack(limit_levels(maps, config.levels), axis=2)
-    return np.diff(levels, axis=2, prepend=0).astype(np.float32)
+    return np.ascontiguousarray(np.diff(levels, axis=2, prepend=0), np.float32)
