@@ -113,8 +113,8 @@ class Batches:
         assert maps is not None
         height, width = job.pixels.shape[:2]
         places = list(tiles(height, width, size=fused.TILE, halo=0))
-        # Afterwards the caller may overwrite its array with the next image. Small images are copied,
-        # so that no worker idles until then; of large ones, most tiles are done by the end.
+        # Afterwards the caller may reuse its array for the next image. Small images are copied, so
+        # that no worker idles until then; of large ones, most tiles are done by the end.
         is_small = len(places) <= self._max_running
         pixels = job.pixels.copy() if is_small else job.pixels
         compute = fused.FusedPass(
