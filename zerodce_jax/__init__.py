@@ -5,6 +5,7 @@ from zerodce_jax import Enhancer
 bright = Enhancer.load()(image)
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
+
+_REPORTS_OFF = {
+    "ENABLE_RUNTIME_UPTIME_TELEMETRY": "0",  # libtpu, for which JAX turns it on
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+# These libraries report their use to their makers. Most read the variables when they are imported.
+for _name, _value in _REPORTS_OFF.items():
+    os.environ.setdefault(_name, _value)
 
 _MODULE_OF = {
     "DCENet": "models.dcenet",
@@ -72,7 +84,14 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Importing JAX takes a second: `zerodce --help` must not wait for it.
     if name in _MODULE_OF:
-        return getattr(import_module(f"zerodce_jax.{_MODULE_OF[name]}"), name)
+        try:
+            module = import_module(f"zerodce_jax.{_MODULE_OF[name]}")
+        except ModuleNotFoundError as error:
+            from zerodce_jax.errors import install_command
+
+            cause = f"{name} needs {error.name}: {install_command('train')}"
+            raise ModuleNotFoundError(cause, name=error.name) from None
+        return getattr(module, name)
     if name == "training":
         return import_module("zerodce_jax.training")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

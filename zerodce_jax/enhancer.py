@@ -15,7 +15,7 @@ import numpy as np
 from zerodce_jax.config import SMOOTHING_SECONDS, Dtype, EnhanceSettings, SettingOverrides
 from zerodce_jax.engines.base import Engine
 from zerodce_jax.engines.batches import Batches, Job
-from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.errors import InputError, UsageError, require_training
 from zerodce_jax.models import serialization
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops.temporal import Smoothing, check_smoothing
@@ -44,12 +44,14 @@ def choose_engine(name: EngineName) -> Literal["xla", "onnx"]:
     if name not in get_args(EngineName):
         raise UsageError(f"no engine {name!r}; there are {', '.join(get_args(EngineName))}")
     installed = find_spec("onnxruntime") is not None and find_spec("onnx") is not None
-    if name == "onnx" and not installed:
-        raise UsageError("the engine onnx needs packages: pip install 'zerodce-jax[onnx]'")
     if name == "auto":
         # JAX finds accelerators through plugins; asking JAX would take a second.
         accelerator = any(find_spec(name) is not None for name in ("jax_plugins", "libtpu"))
-        return "onnx" if installed and not accelerator else "xla"
+        name = "onnx" if installed and not accelerator else "xla"
+    if name == "onnx" and not installed:
+        raise UsageError("the engine onnx needs the packages onnx and onnxruntime")
+    if name == "xla":
+        require_training("the engine xla")
     return name
 
 
@@ -63,7 +65,7 @@ class Enhancer:
 
     Args:
         network: The network, as `load_network` returns it.
-        engine: ``xla`` (JAX), ``onnx`` (ONNX Runtime, on CPUs; the extra ``onnx``), or ``auto``,
+        engine: ``xla`` (JAX; the extra ``train``), ``onnx`` (ONNX Runtime, on CPUs), or ``auto``,
             the fastest engine that is installed for the device. Engines agree to one level of 8
             bits.
         tile: Side of the tiles that images are cut into, in pixels; None suits the device.

@@ -8,6 +8,12 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+PACKAGE = "."
+"""What pip installs: the clone, until the package is on the index; then ``zerodce-jax``.
+
+The pages follow this constant (``docs/install_commands.py``, which runs before each commit).
+"""
+
 
 class InputError(ValueError):
     """Raised when an input, such as a file or an image, cannot be used. The exit status is 1.
@@ -33,13 +39,28 @@ class _PrefixedError(InputError):
     """An InputError whose message starts with the name of its file."""
 
 
-def require(user: str, extra: str, *packages: str) -> None:
+def require(user: object, extra: str, *packages: str) -> None:
     """Raise a UsageError if a package is not installed, by its name for imports.
 
     The message says that `user`, such as "the page", needs packages, and which extra installs them.
     """
     if None in map(importlib.util.find_spec, packages):
-        raise UsageError(f"{user} needs packages: pip install 'zerodce-jax[{extra}]'")
+        raise UsageError(f"{user} needs packages: {install_command(extra)}")
+
+
+def require_training(user: object) -> None:
+    """Raise a UsageError if a package of the extra ``train`` is not installed, as `require`.
+
+    The extra holds all that needs JAX: training and its folders, the engine ``xla``, and exports.
+    """
+    packages = ("flatbuffers", "flax", "grain", "jax", "optax", "orbax", "platformdirs")
+    require(user, "train", *packages, "tensorboardX")
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs an extra, and where to run it."""
+    place = " (in your clone of the project)" if PACKAGE == "." else ""
+    return f"pip install '{PACKAGE}[{extra}]'{place}"
 
 
 @contextmanager

@@ -34,8 +34,8 @@ def app(
     temporary, prefix = Path(tempfile.gettempdir()), "zerodce-app-"
     sweep(temporary, prefix)
     with working_folder(temporary, prefix) as place:
-        # Gradio reads these when it is imported. It sends nothing anywhere.
-        os.environ |= {"GRADIO_TEMP_DIR": str(place), "GRADIO_ANALYTICS_ENABLED": "False"}
+        # Gradio reads it when it is imported.
+        os.environ["GRADIO_TEMP_DIR"] = str(place)
 
         from zerodce_jax import webapp
 

@@ -51,8 +51,9 @@ def enhance(
         settings: How to enhance. The network decides each setting that is
             not given.
         video: Flags for videos.
-        engine: Engine that computes: JAX (xla), ONNX Runtime (onnx, an
-            extra), or the fastest that is installed (auto).
+        engine: Engine that computes: JAX (xla, in the extra train),
+            ONNX Runtime (onnx), or the fastest that is installed
+            (auto).
         tile: Side of the tiles that images are cut into, in pixels;
             small tiles need less memory.
         overwrite: Replace results that exist, instead of skipping them.

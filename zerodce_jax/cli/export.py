@@ -9,7 +9,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, arg
 
 from zerodce_jax.cli.messages import note
 from zerodce_jax.cli.options import unless
-from zerodce_jax.errors import InputError, UsageError, require
+from zerodce_jax.errors import InputError, UsageError, require_training
 
 
 def export(
@@ -65,18 +65,13 @@ def export(
 
 
 def _check_format(target: Path, size: tuple[int, int] | None) -> None:
-    packages = {
-        ".onnx": ["onnx", "onnxruntime"],
-        ".stablehlo": ["flatbuffers"],
-        ".tflite": ["flatbuffers"],
-    }
-    if target.suffix not in packages:
+    if target.suffix not in {".onnx", ".stablehlo", ".tflite"}:
         raise UsageError(f"{target}: networks are exported as .onnx, .stablehlo or .tflite")
     if (size is not None) != (target.suffix == ".tflite"):
         raise UsageError(f"{target}: --size HEIGHT WIDTH is required for .tflite, and only for it")
     if size is not None and min(size) < 1:
         raise UsageError(f"--size must be at least 1, not {min(size)}")
-    require(target.suffix, "export", *packages[target.suffix])
+    require_training("export")
     litert = map(importlib.util.find_spec, ("litert_converter", "ai_edge_litert"))
     if target.suffix == ".tflite" and None in litert:
         # They cannot be in the extra, because their pins conflict with those of tyro.

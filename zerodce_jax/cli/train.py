@@ -14,6 +14,7 @@ from zerodce_jax.cli.distributed import DistributedFlags, joined_processes
 from zerodce_jax.cli.messages import note, say
 from zerodce_jax.cli.options import unless
 from zerodce_jax.config import Model, TrainConfig
+from zerodce_jax.errors import require_training
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -45,6 +46,7 @@ def train(
             DCE-Nets.
         distributed: Several processes that train one network together.
     """
+    require_training("training")
     with joined_processes(distributed, workdir) as is_first:
         # Joining must come before anything uses JAX.
         from tqdm import tqdm

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from zerodce_jax.errors import UsageError, one_line
+from zerodce_jax.errors import UsageError, install_command, one_line
 
 # Metrics of pyiqa that compare folders, or an image with words.
 _NOT_FOR_IMAGES = {"clipscore", "fid", "fid_dinov2", "inception_score", "sfid"}
@@ -73,7 +73,7 @@ def load_metrics(names: Iterable[str], *, references: bool) -> list[PerceptualMe
         import pyiqa  # pyright: ignore[reportMissingImports] (gigabytes: not installed for tests)
         from torch.hub import get_dir  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
-        command = "pip install 'zerodce-jax[perceptual]'"
+        command = install_command("perceptual")
         raise UsageError(f"{', '.join(names)}: needs packages: {command}") from error
     no_reference, full_reference = (
         set(pyiqa.list_models(metric_mode=mode)) - _NOT_FOR_IMAGES for mode in ("NR", "FR")

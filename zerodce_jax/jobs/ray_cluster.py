@@ -251,7 +251,6 @@ def _actors_and_cores(options: Options) -> tuple[int, float]:
 @contextmanager
 def _session(address: str | None, on_message: Callable[[str], object]) -> Iterator[None]:
     """Join a Ray cluster, or start Ray on this machine alone; see `RayExecutor`."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray's C++ code would log each start and end of an actor.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Keeps Ray's present default: an actor without a GPU sees none.

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont, JpegImagePlugin, UnidentifiedImageError
 
-from zerodce_jax.errors import InputError
+from zerodce_jax.errors import InputError, install_command
 from zerodce_jax.media.formats import Format
 from zerodce_jax.media.metadata import (
     ORIENTATION,
@@ -283,5 +283,5 @@ def _register_heif() -> None:
     try:
         import pillow_heif
     except ImportError as error:
-        raise InputError("HEIC needs a package: pip install 'zerodce-jax[heif]'") from error
+        raise InputError(f"HEIC needs a package: {install_command('heif')}") from error
     pillow_heif.register_heif_opener()

@@ -19,7 +19,13 @@ import safetensors.numpy
 from zerodce_jax.atomic import replacing
 from zerodce_jax.config import EnhanceSettings, NetworkConfig, SceneConfig, network_config
 from zerodce_jax.config import preset as preset_config
-from zerodce_jax.errors import InputError, UsageError, one_line, prefix_errors
+from zerodce_jax.errors import (
+    InputError,
+    UsageError,
+    one_line,
+    prefix_errors,
+    require_training,
+)
 from zerodce_jax.models import hub
 from zerodce_jax.models.network import Network, fit_params, flatten
 from zerodce_jax.models.number_types import SAFETENSORS_TYPES, decode
@@ -51,8 +57,8 @@ def load_network(
     Raises:
         InputError: The network does not exist, is damaged, has tensors that do not fit or that hold
             NaN or infinity, or the file holds several networks.
-        UsageError: No preset has this name, a scale is given for a scene network, or a key for
-            another file than a PyTorch checkpoint.
+        UsageError: No preset has this name, a scale is given for a scene network, a key for another
+            file than a PyTorch checkpoint, or Orbax, which reads folders, is not installed.
         OSError: The file cannot be read.
     """
     network = _load(source, None if preset is None else preset_config(preset), key)
@@ -75,6 +81,7 @@ def _load(source: str | Path, config: NetworkConfig | None, key: str | None) -> 
     folder, _, step = path.name.rpartition("@")
     has_step = folder and step.isdecimal() and not path.exists()
     if path.is_dir() or has_step:
+        require_training(f"the folder {path}")
         # Importing Orbax takes a second, so only networks in folders pay for it.
         from zerodce_jax.models import checkpoint
 
@@ -108,8 +115,8 @@ def save_network(
             rounds the parameters; `load_network` returns float32.
 
     Raises:
-        UsageError: The name stands for a format that this package does not write, or float16 is
-            asked of a folder.
+        UsageError: The name stands for a format that this package does not write, float16 is asked
+            of a folder, or Orbax, which writes folders, is not installed.
         InputError: The folder exists and is not a checkpoint; it is kept. Or a parameter does not
             fit float16.
         OSError: The file cannot be written.
@@ -121,6 +128,8 @@ def save_network(
         )
     if dtype == "float16" and path.suffix != ".safetensors":
         raise UsageError(f"{path}: only .safetensors files store float16")
+    if path.is_dir() or path.suffix != ".safetensors":
+        require_training(f"the folder {path}")
     if path.is_dir():
         from zerodce_jax.models import checkpoint
 

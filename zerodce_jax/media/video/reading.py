@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from jaxtyping import Shaped
 
-from zerodce_jax.errors import InputError, prefix_errors
+from zerodce_jax.errors import InputError, install_command, prefix_errors
 from zerodce_jax.media.samples import check_size
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Reader:
         try:
             import av
         except ImportError as error:
-            raise InputError("videos need a package: pip install 'zerodce-jax[video]'") from error
+            raise InputError(f"videos need a package: {install_command('video')}") from error
         self.path = path
         if not path.is_file():
             # Raise FileNotFoundError for a missing file. Opening a pipe would block.
