@@ -9,6 +9,7 @@ import io
 import logging
 import os
 import re
+import secrets
 import socket
 import sys
 import warnings
@@ -16,6 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engines.tiling import MAX_CORES, cores
@@ -268,8 +270,7 @@ def _session(address: str | None, on_message: Callable[[str], object]) -> Iterat
     try:
         with _without_standard_error():
             if address is None:
-                # Not a cluster that happens to run here, or that RAY_ADDRESS names.
-                ray.init("local", include_dashboard=False, **quiet)
+                _start_ray(**quiet)
             else:
                 ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
@@ -283,6 +284,20 @@ def _session(address: str | None, on_message: Callable[[str], object]) -> Iterat
             yield
         finally:
             ray.shutdown()
+
+
+def _start_ray(**options: Any) -> None:
+    """Start Ray on this machine, so that it asks no other machine and leaves nothing at home."""
+    import ray
+    from ray._private.node import Node
+
+    # Otherwise Ray would keep a token in the user's home folder.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # Without a dashboard, this server only reports the use of Ray. Even if reports are off, it looks
+    # up servers of three clouds, to learn which of them it runs in.
+    with mock.patch.object(Node, "start_api_server", lambda *_, **__: None):
+        # "local" is not a cluster that happens to run here, or that RAY_ADDRESS names.
+        ray.init("local", include_dashboard=False, **options)
 
 
 def _silence_progress() -> None:
