@@ -59,9 +59,9 @@ def traced(code: str, *arguments: str, log: Path, **variables: str) -> list[str]
     calls = "trace=connect,sendto,sendmsg,sendmmsg"
     # The package has set variables in this process, which the other process must set itself.
     environment = {name: value for name, value in os.environ.items() if name in {"PATH", "LANG"}}
+    options = ("-f", "-yy", "--seccomp-bpf", "-qq", "-e", calls, "-e", "signal=none", "-o", log)
     subprocess.run(
-        [strace, "-f", "-yy", "--seccomp-bpf", "-qq", "-o", log, "-e", calls, "-e", "signal=none"]
-        + [sys.executable, "-c", code, *arguments],
+        [strace, *options, sys.executable, "-c", code, *arguments],
         env=environment | {"PYTHONPATH": str(ROOT)} | variables,
         cwd=log.parent,
         check=True,

@@ -4,6 +4,7 @@ import csv
 import os
 import pkgutil
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import zerodce_jax
+from zerodce_jax.errors import PACKAGE
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,26 @@ def project(root: Path) -> dict[str, Any]:
 def test_requirements_txt_lists_the_dependencies(root: Path, project: dict[str, Any]) -> None:
     lines = (root / "requirements.txt").read_text().splitlines()
     listed = [line for line in lines if line and not line.startswith("#")]
-    assert sorted(listed) == sorted(project["dependencies"])
+    training = project["optional-dependencies"]["train"]
+    assert sorted(listed) == sorted(project["dependencies"] + training)
+
+
+def test_pages_install_what_the_package_names(root: Path) -> None:
+    module = runpy.run_path(str(root / "docs" / "install_commands.py"))
+    with_package = module["with_package"]
+    texts = {page: page.read_text("utf-8") for page in module["pages"]()}
+    assert root / "README.md" in texts
+    for page, text in texts.items():
+        assert with_package(text, PACKAGE) == text, f"run python docs/install_commands.py: {page}"
+    readme = texts[root / "README.md"]
+    released = with_package(readme, "zerodce-jax")
+    assert "pip install zerodce-jax\n" in released
+    assert "pip install 'zerodce-jax[video]'\n" in released
+    assert with_package(released, PACKAGE) == readme
+    extras = set(re.findall(r"pip install '[\w.-]+\[(\w+)\]'", readme))
+    assert extras >= {"app", "evaluate", "heif", "hub", "ray", "train", "video"}
+    names = metadata.metadata("zerodce-jax").get_all("Provides-Extra") or []
+    assert extras <= set(names)
 
 
 def test_extra_test_includes_the_core_tests_and_all_that_users_install(
@@ -54,9 +75,10 @@ def test_plain_installation_brings_no_package_of_an_extra() -> None:
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 pending.append(requirement.name)
-    assert {"jax", "flax", "pillow"} <= installed
-    optional = {"av", "gradio", "huggingface-hub", "onnx", "onnxruntime", "pillow-heif", "pyarrow"}
-    assert not installed & (optional | {"ray", "scikit-image", "selenium", "tifffile", "torch"})
+    assert {"onnxruntime", "pillow"} <= installed
+    training = {"flax", "grain", "jax", "jaxlib", "optax", "orbax-checkpoint", "tensorboardx"}
+    optional = {"av", "gradio", "huggingface-hub", "pillow-heif", "pyarrow", "ray", "scikit-image"}
+    assert not installed & (training | optional | {"selenium", "tifffile", "torch"})
 
 
 def test_project_metadata(project: dict[str, Any]) -> None:
@@ -64,6 +86,22 @@ def test_project_metadata(project: dict[str, Any]) -> None:
     assert project["requires-python"] == ">=3.11"
     assert project["license"] == "Apache-2.0"
     assert project["scripts"]["zerodce"] == "zerodce_jax.cli:main"
+
+
+def test_the_description_on_the_package_index_has_absolute_links(
+    root: Path, project: dict[str, Any]
+) -> None:
+    installed = metadata.metadata("zerodce-jax")
+    assert installed["Author"] == project["authors"][0]["name"]
+    assert set(installed.get_all("License-File") or []) == set(project["license-files"])
+    address = project["urls"]["Repository"]
+    assert f"Repository, {address}" in (installed.get_all("Project-URL") or [])
+    # Markdown of images and links.
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)]+)\)", installed.get_payload())
+    pictures = [link for mark, link in links if mark]
+    assert len(pictures) == (root / "README.md").read_text().count("![")
+    assert all(link.startswith(f"{address}/raw/main/docs/") for link in pictures)
+    assert all(link.startswith(("https://", "#")) for _, link in links)
 
 
 def test_newest_release_in_the_changelog_is_the_version(root: Path) -> None:

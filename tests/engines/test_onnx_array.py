@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from zerodce_jax.config import Steps
+from zerodce_jax.engines.onnx_array import Graph, Value
 from zerodce_jax.ops import (
     curves,
     denoise,
@@ -19,11 +21,6 @@ from zerodce_jax.ops import (
 )
 from zerodce_jax.ops.enhancement import Adjustments
 from zerodce_jax.ops.kernels import overridable
-
-onnxruntime = pytest.importorskip("onnxruntime")
-pytest.importorskip("onnx")
-
-from zerodce_jax.engines.onnx_array import Graph, Value
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.random((1, 19, 23, 3), dtype=np.float32)

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
-
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
 
 from helpers import GOLDENS, scene_image, whole_image
 from zerodce_jax.config import EnhanceSettings, NetworkConfig, SceneConfig, Steps

@@ -77,9 +77,7 @@ def test_an_invalid_image_raises_after_the_results_before_it() -> None:
         next(results)
 
 
-@pytest.mark.parametrize(
-    "engine", ["xla", pytest.param("onnx", marks=pytest.mark.needs("onnxruntime"))]
-)
+@pytest.mark.parametrize("engine", ["xla", "onnx"])
 def test_threads_may_share_an_enhancer(engine: str) -> None:
     enhancer = Enhancer(network_of("reduced"), engine=engine, tile=16)
     images = [random_image(20 + i, 30, 3, seed=i) for i in range(6)]

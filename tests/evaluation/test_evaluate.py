@@ -16,7 +16,7 @@ from PIL import Image
 
 from helpers.command import opened, run
 from zerodce_jax.enhancer import Enhancer
-from zerodce_jax.errors import InputError, UsageError
+from zerodce_jax.errors import InputError, UsageError, install_command
 from zerodce_jax.evaluation import metrics, report
 from zerodce_jax.evaluation.evaluate import INPUT, Evaluation, evaluate
 from zerodce_jax.evaluation.pairs import pair_by_name
@@ -87,7 +87,7 @@ def evaluate_folders(
 # The subcommand.
 
 
-@pytest.mark.needs("onnxruntime", "skimage")
+@pytest.mark.needs("skimage")
 def test_pairs_are_reported_as_table_json_csv_and_sheet(
     low: Path, high: Path, scene_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -140,7 +140,6 @@ def test_pairs_are_reported_as_table_json_csv_and_sheet(
     assert opened(files[2]).size == (4 * 244, 24 + 3 * 164)
 
 
-@pytest.mark.needs("onnxruntime")
 def test_images_need_no_references(
     low: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -159,7 +158,7 @@ def test_images_need_no_references(
     assert opened(files[1]).size == (2 * 244, 24 + 3 * 164)
 
 
-@pytest.mark.needs("onnxruntime", "skimage")
+@pytest.mark.needs("skimage")
 def test_photographs_without_a_partner_are_named_and_skipped(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,7 +172,7 @@ def test_photographs_without_a_partner_are_named_and_skipped(
     assert printed.out.endswith("means over 2 photographs\n")
 
 
-@pytest.mark.needs("onnxruntime", "skimage")
+@pytest.mark.needs("skimage")
 def test_unusable_photographs_give_one_line_and_the_others_are_evaluated(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -191,7 +190,6 @@ def test_unusable_photographs_give_one_line_and_the_others_are_evaluated(
     assert [bool(row["figures"]) for row in rows] == [False, False, True]
 
 
-@pytest.mark.needs("onnxruntime")
 def test_without_usable_photographs_nothing_is_printed(
     low: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -248,7 +246,6 @@ def test_wrong_usage_of_evaluate(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.needs("onnxruntime")
 def test_json_stores_the_settings_of_the_command_line(
     low: Path, scene_file: Path, tmp_path: Path
 ) -> None:
@@ -270,14 +267,13 @@ def test_json_stores_the_settings_of_the_command_line(
     assert stored["none"]["pictures"] != stored["several"]["pictures"] != stored["off"]["pictures"]
 
 
-@pytest.mark.needs("onnxruntime")
 def test_only_references_need_an_extra(
     low: Path, high: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "skimage" else found(n))
     assert run("evaluate", "reduced", "--pairs", low, high, *ONNX) == 2
-    message = "zerodce: evaluate needs packages: pip install 'zerodce-jax[evaluate]'\n"
+    message = f"zerodce: evaluate needs packages: {install_command('evaluate')}\n"
     assert capsys.readouterr().err == message
     assert run("evaluate", "reduced", "--images", low, *ONNX) == 0
 

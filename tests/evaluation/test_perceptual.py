@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from helpers.command import run
-from zerodce_jax.errors import UsageError
+from zerodce_jax.errors import UsageError, install_command
 from zerodce_jax.evaluation import perceptual
 
 # A script for a separate process, because pyiqa finds its folder of weights at import time.
@@ -162,12 +162,12 @@ def test_the_error_names_the_extra_if_pyiqa_is_missing(
     assert run("evaluate", *arguments, "--perceptual", "niqe", "musiq") == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    message = "niqe, musiq: needs packages: pip install 'zerodce-jax[perceptual]'"
+    message = f"niqe, musiq: needs packages: {install_command('perceptual')}"
     assert captured.err == f"zerodce: {message}\n"
 
 
 def test_no_names_need_no_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     assert perceptual.load_metrics([], references=True) == []
-    with pytest.raises(UsageError, match=re.escape("pip install 'zerodce-jax[perceptual]'")):
+    with pytest.raises(UsageError, match=re.escape(install_command("perceptual"))):
         perceptual.load_metrics(["lpips"], references=True)

@@ -4,7 +4,6 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
-import pytest
 
 from helpers import GOLDENS, whole_image
 from zerodce_jax import Enhancer, Network
@@ -51,7 +50,6 @@ def brightening_enhancer(name: str, scale: int, tile: int, batch: int) -> Enhanc
 
 def _enhancer(network: Network, tile: int, batch: int) -> Enhancer:
     if not batch:
-        pytest.importorskip("onnxruntime")
         return Enhancer(network, engine="onnx", tile=tile)
     return Enhancer(network, engine="xla", tile=tile, batch=batch)
 

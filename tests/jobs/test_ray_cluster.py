@@ -27,7 +27,7 @@ from helpers import object_store, photo_files
 from helpers.command import run, summary_of
 from helpers.inverters import PIXELS, touch
 from zerodce_jax.config import EnhanceSettings
-from zerodce_jax.errors import UsageError
+from zerodce_jax.errors import UsageError, install_command
 from zerodce_jax.jobs import ray_cluster
 from zerodce_jax.jobs.plan import Item
 from zerodce_jax.jobs.ray_cluster import Options, RayExecutor
@@ -143,7 +143,7 @@ def test_a_missing_package_is_named(
     monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "ray" else found(n))
     assert run("cluster", pictures, pictures / "out") == 2
     error = capsys.readouterr().err
-    assert error == "zerodce: a cluster needs packages: pip install 'zerodce-jax[ray]'\n"
+    assert error == f"zerodce: a cluster needs packages: {install_command('ray')}\n"
 
 
 def test_without_work_ray_does_not_start(

@@ -19,7 +19,7 @@ from helpers.command import rows_of, run, summary_of
 from helpers.enhancers import brightening_network
 from helpers.video_files import UNEVEN, describe, frame, pixels_of, still, write
 from zerodce_jax.enhancer import Enhancer
-from zerodce_jax.errors import InputError
+from zerodce_jax.errors import InputError, install_command
 from zerodce_jax.jobs.plan import plan
 from zerodce_jax.jobs.runner import Result
 from zerodce_jax.jobs.runner import run as run_items
@@ -165,7 +165,7 @@ def test_a_missing_package_is_named(
     monkeypatch.setattr(builtins, "__import__", refuse)
     (result,) = enhance_videos(film, out=tmp_path / "out")
     monkeypatch.undo()
-    assert result.message == "videos need a package: pip install 'zerodce-jax[video]'"
+    assert result.message == f"videos need a package: {install_command('video')}"
 
 
 def test_an_interrupt_leaves_no_file(

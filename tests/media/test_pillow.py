@@ -22,7 +22,7 @@ from helpers.photo_files import (
     open_with_pillow,
     round_trip,
 )
-from zerodce_jax.errors import InputError
+from zerodce_jax.errors import InputError, install_command
 from zerodce_jax.media import formats, photo
 from zerodce_jax.media.metadata import Metadata
 from zerodce_jax.media.photo import Photo
@@ -209,7 +209,7 @@ def test_heic_without_its_package_names_the_package(
     path = tmp_path / "x.heic"
     path.write_bytes(encode_image(IMAGE, "heic"))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    needed = "HEIC needs a package: pip install 'zerodce-jax[heif]'"
+    needed = f"HEIC needs a package: {install_command('heif')}"
     for attempt in (
         lambda: photo.read(path),
         lambda: photo.size(path),

@@ -11,6 +11,7 @@ import pytest
 from helpers import GOLDENS, hub_server
 from helpers.command import run
 from helpers.hub_server import Hub, Repo
+from zerodce_jax.errors import install_command
 from zerodce_jax.models import publish
 from zerodce_jax.models.network import Network, flatten
 from zerodce_jax.models.serialization import load_network, to_safetensors
@@ -205,7 +206,7 @@ def test_the_error_names_the_extra_of_a_missing_client(
         ("push", "reduced", "a/b"),
     ):
         assert run(*arguments) == 2
-        assert "pip install 'zerodce-jax[hub]'" in capsys.readouterr().err
+        assert install_command("hub") in capsys.readouterr().err
 
 
 def test_the_model_card_describes_the_network() -> None:

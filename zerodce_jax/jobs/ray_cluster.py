@@ -293,9 +293,9 @@ def _start_ray(**options: Any) -> None:
 
     # Otherwise Ray would keep a token in the user's home folder.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # Without a dashboard, this server only reports the use of Ray. Even if reports are off, it looks
-    # up servers of three clouds, to learn which of them it runs in.
-    with mock.patch.object(Node, "start_api_server", lambda *_, **__: None):
+    # Without a dashboard, this server only reports the use of Ray. Even if reports are off, it asks
+    # for the cloud that it runs in: it looks up a server, and connects to another.
+    with mock.patch.object(Node, "start_api_server"):
         # "local" is not a cluster that happens to run here, or that RAY_ADDRESS names.
         ray.init("local", include_dashboard=False, **options)
 
