@@ -1,4 +1,4 @@
-"""Without the extra ``train``: enhancing needs none of its packages, and all else names the extra."""
+"""Without the extra ``train``: enhancing works, and all that needs JAX names the extra."""
 
 import json
 import subprocess
