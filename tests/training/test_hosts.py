@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -26,6 +27,8 @@ RECIPE = [
     *("--batch-size", "6", "--image-size", "16", "--lr", "1e-3", "--ema", "0.9"),
     *("--log-every", "1", "--checkpoint-every", "5", "--crop", "--flip", "--turn"),
 ]
+# What the first process says before it compiles.
+ANNOUNCEMENT = re.compile(r"zerodce: \d+ photographs, [\d,]+ parameters, steps .*; compiling\n")
 SCENE = ["--model", "scene", "--image-size", "128", "--warmup-steps", "1", "--no-crop"]
 
 
@@ -63,9 +66,14 @@ class Run:
         )
 
     def finish(self) -> list[tuple[int, str, str]]:
-        """Wait, and return exit status, stdout and stderr of each process."""
+        """Wait, and return exit status, stdout and stderr of each process.
+
+        The announcement of the first process is left out of its stderr.
+        """
         ended = [(*p.communicate(timeout=240), p.returncode) for p in self.processes]
         self.processes.clear()
+        out, err, status = ended[0]
+        ended[0] = (out, ANNOUNCEMENT.sub("", err, count=1), status)
         return [(status, out, err) for out, err, status in ended]
 
     def complete(self, **options: object) -> None:
