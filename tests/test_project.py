@@ -60,7 +60,7 @@ def test_extra_test_includes_the_core_tests_and_all_that_users_install(
     extras = project["optional-dependencies"]
     included = Requirement(next(line for line in extras["test"] if line.startswith("zerodce-jax[")))
     # pyiqa would install PyTorch; benchmarks and figures have no tests.
-    assert included.extras == extras.keys() - {"test", "perceptual", "bench", "docs"}
+    assert included.extras == extras.keys() - {"test", "perceptual", "bench", "cuda", "docs"}
 
 
 def test_plain_installation_brings_no_package_of_an_extra() -> None:
@@ -131,7 +131,7 @@ def test_readme_contains_the_two_commands_that_ci_runs(root: Path) -> None:
     lines = (root / "README.md").read_text().splitlines()
     assert [line for line in lines if line.startswith("    pip install")][:2] == [
         "    pip install -r requirements.txt && python enhance.py examples -o enhanced",
-        "    pip install -e '.[test]' && python -m pytest",
+        "    pip install -e '.[test]' && python -m pytest -n 2",
     ]
     assert os.access(root / ".ci" / "run", os.X_OK)
 
