@@ -285,7 +285,9 @@ UNSUPPORTED_IMAGES = [
 ]
 
 
-@pytest.mark.parametrize("image", UNSUPPORTED_IMAGES, ids=repr)
+@pytest.mark.parametrize(
+    "image", UNSUPPORTED_IMAGES, ids=lambda image: getattr(image, "mode", None)
+)
 def test_unsupported_pillow_images_are_refused(image: object) -> None:
     with pytest.raises(
         InputError,
