@@ -33,7 +33,7 @@ FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF", "bmp": "B
 METADATA_SUFFIXES = ("png", "jpg", "webp", "tif", "avif", *(("heic",) if HAS_HEIF else ()))
 WRITABLE_SUFFIXES = (*METADATA_SUFFIXES, "bmp")
 LOSSLESS_SUFFIXES = ("png", "tif", "bmp")
-_TYPE_CODES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 7: "s"}
+_TYPE_CODES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 7: "s", 10: "i"}
 
 Entry = tuple[int, int, Any]
 
@@ -74,7 +74,7 @@ def directory(order: str, at: int, entries: list[Entry], link: int = 0) -> bytes
             content, count = value, len(value)
         else:
             content = struct.pack(f"{order}{len(numbers)}{_TYPE_CODES[kind]}", *numbers)
-            count = len(numbers) // (2 if kind == 5 else 1)
+            count = len(numbers) // (2 if kind in {5, 10} else 1)
         head += struct.pack(f"{order}HHI", tag, kind, count)
         if len(content) > 4:
             head += struct.pack(f"{order}I", at + 2 + 12 * len(entries) + 4 + len(values))

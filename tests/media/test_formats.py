@@ -10,7 +10,7 @@ def test_format_of_knows_the_suffixes_of_every_format() -> None:
         assert formats.format_of(Path(name)) is not None
     for name in ("a.avif", "a.heic", "a.HEIC", "a.heif", "a.hif", "a.gif", "a.b/c.gif"):
         assert formats.format_of(Path(name)) is not None
-    for name in ("a.txt", "a", "a.svg", "a.dng", ".png", "jpg", "a.png/b"):
+    for name in ("a.txt", "a", "a.svg", "a.raw", ".png", "jpg", "a.png/b"):
         assert formats.format_of(Path(name)) is None
     for file_format in ("png", "jpeg", "webp", "tiff", "bmp", "avif", "heif", "gif"):
         assert formats.format_of(Path(f"a{formats.suffix_of(file_format)}")) == file_format

@@ -62,7 +62,7 @@ def evaluate(
     for path in (json, csv, sheet):
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"{path}: its folder does not exist")
-    if sheet is not None and formats.format_of(sheet) in {None, "gif"}:
+    if sheet is not None and not formats.can_write(sheet):
         raise UsageError(f"{sheet}: name a photograph, such as sheet.jpg")
     references = None
     if pairs is not None and images is None:

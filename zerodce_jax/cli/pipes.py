@@ -41,7 +41,7 @@ def enhance_photograph(
     if len(inputs) != 1 or Path(inputs[0]).is_dir():
         raise UsageError("enhance: - stands for one photograph; name no other inputs with it")
     if str(output) != "-":
-        if formats.format_of(output) in {None, "gif"}:
+        if not formats.can_write(output):
             raise UsageError(
                 f"{output}: name a photograph, such as out.jpg, or - for standard output"
             )

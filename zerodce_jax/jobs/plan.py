@@ -69,6 +69,8 @@ def plan(
     if one_file and (formats.format_of(output) or is_video(output)):
         source = found[0].source
         items = [Item(source, output)]
+        if not is_video(output) and not formats.can_write(output):
+            raise UsageError(f"{output}: {formats.format_of(output)} is read, but not written")
         if is_video(source) and output.suffix.lower() not in _VIDEOS_WRITTEN:
             raise UsageError(f"{output}: a video becomes one of {', '.join(_VIDEOS_WRITTEN)}")
         if formats.format_of(source) and is_video(output):

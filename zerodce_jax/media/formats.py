@@ -6,10 +6,16 @@ from typing import Literal, get_args
 
 from zerodce_jax.errors import InputError
 
-Format = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "heif", "gif"]
+Format = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "heif", "gif", "raw"]
 
-_SUFFIXES: dict[str, Format] = {f".{name}": name for name in get_args(Format)}
+# Suffixes of the camera makers, and DNG. Files named .raw may hold anything.
+_RAW_SUFFIXES = (".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".mef", ".mrw", ".nef")
+_RAW_SUFFIXES += (".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".srw", ".x3f")
+# Formats to write photographs in whose own format is only read.
+_SUBSTITUTES: dict[Format, Format] = {"gif": "png", "raw": "tiff"}
+_SUFFIXES: dict[str, Format] = {f".{name}": name for name in get_args(Format) if name != "raw"}
 _SUFFIXES |= {".jpg": "jpeg", ".tif": "tiff", ".heic": "heif", ".hif": "heif"}
+_SUFFIXES |= dict.fromkeys(_RAW_SUFFIXES, "raw")
 
 
 def format_of(path: Path) -> Format | None:
@@ -18,8 +24,13 @@ def format_of(path: Path) -> Format | None:
 
 
 def output_format(source_format: Format) -> Format:
-    """Return the format to write a photograph of a format in: the same, but PNG for GIF."""
-    return "png" if source_format == "gif" else source_format
+    """Return the format to write a photograph in: the same, but PNG for GIF, and TIFF for RAW."""
+    return _SUBSTITUTES.get(source_format, source_format)
+
+
+def can_write(path: Path) -> bool:
+    """Return whether the suffix of a path stands for an image format that can be written."""
+    return format_of(path) not in {None, *_SUBSTITUTES}
 
 
 def suffix_of(file_format: Format) -> str:

@@ -18,7 +18,7 @@ from jaxtyping import Shaped, UInt8
 
 from zerodce_jax.atomic import replacing
 from zerodce_jax.errors import InputError, one_line, prefix_errors
-from zerodce_jax.media import pillow, png, samples, tiff
+from zerodce_jax.media import pillow, png, raw, samples, tiff
 from zerodce_jax.media.formats import Format, format_of
 from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.metadata import Metadata
@@ -84,10 +84,15 @@ def measure(
 ) -> tuple[int, int]:
     """Return what `size` returns, for an open file, which messages of errors do not name."""
     with _decoder_errors():
-        if file.read(4) in SIGNATURES:
-            file.seek(0)
-            return _tiff_directory(file.read(), max_pixels).size
+        head = file.read(32)
         file.seek(0)
+        if raw.has_signature(head):
+            data = file.read()
+            if not raw.is_raw(data):
+                return _tiff_directory(data, max_pixels).size
+            found = raw.size(data)
+            samples.check_size(*found, max_pixels)
+            return found
         return pillow.open_image(file, max_pixels).size
 
 
@@ -156,6 +161,9 @@ def encode_as(path: Path, photo: Photo) -> tuple[bytes, tuple[str, ...]]:
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decode the content of an image file; see `read`. Messages of errors do not name the file."""
     with _decoder_errors():
+        if raw.has_signature(data[:32]) and raw.is_raw(data):
+            pixels, metadata = raw.develop(data, max_pixels)
+            return Photo(pixels, format="raw", metadata=metadata)
         if data.startswith(SIGNATURES):
             return _decode_tiff(data, max_pixels)
         image = pillow.open_image(io.BytesIO(data), max_pixels)

@@ -54,8 +54,10 @@ class Directory:
     """1 for a single page, or 2 if another directory follows."""
 
     @classmethod
-    def parse(cls, data: bytes) -> Self:
-        """Parse the first directory of a TIFF structure; damaged tags are skipped.
+    def parse(cls, data: bytes, place: int | None = None) -> Self:
+        """Parse the first directory of a TIFF structure, or the one at a place.
+
+        Damaged tags are skipped.
 
         Raises:
             InputError: The data does not start with a TIFF structure.
@@ -65,7 +67,8 @@ class Directory:
             raise InputError("not a TIFF structure")
         order: ByteOrder = "<" if data[:2] == b"II" else ">"
         (first,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-        return cls._parse_at(data, order, first, big=big, pointers={Tag.EXIF, Tag.GPS})
+        place = first if place is None else place
+        return cls._parse_at(data, order, place, big=big, pointers={Tag.EXIF, Tag.GPS})
 
     @classmethod
     def _parse_at(
