@@ -67,8 +67,8 @@ class Directory:
             raise InputError("not a TIFF structure")
         order: ByteOrder = "<" if data[:2] == b"II" else ">"
         (first,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-        place = first if place is None else place
-        return cls._parse_at(data, order, place, big=big, pointers={Tag.EXIF, Tag.GPS})
+        at = first if place is None else place
+        return cls._parse_at(data, order, at, big=big, pointers={Tag.EXIF, Tag.GPS})
 
     @classmethod
     def _parse_at(
