@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from zerodce_jax.media.tiff_directory import SIGNATURES
+
 ORIENTATION = 0x0112
 """EXIF tag of the orientation."""
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
@@ -33,6 +35,28 @@ class Metadata:
     """Horizontal and vertical resolution, in dots per inch."""
     native: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Data that only the source format can hold: encoding options, chunks, segments or tags."""
+
+
+def make_upright(
+    exif: bytes,
+    xmp: bytes,
+    icc: bytes | None,
+    *,
+    dpi: tuple[float, float] | None = None,
+    native: Mapping[str, Any] = MappingProxyType({}),
+) -> Metadata:
+    """Return the metadata of a photograph that is stored upright from the blocks of its file.
+
+    Empty blocks, and EXIF that is not a TIFF structure, are left out.
+    """
+    has_exif = exif.startswith(SIGNATURES[:2]) and len(exif) >= 8
+    return Metadata(
+        exif=upright_exif(exif) if has_exif else None,
+        xmp=upright_xmp(xmp) or None,
+        icc=icc or None,
+        dpi=dpi,
+        native=native,
+    )
 
 
 def read_orientation(exif: bytes | None, xmp: bytes | None) -> int:

@@ -18,7 +18,7 @@ from jaxtyping import Shaped, UInt8
 
 from zerodce_jax.atomic import replacing
 from zerodce_jax.errors import InputError, one_line, prefix_errors
-from zerodce_jax.media import pillow, png, raw, samples, tiff
+from zerodce_jax.media import avif, pillow, png, raw, samples, tiff
 from zerodce_jax.media.formats import Format, format_of
 from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.metadata import Metadata
@@ -86,14 +86,19 @@ def measure(
     with _decoder_errors():
         head = file.read(32)
         file.seek(0)
-        if raw.has_signature(head):
-            data = file.read()
-            if not raw.is_raw(data):
-                return _tiff_directory(data, max_pixels).size
+        if not avif.is_avif(head) and not raw.has_signature(head):
+            return pillow.open_image(file, max_pixels).size
+        data = file.read()
+        if avif.is_still(data):
+            found = avif.size(data)
+        elif raw.is_raw(data):
             found = raw.size(data)
-            samples.check_size(*found, max_pixels)
-            return found
-        return pillow.open_image(file, max_pixels).size
+        elif data.startswith(SIGNATURES):
+            found = _tiff_directory(data, max_pixels).size
+        else:
+            found = pillow.open_image(io.BytesIO(data), max_pixels).size
+        samples.check_size(*found, max_pixels)
+        return found
 
 
 def read(path: Path, *, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -161,9 +166,13 @@ def encode_as(path: Path, photo: Photo) -> tuple[bytes, tuple[str, ...]]:
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decode the content of an image file; see `read`. Messages of errors do not name the file."""
     with _decoder_errors():
-        if raw.has_signature(data[:32]) and raw.is_raw(data):
+        if raw.is_raw(data):
             pixels, metadata = raw.develop(data, max_pixels)
             return Photo(pixels, format="raw", metadata=metadata)
+        if avif.is_still(data):
+            stored, metadata, orientation = avif.decode(data, max_pixels)
+            pixels, alpha = samples.unpack(stored, orientation)
+            return Photo(pixels, alpha, "avif", metadata)
         if data.startswith(SIGNATURES):
             return _decode_tiff(data, max_pixels)
         image = pillow.open_image(io.BytesIO(data), max_pixels)
@@ -216,15 +225,17 @@ def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
     if alpha is not None and file_format in {"jpeg", "bmp"}:
         losses.append(f"{file_format} does not support transparency, which is dropped")
         alpha = None
-    if file_format == "png" and pixels.dtype == np.float32:
+    if file_format in {"png", "avif"} and pixels.dtype == np.float32:
         pixels = samples.convert(pixels, np.uint16)
-    elif file_format not in {"png", "tiff"}:
+    elif file_format not in {"png", "tiff", "avif"}:
         pixels = samples.convert(pixels, np.uint8)
     if alpha is not None:
         pixels = np.dstack([pixels, samples.convert(alpha, pixels.dtype)])
     with _decoder_errors(f"cannot be written as {file_format}"):
         if file_format == "png":
             return png.encode(pixels, metadata), tuple(losses)
+        if file_format == "avif":
+            return avif.encode(pixels, metadata), tuple(losses)
         if file_format == "tiff":
             return tiff.encode(pixels, metadata), tuple(losses)
         return pillow.encode(pixels, file_format, metadata, losses), tuple(losses)

@@ -21,13 +21,11 @@ from zerodce_jax.media.formats import Format
 from zerodce_jax.media.metadata import (
     ORIENTATION,
     Metadata,
+    make_upright,
     plausible_dpi,
     read_orientation,
-    upright_exif,
-    upright_xmp,
 )
 from zerodce_jax.media.samples import check_size
-from zerodce_jax.media.tiff_directory import SIGNATURES
 
 # Pillow's names of the formats. MPO is a JPEG file with further images behind the first one.
 _FORMATS: dict[str, Format] = {name.upper(): name for name in get_args(Format) if name != "raw"}
@@ -36,13 +34,11 @@ _FORMATS["MPO"] = "jpeg"
 _DEFAULT_OPTIONS: dict[Format, dict[str, Any]] = {
     "jpeg": {"quality": 95},
     "webp": {"quality": 95, "exact": True},
-    "avif": {"quality": 90},
     "heif": {"quality": 90},
     "bmp": {},
 }
 # Longest side that common decoders accept, in pixels; for bmp, the memory is the limit.
-_MAX_SIDES: dict[Format, int] = {"jpeg": 65_500, "webp": 16_383, "avif": 32_768, "heif": 65_535}
-_MAX_AVIF_PIXELS = 1 << 28
+_MAX_SIDES: dict[Format, int] = {"jpeg": 65_500, "webp": 16_383, "heif": 65_535}
 _MAX_JPEG_SEGMENT = 65_000
 # Segments that `Metadata` holds in fields of their own, or that point to images behind the first.
 _KNOWN_SEGMENTS = (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"MPF\0")
@@ -59,7 +55,7 @@ def open_image(file: io.BytesIO | io.BufferedReader, max_pixels: int) -> Image.I
     head = file.read(32)
     file.seek(0)
     formats = [name for name in _FORMATS if name not in {"MPO", "HEIF"}]
-    if head[4:8] == b"ftyp" and b"avif" not in head[8:]:
+    if head[4:8] == b"ftyp" and b"avi" not in head[8:]:
         _register_heif()
         formats.append("HEIF")
     try:
@@ -144,14 +140,9 @@ def read_metadata(image: Image.Image, native: dict[str, Any]) -> tuple[Metadata,
         exif = exif[6:]
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp") or b""
     xmp = xmp.encode() if isinstance(xmp, str) else xmp
-    is_exif = exif.startswith(SIGNATURES[:2]) and len(exif) >= 8
-    metadata = Metadata(
-        exif=upright_exif(exif) if is_exif else None,
-        xmp=upright_xmp(xmp) or None,
-        icc=info.get("icc_profile") or None,
-        dpi=plausible_dpi(*map(float, info["dpi"])) if "dpi" in info else None,
-        native=MappingProxyType(native),
-    )
+    dpi = plausible_dpi(*map(float, info["dpi"])) if "dpi" in info else None
+    icc = info.get("icc_profile")
+    metadata = make_upright(exif, xmp, icc, dpi=dpi, native=MappingProxyType(native))
     return metadata, read_orientation(exif, xmp)
 
 
@@ -215,8 +206,7 @@ def encode(
     if file_format not in _DEFAULT_OPTIONS:
         raise InputError(f"writing {file_format} is not supported")
     height, width = pixels.shape[:2]
-    is_too_long = max(height, width) > _MAX_SIDES.get(file_format, height + width)
-    if is_too_long or (file_format == "avif" and height * width > _MAX_AVIF_PIXELS):
+    if max(height, width) > _MAX_SIDES.get(file_format, height + width):
         raise InputError(f"{file_format} cannot hold {width}x{height} pixels; write png or tiff")
     if file_format == "heif":
         _register_heif()

@@ -29,7 +29,8 @@ _FUJIFILM = b"FUJIFILMCCD-RAW"
 _LIKE_TIFF = (b"IIRO", b"IIRS", b"MMOR", b"IIU\0")
 _OTHERS = (b"II\x1a\0\0\0HEAPCCDR", _FUJIFILM, b"\0MRM", b"FOVb")
 # Tags and values of TIFF files (TIFF/EP; DNG 1.7).
-_SUB_DIRECTORIES, _DNG_VERSION = 330, 50706
+_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
+_REDUCED = 1
 _COLOR_FILTER_ARRAY, _LINEAR_RAW = 32803, 34892
 # Tags that describe the photograph; all others of the first directory describe the sensor or a
 # preview: description, make, model, software, time, artist, copyright, rating, IPTC and XMP.
@@ -55,7 +56,10 @@ def is_raw(data: bytes) -> bool:
     below = first.integers(_SUB_DIRECTORIES, ())[:16]
     directories = [first, *(Directory.parse(data, place) for place in below)]
     kinds = {directory.integers(Tag.PHOTOMETRIC, (0,))[0] for directory in directories}
-    return _DNG_VERSION in first.tags or not kinds.isdisjoint({_COLOR_FILTER_ARRAY, _LINEAR_RAW})
+    # The directory below may be missing in a file that is cut off.
+    is_preview = bool(below) and first.integers(_SUBFILE_TYPE, (0,))[0] == _REDUCED
+    is_sensor = not kinds.isdisjoint({_COLOR_FILTER_ARRAY, _LINEAR_RAW})
+    return _DNG_VERSION in first.tags or is_sensor or is_preview
 
 
 def size(data: bytes) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Shaped, UInt16
 
 from zerodce_jax.errors import InputError
 
@@ -29,6 +29,28 @@ def convert(
         return samples
     scaled = samples * np.float32(white(dtype) / white(samples.dtype))
     return (scaled + np.float32(0.5)).astype(dtype) if dtype.kind == "u" else scaled
+
+
+def expand(
+    samples: UInt16[np.ndarray, "h w *channels"], bits: int
+) -> UInt16[np.ndarray, "h w *channels"]:
+    """Scale samples of 9 to 16 bits to the range of 16 bits.
+
+    Raises:
+        InputError: A sample has more bits.
+    """
+    top = (1 << bits) - 1
+    if samples.max(initial=0) > top:
+        raise InputError(f"damaged image (samples of more than {bits} bits)")
+    return ((samples.astype(np.uint32) * 0xFFFF + top // 2) // top).astype(np.uint16)
+
+
+def reduce(
+    samples: UInt16[np.ndarray, "h w *channels"], bits: int
+) -> UInt16[np.ndarray, "h w *channels"]:
+    """Scale samples of 16 bits to the range of 9 to 16 bits; the inverse of `expand`."""
+    top = (1 << bits) - 1
+    return ((samples.astype(np.uint32) * top + 0x7FFF) // 0xFFFF).astype(np.uint16)
 
 
 def white(dtype: np.dtype) -> int:

@@ -18,7 +18,7 @@ from zerodce_jax.media.metadata import (
     read_orientation,
     upright_xmp,
 )
-from zerodce_jax.media.samples import white
+from zerodce_jax.media.samples import expand, white
 from zerodce_jax.media.tiff_directory import SIGNATURES, ByteOrder, Directory, Tag, Type, header
 
 # Tags that describe how the samples are stored: strips, tiles, color maps, JPEG tables, pages.
@@ -98,20 +98,12 @@ def decode(data: bytes, directory: Directory) -> Shaped[np.ndarray, "h w *channe
         if len(bits) > 1 or pixels.dtype != np.uint16:
             raise InputError(f"TIFF with samples of {bits} bits is not supported")
         # Cameras and scanners store 12 bits, for example.
-        pixels = _expand_to_16_bits(pixels, *bits)
+        pixels = expand(pixels, *bits)
     if photometric == _WHITE_IS_ZERO:
         colors = pixels[:, :, :1] if extra else pixels
         inverted = pixels.dtype.type(white(pixels.dtype)) - colors
         pixels = np.dstack([inverted, pixels[:, :, 1:]]) if extra else inverted
     return pixels
-
-
-def _expand_to_16_bits(pixels: Shaped[np.ndarray, "h w *channels"], bits: int) -> np.ndarray:
-    """Scale samples of 9 to 15 bits to the range of 16 bits."""
-    top = (1 << bits) - 1
-    if pixels.max(initial=0) > top:
-        raise InputError(f"damaged image (samples of more than {bits} bits)")
-    return ((pixels.astype(np.uint32) * 0xFFFF + top // 2) // top).astype(np.uint16)
 
 
 def read_metadata(directory: Directory) -> tuple[Metadata, int]:
