@@ -23,7 +23,7 @@ from helpers.photo_files import (
     round_trip,
 )
 from zerodce_jax.errors import InputError, install_command
-from zerodce_jax.media import formats, photo
+from zerodce_jax.media import formats, photo, profiles
 from zerodce_jax.media.metadata import Metadata
 from zerodce_jax.media.photo import Photo
 
@@ -76,17 +76,23 @@ def test_every_mode_is_read_and_written_again(suffix: str, name: str) -> None:
         assert open_with_pillow(encode_photo(read, other)[0]).format == files.FORMATS[other]
 
 
-UNSUPPORTED_MODES = [("jpg", "CMYK"), ("tif", "CMYK"), ("tif", "LAB"), ("tif", "YCbCr")]
-
-
-@pytest.mark.parametrize(("suffix", "name"), UNSUPPORTED_MODES)
-def test_files_of_unsupported_modes_are_refused(suffix: str, name: str, tmp_path: Path) -> None:
-    path = tmp_path / f"x.{suffix}"
-    path.write_bytes(encode_image(Image.new(name, (4, 4)), suffix))
-    message = f"{path}: images of mode {name} are not supported; convert them to RGB"
-    with pytest.raises(InputError) as caught:
-        photo.read(path)
-    assert str(caught.value) == message
+@pytest.mark.parametrize("adobe", [False, True])
+def test_cmyk_is_converted_with_a_note(adobe: bool) -> None:
+    inks = Image.merge("CMYK", [Image.fromarray(gradient(20, 30) // 2)] * 4)
+    data = encode_image(inks, "jpg", quality=100, icc_profile=b"not a profile")
+    if not adobe:
+        # Pillow writes inverted inks, and the mark of Adobe that says so.
+        at = data.index(b"\xff\xeeAdobe"[:2] + b"\0\x0eAdobe")
+        data = data[:at] + data[at + 16 :]
+    read = photo.decode(data)
+    expected, note = profiles.from_cmyk(np.asarray(inks), b"not a profile")
+    if not adobe:
+        expected, _ = profiles.from_cmyk(255 - np.asarray(inks), None)
+    assert np.abs(read.pixels.astype(int) - expected).mean() < 2
+    assert read.metadata.icc == profiles.srgb()
+    assert read.notes == (note,)
+    written, losses = encode_photo(read, "jpg")
+    assert (open_with_pillow(written).mode, losses) == ("RGB", ())
 
 
 @pytest.mark.parametrize("source", METADATA_SUFFIXES)

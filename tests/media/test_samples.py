@@ -1,7 +1,5 @@
 """samples.py: sample types, orientation and alpha, checked through photo.py."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -18,7 +16,7 @@ from helpers.photo_files import (
     open_with_pillow,
     round_trip,
 )
-from zerodce_jax.media import formats, photo
+from zerodce_jax.media import photo
 from zerodce_jax.media.photo import Photo
 
 
@@ -81,13 +79,9 @@ def test_floats_are_written_as_16_bits_in_png() -> None:
     np.testing.assert_allclose(read.pixels / 65535, deep.pixels, atol=1 / 65535)
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "bmp"])
 @pytest.mark.parametrize("shape", [(20, 30, 3), (20, 30)])
-def test_formats_without_transparency_drop_alpha_with_a_message(
-    suffix: str, shape: tuple[int, ...]
-) -> None:
-    file_format = formats.format_of(Path(f"x.{suffix}"))
-    data, losses = encode_photo(Photo(gradient(*shape), ALPHA), suffix)
-    assert losses == (f"{file_format} does not support transparency, which is dropped",)
+def test_jpeg_drops_alpha_with_a_message(shape: tuple[int, ...]) -> None:
+    data, losses = encode_photo(Photo(gradient(*shape), ALPHA), "jpg")
+    assert losses == ("jpeg does not support transparency, which is dropped",)
     assert photo.decode(data).alpha is None
     assert photo.decode(data).pixels.shape == shape

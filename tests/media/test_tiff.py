@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from helpers import photo_files as files
 from helpers.photo_files import (
@@ -16,11 +18,9 @@ from helpers.photo_files import (
     round_trip,
 )
 from zerodce_jax.errors import InputError
-from zerodce_jax.media import photo
+from zerodce_jax.media import photo, profiles
 from zerodce_jax.media.photo import Photo
 from zerodce_jax.media.tiff_directory import Directory
-
-tifffile = pytest.importorskip("tifffile")
 
 
 def encode_with_tifffile(pixels: np.ndarray, **options: Any) -> bytes:
@@ -131,13 +131,18 @@ def test_unspecified_channels_are_dropped(dtype: str) -> None:
     np.testing.assert_array_equal(read.pixels, pixels[..., 0])
 
 
-def test_premultiplied_alpha_is_divided_out_of_8_bits_and_refused_for_more() -> None:
-    pixels = np.full((4, 4, 4), (50, 100, 25, 128), np.uint8)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_premultiplied_alpha_is_divided_out(dtype: str) -> None:
+    top = 1 if dtype == "float32" else np.iinfo(dtype).max
+    parts = np.array([50, 100, 25, 128]) / 255
+    pixels = np.full((4, 4, 4), parts * top).astype(dtype)
+    pixels[0, 1] = 0
     read = photo.decode(encode_with_tifffile(pixels, extrasamples=["assocalpha"]))
-    assert read.pixels[0, 0].tolist() == pytest.approx([100, 199, 50], abs=1)
-    assert read.alpha[0, 0] == 128
-    with pytest.raises(InputError, match="premultiplied alpha of more than 8 bits"):
-        photo.decode(encode_with_tifffile(pixels.astype(np.uint16), extrasamples=["assocalpha"]))
+    expected = np.minimum(pixels[0, 0, :3] / pixels[0, 0, 3] * top, top)
+    np.testing.assert_allclose(read.pixels[0, 0], expected, atol=0.51 if top > 1 else 1e-6)
+    assert read.pixels[0, 1].tolist() == [0, 0, 0]
+    assert read.alpha is not None
+    np.testing.assert_array_equal(read.alpha, pixels[..., 3])
 
 
 def with_pixel(value: float) -> np.ndarray:
@@ -162,13 +167,8 @@ UNSUPPORTED: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
     "float16": (gradient(4, 4, 3).astype(np.float16), {}),
     "float64": (gradient(4, 4, 3, dtype="float32").astype(np.float64), {}),
     "complex64": (gradient(4, 4).astype(np.complex64), {}),
-    "CMYK": (gradient(4, 4, 4, dtype="uint16"), {"photometric": "separated", "extrasamples": ()}),
-    "Lab": (gradient(4, 4, 3, dtype="uint16"), {"photometric": "cielab"}),
-    "five channels": (np.zeros((4, 4, 5), np.uint16), {"extrasamples": [0, 0]}),
-    "palette": (
-        gradient(4, 4, dtype="uint16"),
-        {"photometric": "palette", "colormap": np.zeros((3, 65536), np.uint16)},
-    ),
+    "CMYK of floats": (gradient(4, 4, 4, dtype="float32"), {"photometric": "separated"}),
+    "transparency mask": (gradient(4, 4), {"photometric": "mask"}),
 }
 
 
@@ -177,6 +177,102 @@ def test_unsupported_samples_are_refused(name: str) -> None:
     pixels, options = UNSUPPORTED[name]
     with pytest.raises(InputError, match="is not supported"):
         photo.decode(encode_with_tifffile(pixels, **options))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_cmyk_and_lab_are_converted_with_a_note(dtype: str) -> None:
+    inks = gradient(9, 9, 4, dtype=dtype)
+    read = photo.decode(encode_with_tifffile(inks, photometric="separated", extrasamples=()))
+    expected, note = profiles.from_cmyk(inks, None)
+    np.testing.assert_array_equal(read.pixels, expected)
+    assert (read.notes, read.metadata.icc) == ((note,), profiles.srgb())
+    gray = gradient(9, 9, dtype=dtype)
+    lab = np.dstack([gray, 0 * gray, 0 * gray])
+    read = photo.decode(encode_with_tifffile(lab, photometric="cielab"))
+    assert read.notes == ("its L*a*b* colors are converted to sRGB",)
+    top = np.iinfo(dtype).max
+    # L* to linear light (CIE 1976), and the encoding of sRGB.
+    lightness = gray / top * 100
+    light = np.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3)
+    encoded = np.where(light > 0.0031308, 1.055 * light ** (1 / 2.4) - 0.055, 12.92 * light)
+    np.testing.assert_allclose(read.pixels / top, np.dstack([encoded] * 3), atol=0.01)
+
+
+@pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2), None])
+def test_ycbcr_is_converted(subsampling: tuple[int, int] | None) -> None:
+    rgb = gradient(32, 48, 3)
+    data = encode_image(Image.fromarray(rgb), "tif", compression="jpeg", quality=100)
+    read = photo.decode(uncompressed_ycbcr(rgb, subsampling) if subsampling else data)
+    assert np.abs(read.pixels.astype(int) - rgb).mean() < 2.5
+    assert read.notes == (("its YCbCr colors are converted to RGB",) if subsampling else ())
+
+
+def uncompressed_ycbcr(rgb: np.ndarray, subsampling: tuple[int, int]) -> bytes:
+    """Return a file whose units of pixels hold their luma, and then their mean chroma."""
+    ycbcr = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
+    across, down = subsampling
+    height, width = rgb.shape[:2]
+    units = ycbcr.reshape(height // down, down, width // across, across, 3).swapaxes(1, 2)
+    luma = units[..., 0].reshape(*units.shape[:2], -1)
+    chroma = units[..., 1:].mean((2, 3)).round().astype(np.uint8)
+    strip = np.concatenate([luma, chroma], axis=-1).tobytes()
+    entries = [(256, 3, width), (257, 3, height), (258, 3, (8, 8, 8)), (259, 3, 1), (262, 3, 6)]
+    entries += [(273, 4, 8), (277, 3, 3), (278, 3, height), (279, 4, len(strip))]
+    entries += [(530, 3, subsampling), (532, 5, (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1))]
+    at = 8 + len(strip)
+    return files.tiff_head("<", at) + strip + files.directory("<", at, entries)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_palettes_are_looked_up(dtype: str) -> None:
+    indices = gradient(4, 4, dtype=dtype)
+    count = 1 << 8 * indices.itemsize
+    colors = np.random.default_rng(0).integers(0, 65536, (3, count), dtype=np.uint16)
+    read = photo.decode(encode_with_tifffile(indices, photometric="palette", colormap=colors))
+    np.testing.assert_array_equal(read.pixels, (colors >> 8).T.astype(np.uint8)[indices])
+
+
+def test_channels_of_unknown_meaning_are_left_out_with_a_note() -> None:
+    pixels = gradient(4, 4, 4)[..., [0, 1, 2, 3, 0]]
+    read = photo.decode(encode_with_tifffile(pixels, extrasamples=[0, 2]))
+    assert read.notes == ("one channel of unknown meaning is not read",)
+    np.testing.assert_array_equal(join_alpha(read), pixels[..., [0, 1, 2, 4]])
+
+
+DAMAGED = {
+    "group3": (gradient(64, 64) > 99, {}),
+    "group4": (gradient(64, 64) > 99, {}),
+    "tiff_ccitt": (gradient(64, 64) > 99, {}),
+    "jpeg": (gradient(64, 64, 3), {}),
+    "tiff_lzw": (gradient(64, 64, 3), {}),
+    "tiff_adobe_deflate": (gradient(64, 64, 3), {}),
+    "packbits": (gradient(64, 64, 3), {}),
+    "raw": (gradient(64, 64, 3), {}),
+}
+
+
+CUT_OFF, ZERO = "half of a strip is missing", "half of a strip is zero"
+# Plain samples and PackBits state nothing that zeros could contradict.
+DAMAGES = [(name, CUT_OFF) for name in DAMAGED]
+DAMAGES += [(name, ZERO) for name in DAMAGED.keys() - {"raw", "packbits"}]
+
+
+@pytest.mark.parametrize(("compression", "kind"), sorted(DAMAGES))
+def test_damaged_strips_are_refused(compression: str, kind: str) -> None:
+    pixels, options = DAMAGED[compression]
+    data = encode_image(Image.fromarray(pixels), "tif", compression=compression, **options)
+    assert photo.decode(data).pixels.shape == pixels.shape
+    tags = open_with_pillow(data).tag_v2
+    start, size = tags[273][0], tags[279][0]
+    if kind == ZERO:
+        half = start + size // 2
+        damaged = data[:half] + bytes(size - size // 2) + data[start + size :]
+    else:
+        before = struct.pack("<HHII", 279, 4, 1, size)
+        assert data.count(before) == 1
+        damaged = data.replace(before, struct.pack("<HHII", 279, 4, 1, size // 2))
+    with pytest.raises(InputError):
+        photo.decode(damaged)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])

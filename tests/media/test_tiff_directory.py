@@ -1,7 +1,6 @@
 """tiff_directory.py: TIFF directories of valid and of damaged files."""
 
 import struct
-from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -61,8 +60,6 @@ def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
         return
     assert 1 <= directory.pages <= 2
     assert min(directory.size) >= 0
-    with suppress(InputError):
-        assert isinstance(tiff.is_for_pillow(data, directory), bool)
     metadata, orientation = tiff.read_metadata(directory)
     assert 1 <= orientation <= 8
     if metadata.exif:

@@ -1,7 +1,7 @@
 """Read and write photographs: pixels, alpha channel and metadata of image files and Pillow images.
 
 Pixels keep the encoding of the file. The color profile, which states what the numbers mean, is
-kept with them. `pillow` handles most files; `png` and `tiff` handle those that Pillow cannot.
+kept with them. `pillow` handles most files; the other modules handle those that Pillow cannot.
 """
 
 import io
@@ -18,7 +18,7 @@ from jaxtyping import Shaped, UInt8
 
 from zerodce_jax.atomic import replacing
 from zerodce_jax.errors import InputError, one_line, prefix_errors
-from zerodce_jax.media import avif, pillow, png, raw, samples, tiff
+from zerodce_jax.media import avif, bmp, pillow, png, profiles, raw, samples, tiff
 from zerodce_jax.media.formats import Format, format_of
 from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.metadata import Metadata
@@ -84,9 +84,12 @@ def measure(
 ) -> tuple[int, int]:
     """Return what `size` returns, for an open file, which messages of errors do not name."""
     with _decoder_errors():
-        head = file.read(32)
+        head = file.read(bmp.MAX_HEADER)
         file.seek(0)
-        if not avif.is_avif(head) and not raw.has_signature(head):
+        if header := bmp.parse_header(head):
+            samples.check_size(header.width, header.height, max_pixels)
+            return header.width, header.height
+        if not avif.is_avif(head[:32]) and not raw.has_signature(head):
             return pillow.open_image(file, max_pixels).size
         data = file.read()
         if avif.is_still(data):
@@ -175,6 +178,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
             return Photo(pixels, alpha, "avif", metadata)
         if data.startswith(SIGNATURES):
             return _decode_tiff(data, max_pixels)
+        if header := bmp.parse_header(data):
+            return _decode_bmp(data, header, max_pixels)
         image = pillow.open_image(io.BytesIO(data), max_pixels)
         file_format = pillow.format_of(image)
         # Load the pixels first: some formats store metadata behind them.
@@ -182,7 +187,6 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
         # The header of a HEIF file may state another size than the image has.
         samples.check_size(*image.size, max_pixels)
         is_deep = file_format == "png" and png.bit_depth(data) > 8
-        stored = png.decode(data) if is_deep else pillow.read_samples(image)
         native: dict[str, Any] = {}
         if file_format == "jpeg":
             native = pillow.jpeg_options(image)
@@ -191,22 +195,36 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
         elif file_format == "webp" and pillow.is_lossless_webp(data):
             native = {"lossless": True, "exact": True}
         metadata, orientation = pillow.read_metadata(image, native)
+        notes = pillow.read_notes(image)
+        if image.mode == "CMYK":
+            stored, note = profiles.from_cmyk(pillow.read_inks(image), metadata.icc)
+            metadata, notes = replace(metadata, icc=profiles.srgb()), (*notes, note)
+        else:
+            stored = png.decode(data) if is_deep else pillow.read_samples(image)
         pixels, alpha = samples.unpack(stored, orientation)
-        return Photo(pixels, alpha, file_format, metadata, pillow.read_notes(image))
+        return Photo(pixels, alpha, file_format, metadata, notes)
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> Photo:
+    from zerodce_jax.media import tiff_pixels
+
     directory = _tiff_directory(data, max_pixels)
     metadata, orientation = tiff.read_metadata(directory)
-    if tiff.is_for_pillow(data, directory):
-        image = pillow.open_image(io.BytesIO(data), max_pixels)
-        # Pillow turns TIFF images upright by itself.
-        stored, orientation = pillow.read_samples(image), 1
-    else:
-        stored = tiff.decode(data, directory)
+    decoded = tiff_pixels.decode(data)
     notes = ("only the first of its images is read",) if directory.pages > 1 else ()
-    pixels, alpha = samples.unpack(stored, orientation)
-    return Photo(pixels, alpha, "tiff", metadata, notes)
+    pixels, alpha = samples.unpack(decoded.pixels, orientation)
+    metadata = replace(metadata, icc=decoded.icc or metadata.icc)
+    return Photo(pixels, alpha, "tiff", metadata, notes + decoded.notes)
+
+
+def _decode_bmp(data: bytes, header: bmp.Header, max_pixels: int) -> Photo:
+    samples.check_size(header.width, header.height, max_pixels)
+    if content := header.embedded(data):
+        held = decode(content, max_pixels=max_pixels)
+        metadata = replace(held.metadata, native=MappingProxyType({}))
+        return replace(held, format="bmp", metadata=metadata)
+    pixels, alpha = samples.unpack(bmp.decode(data, header), 1)
+    return Photo(pixels, alpha, "bmp", Metadata(dpi=header.dpi))
 
 
 def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
@@ -222,12 +240,14 @@ def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
     metadata, pixels, alpha, losses = photo.metadata, photo.pixels, photo.alpha, []
     if photo.format != file_format:
         metadata = replace(metadata, native=MappingProxyType({}))
-    if alpha is not None and file_format in {"jpeg", "bmp"}:
+    if alpha is not None and file_format == "jpeg":
         losses.append(f"{file_format} does not support transparency, which is dropped")
         alpha = None
     if file_format in {"png", "avif"} and pixels.dtype == np.float32:
         pixels = samples.convert(pixels, np.uint16)
     elif file_format not in {"png", "tiff", "avif"}:
+        if photo.format == file_format == "bmp" and pixels.dtype != np.uint8:
+            losses.append("bmp is written with 8 bits per sample")
         pixels = samples.convert(pixels, np.uint8)
     if alpha is not None:
         pixels = np.dstack([pixels, samples.convert(alpha, pixels.dtype)])

@@ -3,12 +3,10 @@
 Errors of Pillow pass through; `photo` converts them.
 """
 
-import ctypes
 import io
 import logging
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
 
@@ -17,6 +15,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont, JpegImagePlugin, UnidentifiedImageError
 
 from zerodce_jax.errors import InputError, install_command
+from zerodce_jax.media import bmp
 from zerodce_jax.media.formats import Format
 from zerodce_jax.media.metadata import (
     ORIENTATION,
@@ -54,7 +53,7 @@ def open_image(file: io.BytesIO | io.BufferedReader, max_pixels: int) -> Image.I
     """
     head = file.read(32)
     file.seek(0)
-    formats = [name for name in _FORMATS if name not in {"MPO", "HEIF"}]
+    formats = [name for name in _FORMATS if name not in {"MPO", "HEIF", "TIFF"}]
     if head[4:8] == b"ftyp" and b"avi" not in head[8:]:
         _register_heif()
         formats.append("HEIF")
@@ -127,6 +126,13 @@ def read_samples(image: Image.Image) -> Shaped[np.ndarray, "h w *channels"]:
     raise InputError(f"images of mode {image.mode} are not supported; convert them to RGB")
 
 
+def read_inks(image: Image.Image) -> UInt8[np.ndarray, "h w 4"]:
+    """Return CMYK of a JPEG file, in which 0 is no ink."""
+    # Pillow inverts the samples as if all programs stored them as those of Adobe do.
+    inks = np.asarray(image)
+    return inks if "adobe" in image.info else 255 - inks
+
+
 def read_metadata(image: Image.Image, native: dict[str, Any]) -> tuple[Metadata, int]:
     """Return the metadata of an image, set upright, and the orientation of the stored pixels."""
     info = image.info
@@ -150,7 +156,8 @@ def jpeg_options(image: Image.Image) -> dict[str, Any]:
     """Return the encoding options of a JPEG file, and the segments that Pillow does not name."""
     assert isinstance(image, JpegImagePlugin.JpegImageFile)
     # One table per component; the encoder repeats the last one. Baseline JPEG ends at 255.
-    used = [layer[3] for layer in image.layer]
+    # Three of them, because CMYK is written as RGB.
+    used = [layer[3] for layer in image.layer[:3]]
     while len(used) > 1 and used[-1] == used[-2]:
         used.pop()
     tables = [[min(255, step) for step in image.quantization[name]] for name in used]
@@ -216,8 +223,11 @@ def encode(
             if len(getattr(metadata, name) or b"") > _MAX_JPEG_SEGMENT:
                 losses.append(f"{name.upper()} is too large for jpeg and is dropped")
                 metadata = replace(metadata, **{name: None})
-    elif file_format == "bmp" and (metadata.exif or metadata.xmp or metadata.icc):
-        losses.append("bmp does not support metadata, which is dropped")
+    elif file_format == "bmp":
+        if metadata.exif or metadata.xmp or metadata.icc:
+            losses.append("bmp does not support metadata, which is dropped")
+        if pixels.shape[2:] in {(2,), (4,)}:
+            return bmp.encode_transparent(pixels, metadata.dpi)
     options = dict(metadata.native or _DEFAULT_OPTIONS[file_format]) | _info(metadata)
     file = io.BytesIO()
     image.save(file, format=file_format, **options)
@@ -259,14 +269,10 @@ def draw_text(text: str, size: tuple[int, int]) -> UInt8[np.ndarray, "height wid
 def silence_decoders() -> None:
     """Stop the image libraries from writing warnings about damaged files to standard error.
 
-    The errors that they raise state the problem. Pillow has no setting for its copy of libtiff,
-    so this function looks for the library file. If it finds none, libtiff still writes warnings.
+    The errors that they raise state the problem.
     """
-    for name in ("PIL", "imagecodecs"):
+    for name in ("PIL", "imagecodecs", "tifffile"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    with suppress(OSError, AttributeError):
-        for library in (Path(Image.__file__).parent.parent / "pillow.libs").glob("libtiff-*"):
-            ctypes.CDLL(str(library)).TIFFSetErrorHandler(None)
 
 
 def _register_heif() -> None:

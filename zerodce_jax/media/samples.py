@@ -32,17 +32,19 @@ def convert(
 
 
 def expand(
-    samples: UInt16[np.ndarray, "h w *channels"], bits: int
-) -> UInt16[np.ndarray, "h w *channels"]:
-    """Scale samples of 9 to 16 bits to the range of 16 bits.
+    samples: Shaped[np.ndarray, "h w *channels"], bits: int
+) -> Shaped[np.ndarray, "h w *channels"]:
+    """Scale unsigned samples of some bits to the whole range of their type, uint8 or uint16.
 
     Raises:
         InputError: A sample has more bits.
     """
-    top = (1 << bits) - 1
-    if samples.max(initial=0) > top:
+    top, full = (1 << bits) - 1, white(samples.dtype)
+    if top == full:
+        return samples
+    if not top or samples.max(initial=0) > top:
         raise InputError(f"damaged image (samples of more than {bits} bits)")
-    return ((samples.astype(np.uint32) * 0xFFFF + top // 2) // top).astype(np.uint16)
+    return ((samples.astype(np.uint32) * full + top // 2) // top).astype(samples.dtype)
 
 
 def reduce(
@@ -56,6 +58,18 @@ def reduce(
 def white(dtype: np.dtype) -> int:
     """Return the value of white: the largest integer of the type, or 1 for floats."""
     return int(np.iinfo(dtype).max) if dtype.kind == "u" else 1
+
+
+def unmultiply(
+    premultiplied: Shaped[np.ndarray, "h w channels"], alpha: Shaped[np.ndarray, "h w"]
+) -> Shaped[np.ndarray, "h w channels"]:
+    """Divide colors, which were multiplied by the opacity, by it; where it is 0, they stay."""
+    divisor, top = np.where(alpha == 0, white(alpha.dtype), alpha)[:, :, None], white(alpha.dtype)
+    if alpha.dtype.kind == "f":
+        return np.minimum(premultiplied / divisor, premultiplied.dtype.type(1))
+    # Up to 16 bits, the products and their rounding fit into 32 bits.
+    rounded = (premultiplied.astype(np.uint32) * np.uint32(top) + divisor // 2) // divisor
+    return np.minimum(rounded, top).astype(premultiplied.dtype)
 
 
 def unpack(

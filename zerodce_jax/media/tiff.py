@@ -1,6 +1,6 @@
-"""Read and write TIFF files with features that Pillow lacks: deep color, and all tags.
+"""Write TIFF files, and read their metadata; `tiff_pixels` reads the pixels.
 
-Samples of more than 8 bits are decoded by libtiff through imagecodecs. Tags are copied unchanged.
+Tags are copied unchanged.
 """
 
 import struct
@@ -18,8 +18,7 @@ from zerodce_jax.media.metadata import (
     read_orientation,
     upright_xmp,
 )
-from zerodce_jax.media.samples import expand, white
-from zerodce_jax.media.tiff_directory import SIGNATURES, ByteOrder, Directory, Tag, Type, header
+from zerodce_jax.media.tiff_directory import ByteOrder, Directory, Tag, Type, header
 
 # Tags that describe how the samples are stored: strips, tiles, color maps, JPEG tables, pages.
 _STRUCTURE_TAGS = frozenset(
@@ -33,77 +32,11 @@ _STRUCTURE_TAGS = frozenset(
 _NATIVE_TAGS = (Tag.IPTC, Tag.PHOTOSHOP)
 _BLOCK_TAGS = frozenset({Tag.XMP, Tag.ICC, *_NATIVE_TAGS})
 # Values of Tag.PHOTOMETRIC.
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _YCBCR = 0, 1, 2, 6
-# Values of Tag.EXTRA_SAMPLES.
-_UNSPECIFIED, _PREMULTIPLIED_ALPHA, _ALPHA = 0, 1, 2
+_BLACK_IS_ZERO, _RGB = 1, 2
+# Value of Tag.EXTRA_SAMPLES.
+_ALPHA = 2
 _STRIP_BYTES = 1 << 18
 _MAX_BYTES = (1 << 32) - (1 << 24)
-
-
-def is_for_pillow(data: bytes, directory: Directory) -> bool:
-    """Return whether Pillow decodes a file without loss, so that `decode` is not needed.
-
-    Raises:
-        InputError: The colors are YCbCr and not compressed as JPEG, which is not supported.
-    """
-    (photometric, *_) = directory.integers(Tag.PHOTOMETRIC, (_BLACK_IS_ZERO,))
-    if photometric == _YCBCR and directory.integers(Tag.COMPRESSION, (1,))[0] not in {6, 7}:
-        # Some versions of Pillow report such files as damaged.
-        raise InputError("images of mode YCbCr are not supported; convert them to RGB")
-    # Pillow keeps 8 bits per sample only, and does not know big-endian BigTIFF.
-    if max(directory.integers(Tag.BITS, (1,))) > 8 or data.startswith(SIGNATURES[3]):
-        return False
-    # Pillow reads gray with an unspecified second channel only from version 13.0 on.
-    return not (
-        photometric in {_WHITE_IS_ZERO, _BLACK_IS_ZERO}
-        and directory.integers(Tag.SAMPLES, (1,))[0] == 2
-        and directory.integers(Tag.EXTRA_SAMPLES, (_ALPHA,))[0] == _UNSPECIFIED
-    )
-
-
-def decode(data: bytes, directory: Directory) -> Shaped[np.ndarray, "h w *channels"]:
-    """Decode the pixels of a file as uint8, uint16, or float32 in [0, 1], with or without alpha.
-
-    Raises:
-        InputError: Samples of this type are not supported.
-        imagecodecs.TiffError: The file is damaged.
-    """
-    (photometric, *_) = directory.integers(Tag.PHOTOMETRIC, (_BLACK_IS_ZERO,))
-    (samples, *_) = directory.integers(Tag.SAMPLES, (1,))
-    extra = samples - (3 if photometric == _RGB else 1)
-    if photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB} or extra not in {0, 1}:
-        raise InputError(
-            f"TIFF with {samples} samples of more than 8 bits and photometric interpretation "
-            f"{photometric} is not supported"
-        )
-    meaning = directory.integers(Tag.EXTRA_SAMPLES, (_ALPHA,))[0]
-    if extra and meaning == _PREMULTIPLIED_ALPHA:
-        raise InputError("TIFF with premultiplied alpha of more than 8 bits is not supported")
-    import imagecodecs
-
-    pixels = imagecodecs.tiff_decode(data, index=0)
-    if pixels.ndim == 3 and directory.integers(Tag.PLANAR, (1,))[0] == 2:
-        pixels = np.moveaxis(pixels, 0, 2)
-    if pixels.shape[:2] != directory.size[::-1] or pixels.shape[2:] not in {(), (samples,)}:
-        raise InputError("damaged image (the pixels do not have the size that the file states)")
-    if pixels.dtype not in (np.uint8, np.uint16, np.float32):
-        raise InputError(f"TIFF with samples of type {pixels.dtype} is not supported")
-    if pixels.dtype == np.float32 and not ((pixels >= 0) & (pixels <= 1)).all():
-        raise InputError("TIFF with floats outside of 0 to 1 is not supported")
-    if extra and meaning == _UNSPECIFIED:
-        # Drop a channel of unknown meaning, as Pillow does for 8 bits.
-        pixels, extra = pixels[:, :, :-1] if samples > 2 else pixels[:, :, 0], 0
-    bits = set(directory.integers(Tag.BITS, (8 * pixels.itemsize,)))
-    if bits != {8 * pixels.itemsize}:
-        if len(bits) > 1 or pixels.dtype != np.uint16:
-            raise InputError(f"TIFF with samples of {bits} bits is not supported")
-        # Cameras and scanners store 12 bits, for example.
-        pixels = expand(pixels, *bits)
-    if photometric == _WHITE_IS_ZERO:
-        colors = pixels[:, :, :1] if extra else pixels
-        inverted = pixels.dtype.type(white(pixels.dtype)) - colors
-        pixels = np.dstack([inverted, pixels[:, :, 1:]]) if extra else inverted
-    return pixels
 
 
 def read_metadata(directory: Directory) -> tuple[Metadata, int]:
