@@ -24,7 +24,12 @@ _MAX_SIDE, _MAX_PIXELS = 32_768, 1 << 28
 _XMP_TYPE = b"application/rdf+xml"
 # EXIF orientation by the quarter turns to the left and the axis of the mirror, which come first
 # and second (ISO/IEC 23000-22, section 7.3.6.7): 0 swaps top and bottom, 1 swaps left and right.
-_ORIENTATIONS = {(0, None): 1, (1, None): 8, (2, None): 3, (3, None): 6} | {
+_ORIENTATIONS: dict[tuple[int, int | None], int] = {
+    (0, None): 1,
+    (1, None): 8,
+    (2, None): 3,
+    (3, None): 6,
+} | {
     (0, 0): 4,
     (1, 0): 5,
     (2, 0): 2,
