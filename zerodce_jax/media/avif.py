@@ -29,7 +29,6 @@ _ORIENTATIONS: dict[tuple[int, int | None], int] = {
     (1, None): 8,
     (2, None): 3,
     (3, None): 6,
-} | {
     (0, 0): 4,
     (1, 0): 5,
     (2, 0): 2,
