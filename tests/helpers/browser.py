@@ -21,9 +21,11 @@ NEEDED = pytest.mark.skipif(
 
 
 @contextmanager
-def chromium() -> Iterator[webdriver.Chrome]:
-    """Run a headless browser."""
+def chromium(*, log_requests: bool = False) -> Iterator[webdriver.Chrome]:
+    """Run a headless browser, whose log ``performance`` may list all requests."""
     options = webdriver.ChromeOptions()
+    if log_requests:
+        options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
     options.binary_location = BROWSER or "chromium"
     # The sandbox does not run as root, and /dev/shm is small in containers.
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
