@@ -78,7 +78,7 @@ def test_plain_installation_brings_no_package_of_an_extra() -> None:
     assert {"onnxruntime", "pillow"} <= installed
     training = {"flax", "grain", "jax", "jaxlib", "optax", "orbax-checkpoint", "tensorboardx"}
     optional = {"av", "gradio", "huggingface-hub", "pillow-heif", "pyarrow", "ray", "rawpy"}
-    assert not installed & (training | optional | {"scikit-image", "selenium", "tifffile", "torch"})
+    assert not installed & (training | optional | {"scikit-image", "selenium", "torch"})
 
 
 def test_project_metadata(project: dict[str, Any]) -> None:
