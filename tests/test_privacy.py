@@ -132,7 +132,7 @@ def test_commands_reach_no_other_machine_and_keep_files_in_their_cache_folder(
         "evaluate net.safetensors --images in --engine onnx",
         f"export out/net.onnx {net}",
         "push net.safetensors tester/net --license cc0-1.0",
-        "app --port 0 --engine onnx",
+        "app --port 0 --engine onnx --no-browser",
     ]
     variables = {"HOME": "home", "XDG_CACHE_HOME": "cache", "TMPDIR": "temporary"}
     folders = {name: tmp_path / folder for name, folder in variables.items()}

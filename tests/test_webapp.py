@@ -25,7 +25,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from helpers import browser
+from helpers import browser, video_files
 from helpers.command import run
 from zerodce_jax import Enhancer
 from zerodce_jax.errors import install_command
@@ -54,6 +54,28 @@ class Visit:
     def upload(self, *files: Path) -> None:
         field = self.all("#files input[type=file]")[0]
         field.send_keys("\n".join(map(str, files)))
+
+    def open_more_settings(self) -> None:
+        self.all("#more button")[0].click()
+        self.wait(lambda: self.all("#denoise"))
+
+    def press(self) -> None:
+        """Press the button that enhances all files."""
+        self.wait(lambda: self.all("#make"))[0].click()
+
+    def choose(self, name: str) -> None:
+        """Choose the file that is shown."""
+        self.all("#which input")[0].click()
+        (option,) = (x for x in self.wait(lambda: self.all("[role=option]")) if name in x.text)
+        option.click()
+
+    def in_view(self, selector: str) -> bool:
+        """Return whether the first of some elements is in view."""
+        script = (
+            "const box = arguments[0].getBoundingClientRect();"
+            "return box.height > 0 && box.top > -1 && box.bottom < innerHeight + 1"
+        )
+        return self.driver.execute_script(script, self.all(selector)[0])
 
     def shown(self) -> list[str]:
         """Return the addresses of the images before and after."""
@@ -116,15 +138,17 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, setup: str = "") -> Iterator[Server]:
-    """Run the page in a process that keeps its files in a folder."""
+def serving(folder: Path, setup: str = "", browser: str = "") -> Iterator[Server]:
+    """Run the page in a process that keeps its files in a folder, and opens a browser."""
     arguments = ["app", "--port", "0", "--max-pixels", "2000000"]
-    code = f"from zerodce_jax import webapp\nfrom zerodce_jax.cli import main\n{setup}\n"
+    if not browser:
+        arguments.append("--no-browser")
+    code = f"import sys\nfrom zerodce_jax.cli import main\n{setup}\n"
     process = subprocess.Popen(
         [sys.executable, "-c", f"{code}main({arguments})"],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"TMPDIR": str(folder)},
+        env=os.environ | {"TMPDIR": str(folder), "BROWSER": browser},
     )
     assert process.stdout is not None
     try:
@@ -137,9 +161,17 @@ def serving(folder: Path, setup: str = "") -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("temporary")
-    with serving(folder) as server:
+    folder, command = (
+        tmp_path_factory.mktemp("temporary"),
+        tmp_path_factory.mktemp("bin") / "browse",
+    )
+    command.write_text('#!/bin/sh\nprintf %s "$1" > "$0.txt"\n')
+    command.chmod(0o700)
+    with serving(folder, browser=f"{command} %s") as server:
+        assert server.process.stdout is not None
+        assert server.process.stdout.readline() == "Press Ctrl-C to stop the page.\n"
         yield server
+        assert command.with_suffix(".txt").read_text() == server.address
     # The page removes all files when it ends.
     assert list(folder.glob("zerodce-*")) == []
 
@@ -160,6 +192,8 @@ def test_a_photograph_is_shown_and_downloaded(
     assert server.address.startswith("http://127.0.0.1:")
     visit = Visit(drivers[0], server.address)
     visit.open()
+    # Without a photograph, nothing else has an effect.
+    assert visit.all("#settings") == visit.all("#make") == visit.all("#preview") == []
     source = root / "examples" / "chelsea.jpg"
     dark = np.asarray(Image.open(source).convert("RGB"))
     visit.upload(source)
@@ -175,14 +209,17 @@ def test_a_photograph_is_shown_and_downloaded(
 
     visit.set("strength", 0.5)
     visit.until_shown(dark, enhancer(dark, strength=0.5))
+    visit.open_more_settings()
     visit.set("gamma", 1.5)
     visit.until_shown(dark, enhancer(dark, strength=0.5, gamma=1.5))
+    assert visit.all("#level") == []
     visit.all("#exposure label")[1].click()
+    visit.wait(lambda: visit.all("#level"))
     visit.set("level", 0.3)
     visit.until_shown(dark, enhancer(dark, exposure=0.3, strength=0.5, gamma=1.5))
 
     # The download is the file that the command line writes.
-    visit.all("#make")[0].click()
+    visit.press()
     results = visit.results()
     options = ("--exposure", 0.3, "--strength", 0.5, "--gamma", 1.5)
     assert run("enhance", source, "-o", tmp_path, *options) == 0
@@ -217,22 +254,30 @@ def test_a_network_brings_its_settings_and_the_meaning_of_auto(
         chosen = [x for x in labels if x.find_element(By.TAG_NAME, "input").is_selected()]
         return [label.text for label in labels], [label.text for label in chosen]
 
-    assert exposure() == (["auto", "level"], ["auto"])
-    assert "auto is the network's own choice" in visit.all("#exposure")[0].text
-    assert visit.value("protection") == 0.2
     visit.upload(root / "examples" / "coffee.jpg")
     dark = np.asarray(Image.open(root / "examples" / "coffee.jpg").convert("RGB"))
     visit.until_shown(dark, Enhancer.load()(dark))
+    assert exposure() == (["Automatic", "Fixed level"], ["Automatic"])
+    assert "Automatic lets the network decide" in visit.all("#exposure")[0].text
+    visit.open_more_settings()
+    assert visit.value("protection") == 0.2
     visit.all("#exposure label")[1].click()
+    visit.wait(lambda: visit.all("#level"))
+    visit.all("#denoise label")[1].click()
+    visit.wait(lambda: visit.all("#amount"))
     visit.set("strength", 0.5)
+    # Each control has one line of help.
+    names = ("network", "exposure", "level", "strength", "protection", "gamma", "denoise", "amount")
+    for name in names:
+        (line,) = visit.all(f"#{name} .info-text")
+        assert 10 < len(line.text) < 60, name
 
-    visit.all("#network input")[0].click()
-    (option,) = (x for x in visit.all("[role=option]") if "reduced" in x.text)
-    option.click()
+    visit.all("#network input")[1].click()
     visit.until_shown(dark, Enhancer.load("reduced")(dark))
-    assert exposure() == (["auto", "level", "off"], ["auto"])
-    assert "auto is a mean brightness of 0.4" in visit.all("#exposure")[0].text
+    assert exposure() == (["Automatic", "Fixed level", "Off"], ["Automatic"])
+    assert "Automatic is a mean brightness of 0.4" in visit.all("#exposure")[0].text
     assert (visit.value("protection"), visit.value("strength")) == (1, 1)
+    visit.wait(lambda: visit.all("#level") == visit.all("#amount") == [])
 
 
 @pytest.mark.slow
@@ -249,16 +294,29 @@ def test_several_files_with_a_bad_one(
     Image.new("RGB", (2000, 1001)).save(large)
     gray = np.linspace(0, 20000, 60 * 80).reshape(60, 80).astype(np.uint16)
     Image.fromarray(gray).save(deep)
-    visit.upload(bad, large, root / "examples" / "coffee.jpg", deep)
-    problem = visit.wait(lambda: visit.all("#problem")[0].text)
+    coffee = root / "examples" / "coffee.jpg"
+    visit.upload(bad, coffee, large, deep)
+    # The first photograph that can be read is shown.
+    dark = np.asarray(Image.open(coffee).convert("RGB"))
+    visit.until_shown(dark, Enhancer.load()(dark))
+    problem = visit.all("#refused")[0].text
     assert problem.startswith("bad.jpg: ")
     assert str(server.folder) not in problem
-    visit.all("#make")[0].click()
+    # Choosing one that cannot be read says so; the others can still be chosen.
+    visit.choose("large.png")
+    visit.wait(lambda: "2000x1001" in "".join(line.text for line in visit.all("#problem")))
+    assert visit.all("#slider") == []
+    visit.choose("deep.png")
+    visit.wait(visit.shown)
+    visit.wait(lambda: visit.all("#problem") == [])
+    visit.press()
     results = visit.results()
     assert sorted(results) == ["coffee.jpg", "deep.png", "enhanced.zip"]
-    lines = visit.wait(lambda: len(found := visit.all("#problem p")) == 2 and found)
+    assert visit.all("#outcome p")[0].text == "Enhanced 2 of 4."
+    lines = visit.all("#outcome li")
     assert [line.text.partition(":")[0] for line in lines] == ["bad.jpg", "large.png"]
     assert "2000x1001" in lines[1].text
+    visit.wait(lambda: visit.in_view("#results"))
     with Image.open(io.BytesIO(results["deep.png"])) as made:
         assert made.mode == "I;16"
     with zipfile.ZipFile(io.BytesIO(results["enhanced.zip"])) as archive:
@@ -282,13 +340,15 @@ def test_two_visitors_and_their_files_when_they_leave(
         dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
         visit.until_shown(dark, Enhancer.load()(dark))
     first.set("strength", 0.3)
+    second.open_more_settings()
     second.all("#denoise label")[1].click()
+    second.wait(lambda: second.all("#amount"))
     second.set("amount", 0.9)
     overrides = ({"strength": 0.3}, {"denoise": 0.9})
     for visit, name, values in zip((first, second), names, overrides, strict=True):
         dark = np.asarray(Image.open(root / "examples" / name).convert("RGB"))
         visit.until_shown(dark, Enhancer.load()(dark, **values))
-        visit.all("#make")[0].click()
+        visit.press()
     made = [visit.results() for visit in (first, second)]
     assert [list(results) for results in made] == [["coffee.jpg"], ["astronaut.jpg"]]
     # A setting of one visitor does not apply to the other.
@@ -319,14 +379,14 @@ def test_duplicate_names_and_names_with_markup(
     odd.write_text("no picture")
     visit.upload(root / "examples" / "coffee.jpg", other, odd)
     visit.wait(visit.shown)
-    visit.all("#make")[0].click()
+    visit.press()
     results = visit.results()
     assert sorted(results) == ["coffee-2.jpg", "coffee.jpg", "enhanced.zip"]
     with Image.open(io.BytesIO(results["coffee-2.jpg"])) as made, Image.open(other) as brought:
         assert made.size == brought.size
     with zipfile.ZipFile(io.BytesIO(results["enhanced.zip"])) as archive:
         assert sorted(archive.namelist()) == ["coffee-2.jpg", "coffee.jpg"]
-    (line,) = visit.wait(lambda: visit.all("#problem p"))
+    (line,) = visit.all("#outcome li")
     assert line.text.startswith("_a_ b.jpg: ")
 
     # A change of the settings hides the results.
@@ -338,37 +398,83 @@ def test_duplicate_names_and_names_with_markup(
 @pytest.mark.needs("gradio")
 @pytest.mark.browser
 @browser.NEEDED
-def test_settings_without_a_number_and_no_photographs(
-    root: Path, server: Server, drivers: tuple
-) -> None:
+def test_settings_without_a_number(root: Path, server: Server, drivers: tuple) -> None:
     visit = Visit(drivers[0], server.address)
     visit.open()
-    visit.all("#make")[0].click()
-    visit.wait(lambda: visit.all("#problem")[0].text == "no photographs yet")
     visit.upload(root / "examples" / "coffee.jpg")
     visit.wait(visit.shown)
+    visit.open_more_settings()
     field = visit.all("#gamma input[type=number]")[0]
     field.send_keys(Keys.CONTROL, "a")
     field.send_keys(Keys.DELETE, Keys.ENTER)
-    visit.wait(lambda: visit.all("#problem")[0].text == "a setting has no number")
+    visit.wait(lambda: [x.text for x in visit.all("#problem")] == ["a setting has no number"])
     visit.set("gamma", 1)
     visit.wait(visit.shown)
-    visit.wait(lambda: visit.all("#problem")[0].text == "")
+    visit.wait(lambda: visit.all("#problem") == [])
     visit.all("#where button")[0].click()
     buttons = visit.wait(lambda: visit.all("#gain button"))
     assert [button for button in buttons if button.get_attribute("title") == "Share"] == []
+    # Without files, nothing else has an effect.
+    visit.all("#files button[aria-label='Clear']")[0].click()
+    visit.wait(lambda: visit.all("#settings") == visit.all("#make") == [])
+
+
+@pytest.mark.slow
+@pytest.mark.needs("gradio", "av")
+@pytest.mark.browser
+@browser.NEEDED
+def test_a_video_its_progress_and_stopping(server: Server, drivers: tuple, tmp_path: Path) -> None:
+    short, long = tmp_path / "short.mkv", tmp_path / "long.mkv"
+    video_files.write(short, video_files.noisy_frames(4), audio=None)
+    video_files.write(long, video_files.noisy_frames(1) * 3000, audio=None)
+    visit = Visit(drivers[0], server.address)
+    visit.open()
+    visit.upload(short)
+    visit.wait(visit.shown)
+    # The last frame of a video of less than a second.
+    last = video_files.pixels_of(short)[-1]
+    np.testing.assert_allclose(pixels(visit.shown()[0]), last, atol=4)
+    visit.press()
+    results = visit.results()
+    assert run("enhance", short, "-o", tmp_path / "out") == 0
+    assert results == {"short.mkv": (tmp_path / "out" / "short.mkv").read_bytes()}
+
+    visit.upload(long)
+    visit.wait(lambda: len(visit.all("#files tr")) == 2)
+    visit.press()
+    assert visit.wait(lambda: visit.all("#stop"))
+    assert (visit.all("#make")[0].text, visit.all("#make")[0].is_enabled()) == (
+        "Enhancing …",
+        False,
+    )
+    progress = visit.wait(lambda: "(2 of 2)" in (text := visit.all("#outcome")[0].text) and text)
+    assert "long.mkv" in progress
+    assert visit.in_view("#outcome")
+    visit.all("#stop")[0].click()
+    assert list(visit.results()) == ["short.mkv"]
+    assert visit.all("#outcome")[0].text == "Enhanced 1 of 2."
+    visit.wait(lambda: visit.all("#make")[0].is_enabled() and not visit.all("#stop"))
+    assert [
+        file for file in server.files() if "long" in file.name and "enhanced" in str(file)
+    ] == []
 
 
 @pytest.mark.slow
 @pytest.mark.needs("gradio")
 @pytest.mark.browser
 @browser.NEEDED
-def test_large_files_are_refused(root: Path, drivers: tuple, tmp_path: Path) -> None:
+def test_large_files_and_videos_without_their_extra_are_refused(
+    root: Path, drivers: tuple, tmp_path: Path
+) -> None:
     visit = Visit(drivers[0], "")
-    with serving(tmp_path, "webapp.LARGEST_FILE = '20kb'") as server:
+    with serving(
+        tmp_path,
+        "from zerodce_jax.webapp import page; page.LARGEST_FILE = '20kb'; sys.modules['av'] = None",
+    ) as server:
         visit.address = server.address
         visit.open()
-        large = root / "examples" / "coffee.jpg"
+        large, tiny = root / "examples" / "coffee.jpg", tmp_path / "a.mp4"
+        tiny.write_bytes(b"0")
         visit.upload(large)
         message = visit.wait(lambda: visit.all(".toast-body")[0].text)
         assert "exceed the maximum allowed size of 20.0 Kb" in message
@@ -382,6 +488,9 @@ def test_large_files_are_refused(root: Path, drivers: tuple, tmp_path: Path) -> 
         with pytest.raises(urllib.error.HTTPError, match="413"):
             urllib.request.urlopen(request)
         assert [len(content) for content in server.files().values() if len(content) > 20000] == []
+        visit.upload(tiny)
+        wanted = f"videos need a package: {install_command('video')}"
+        visit.wait(lambda: [line.text for line in visit.all("#refused")] == [wanted])
         visit.driver.get("about:blank")
 
 

@@ -3,7 +3,11 @@
 import os
 import signal
 import tempfile
+import webbrowser
 from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff
 
 from zerodce_jax.atomic import sweep, working_folder
 from zerodce_jax.cli.options import Engine, prepare_engine
@@ -17,16 +21,17 @@ def app(
     port: int = 7860,
     engine: Engine = "auto",
     max_pixels: int = MAX_PIXELS,
+    no_browser: Annotated[bool, FlagCreatePairsOff] = False,
 ) -> int:
-    """Open a page in the browser for dark photographs.
+    """Open a page in the browser for dark photographs and videos.
 
     Args:
         host: Address to listen on; use 0.0.0.0 to let other machines
             reach the page.
         port: Port to listen on; 0 takes a free one.
         engine: Engine, as for enhance: auto, xla or onnx.
-        max_pixels: Number of pixels of the largest photograph that is
-            decoded.
+        max_pixels: Number of pixels of the largest image that is decoded.
+        no_browser: Do not open the browser, such as on a server.
     """
     require("the page", "app", "gradio")
     # Service managers stop programs by SIGTERM; treat it like Ctrl-C.
@@ -40,8 +45,11 @@ def app(
         from zerodce_jax import webapp
 
         page = webapp.build(place, engine=prepare_engine(engine), max_pixels=max_pixels)
-        print(webapp.launch(page, host, port), flush=True)
+        address = webapp.launch(page, host, port)
+        print(address, "Press Ctrl-C to stop the page.", sep="\n", flush=True)
         try:
+            if not no_browser:
+                webbrowser.open(address)
             page.block_thread()
         finally:
             page.close(verbose=False)

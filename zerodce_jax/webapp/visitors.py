@@ -25,6 +25,7 @@ class Visitors:
         self._place = place
         self._uploads: dict[str | None, set[Path]] = {}
         self._gone: set[str | None] = set()
+        self._stopped: set[str | None] = set()
         self._lock = threading.Lock()
 
     def folder(self, visitor: str | None) -> Path:
@@ -50,6 +51,18 @@ class Visitors:
         for file, image in zip(files, images, strict=True):
             photo.write(file, photo.Photo(image))
         return [str(file) for file in files]
+
+    def start(self, visitor: str | None) -> None:
+        """Record that a run of a visitor starts."""
+        self._stopped.discard(visitor)
+
+    def stop(self, visitor: str | None) -> None:
+        """Record that a visitor stops the run."""
+        self._stopped.add(visitor)
+
+    def stopped(self, visitor: str | None) -> bool:
+        """Return whether a visitor has stopped the run, or left."""
+        return visitor in self._stopped or visitor in self._gone
 
     def clean_up(self, visitor: str | None) -> None:
         """Remove files that were written for a visitor who left meanwhile."""
