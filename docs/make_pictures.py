@@ -14,7 +14,7 @@
 - ``branches``: dark branches in front of a bright sky, with curve maps of a reduced image and with
   a bilateral grid.
 - ``training``: the log of the training run in the folder RUN.
-- ``app``: a screenshot of the page of `zerodce app` in Chromium.
+- ``app``: screenshots of the page of `zerodce app` in Chromium.
 - ``video``: a flickering video, enhanced frame by frame and with smoothing over the frames.
 """
 
@@ -39,6 +39,8 @@ from zerodce_jax.training.journal import LOG_FILE
 DOCS = Path(__file__).parent
 EXAMPLES = ("coffee.jpg", "astronaut.jpg", "chelsea.jpg")
 HEIGHT = 280
+# Widths of a phone, a tablet and a computer, for the screenshots of the page.
+WIDTHS = (1440, 768, 390)
 # Left, top, right and bottom of the details that show highlights, noise, and texture.
 FLAWS = {
     "astronaut.jpg": (150, 0, 470, 240),
@@ -136,36 +138,54 @@ def _scaled(image: Image.Image) -> np.ndarray:
 
 
 def app() -> None:
-    """Write app.jpg: a screenshot of the page of `zerodce app`, made with Selenium and Chromium."""
+    """Write app.jpg: the page of `zerodce app` at three widths, light and dark, in Chromium."""
     from selenium import webdriver
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.wait import WebDriverWait
 
     options = webdriver.ChromeOptions()
-    for argument in ("--headless=new", "--no-sandbox", "--window-size=1280,860"):
+    for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars"):
         options.add_argument(argument)
     # Without a name, Selenium would download the driver.
     service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
-    command = [sys.executable, "-m", "zerodce_jax", "app", "--port", "0"]
+    command = [sys.executable, "-m", "zerodce_jax", "app", "--port", "0", "--no-browser"]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page,
         webdriver.Chrome(options, service) as driver,
     ):
         assert page.stdout is not None
-        driver.get(page.stdout.readline().strip())
-
-        def wait_for(selector: str) -> list[Any]:
-            return WebDriverWait(driver, 60).until(
-                lambda driver: driver.find_elements(By.CSS_SELECTOR, selector)
-            )
-
-        example = DOCS.parent / "examples" / "coffee.jpg"
-        wait_for("#files input[type=file]")[0].send_keys(str(example))
-        for image in wait_for("#slider img[src]"):
-            WebDriverWait(driver, 60).until(lambda _, image=image: image.get_property("complete"))
-        screen = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+        address = page.stdout.readline().strip()
+        rows = [
+            np.concatenate([_page(driver, address, width, theme) for width in WIDTHS], axis=1)
+            for theme in ("light", "dark")
+        ]
         page.terminate()
-    screen.save(DOCS / "app.jpg", quality=88)
+    sheet = Image.fromarray(np.concatenate(rows))
+    sheet.reduce(2).save(DOCS / "app.jpg", quality=85)
+
+
+def _page(driver: Any, address: str, width: int, theme: str) -> np.ndarray:
+    """Return a screenshot of the page with two photographs."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    def wait_for(selector: str) -> list[Any]:
+        return WebDriverWait(driver, 60).until(
+            lambda driver: driver.find_elements(By.CSS_SELECTOR, selector)
+        )
+
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = {"name": "prefers-color-scheme", "value": theme}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    driver.get(address)
+    examples = [str(DOCS.parent / "examples" / name) for name in EXAMPLES[:2]]
+    wait_for("#files input[type=file]")[0].send_keys("\n".join(examples))
+    for image in wait_for("#slider img[src]"):
+        WebDriverWait(driver, 60).until(lambda _: image.get_property("complete"))
+    wait_for("#make")[0].click()
+    wait_for("#results a")
+    driver.execute_script("scrollTo(0, 0)")
+    screen = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+    return np.asarray(screen.resize((width, 900)))
 
 
 def video() -> None:

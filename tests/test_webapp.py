@@ -36,18 +36,23 @@ pytestmark = pytest.mark.usefixtures("as_installed")
 
 @dataclass
 class Visit:
-    """The page in a browser."""
+    """The page in a tab of a browser."""
 
     driver: webdriver.Chrome
     address: str
 
+    def __post_init__(self) -> None:
+        self.tab = self.driver.current_window_handle
+
     def all(self, selector: str) -> list[Any]:
+        self.driver.switch_to.window(self.tab)
         return self.driver.find_elements(By.CSS_SELECTOR, selector)
 
     def wait(self, condition: Callable[[], Any]) -> Any:
         return WebDriverWait(self.driver, 60).until(lambda _: condition())
 
     def open(self) -> None:
+        self.driver.switch_to.window(self.tab)
         self.driver.get(self.address)
         self.wait(lambda: self.all("#files input[type=file]"))
 
@@ -177,9 +182,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def drivers() -> Iterator[tuple[webdriver.Chrome, webdriver.Chrome]]:
-    with browser.chromium() as first, browser.chromium() as second:
-        yield first, second
+def driver() -> Iterator[webdriver.Chrome]:
+    with browser.chromium() as driver:
+        yield driver
 
 
 @pytest.mark.slow
@@ -187,10 +192,10 @@ def drivers() -> Iterator[tuple[webdriver.Chrome, webdriver.Chrome]]:
 @pytest.mark.browser
 @browser.NEEDED
 def test_a_photograph_is_shown_and_downloaded(
-    root: Path, server: Server, drivers: tuple, tmp_path: Path
+    root: Path, server: Server, driver: webdriver.Chrome, tmp_path: Path
 ) -> None:
     assert server.address.startswith("http://127.0.0.1:")
-    visit = Visit(drivers[0], server.address)
+    visit = Visit(driver, server.address)
     visit.open()
     # Without a photograph, nothing else has an effect.
     assert visit.all("#settings") == visit.all("#make") == visit.all("#preview") == []
@@ -243,9 +248,9 @@ def test_a_photograph_is_shown_and_downloaded(
 @pytest.mark.browser
 @browser.NEEDED
 def test_a_network_brings_its_settings_and_the_meaning_of_auto(
-    root: Path, server: Server, drivers: tuple
+    root: Path, server: Server, driver: webdriver.Chrome
 ) -> None:
-    visit = Visit(drivers[0], server.address)
+    visit = Visit(driver, server.address)
     visit.open()
 
     def exposure() -> tuple[list[str], list[str]]:
@@ -285,9 +290,9 @@ def test_a_network_brings_its_settings_and_the_meaning_of_auto(
 @pytest.mark.browser
 @browser.NEEDED
 def test_several_files_with_a_bad_one(
-    root: Path, server: Server, drivers: tuple, tmp_path: Path
+    root: Path, server: Server, driver: webdriver.Chrome, tmp_path: Path
 ) -> None:
-    visit = Visit(drivers[0], server.address)
+    visit = Visit(driver, server.address)
     visit.open()
     bad, large, deep = tmp_path / "bad.jpg", tmp_path / "large.png", tmp_path / "deep.png"
     bad.write_bytes(b"no picture")
@@ -329,9 +334,11 @@ def test_several_files_with_a_bad_one(
 @pytest.mark.browser
 @browser.NEEDED
 def test_two_visitors_and_their_files_when_they_leave(
-    root: Path, server: Server, drivers: tuple
+    root: Path, server: Server, driver: webdriver.Chrome
 ) -> None:
-    first, second = (Visit(driver, server.address) for driver in drivers)
+    first = Visit(driver, server.address)
+    driver.switch_to.new_window("tab")
+    second = Visit(driver, server.address)
     names = ("coffee.jpg", "astronaut.jpg")
     for visit, name in zip((first, second), names, strict=True):
         visit.open()
@@ -359,8 +366,9 @@ def test_two_visitors_and_their_files_when_they_leave(
         assert np.abs(found - expected).mean() < 3
     content = (root / "examples" / "coffee.jpg").read_bytes()
     assert content in server.files().values()
-    for visit in (first, second):
-        visit.driver.get("about:blank")
+    driver.close()
+    driver.switch_to.window(first.tab)
+    driver.get("about:blank")
     first.wait(lambda: not [file for file in server.files() if "visitor-" in str(file)])
     first.wait(lambda: content not in server.files().values())
 
@@ -370,9 +378,9 @@ def test_two_visitors_and_their_files_when_they_leave(
 @pytest.mark.browser
 @browser.NEEDED
 def test_duplicate_names_and_names_with_markup(
-    root: Path, server: Server, drivers: tuple, tmp_path: Path
+    root: Path, server: Server, driver: webdriver.Chrome, tmp_path: Path
 ) -> None:
-    visit = Visit(drivers[0], server.address)
+    visit = Visit(driver, server.address)
     visit.open()
     other, odd = tmp_path / "coffee.jpg", tmp_path / "_a_ b.jpg"
     other.write_bytes((root / "examples" / "camera.jpg").read_bytes())
@@ -398,8 +406,8 @@ def test_duplicate_names_and_names_with_markup(
 @pytest.mark.needs("gradio")
 @pytest.mark.browser
 @browser.NEEDED
-def test_settings_without_a_number(root: Path, server: Server, drivers: tuple) -> None:
-    visit = Visit(drivers[0], server.address)
+def test_settings_without_a_number(root: Path, server: Server, driver: webdriver.Chrome) -> None:
+    visit = Visit(driver, server.address)
     visit.open()
     visit.upload(root / "examples" / "coffee.jpg")
     visit.wait(visit.shown)
@@ -423,11 +431,13 @@ def test_settings_without_a_number(root: Path, server: Server, drivers: tuple) -
 @pytest.mark.needs("gradio", "av")
 @pytest.mark.browser
 @browser.NEEDED
-def test_a_video_its_progress_and_stopping(server: Server, drivers: tuple, tmp_path: Path) -> None:
+def test_a_video_its_progress_and_stopping(
+    server: Server, driver: webdriver.Chrome, tmp_path: Path
+) -> None:
     short, long = tmp_path / "short.mkv", tmp_path / "long.mkv"
     video_files.write(short, video_files.noisy_frames(4), audio=None)
     video_files.write(long, video_files.noisy_frames(1) * 3000, audio=None)
-    visit = Visit(drivers[0], server.address)
+    visit = Visit(driver, server.address)
     visit.open()
     visit.upload(short)
     visit.wait(visit.shown)
@@ -464,9 +474,9 @@ def test_a_video_its_progress_and_stopping(server: Server, drivers: tuple, tmp_p
 @pytest.mark.browser
 @browser.NEEDED
 def test_large_files_and_videos_without_their_extra_are_refused(
-    root: Path, drivers: tuple, tmp_path: Path
+    root: Path, driver: webdriver.Chrome, tmp_path: Path
 ) -> None:
-    visit = Visit(drivers[0], "")
+    visit = Visit(driver, "")
     with serving(
         tmp_path,
         "from zerodce_jax.webapp import page; page.LARGEST_FILE = '20kb'; sys.modules['av'] = None",

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -73,8 +74,10 @@ class VideoExecutor(Executor):
                     replacing(item.target) as temporary,
                     prefix_video_errors(item.target),
                     Writer(temporary, reader, self._encoding, strip=self._strip) as writer,
+                    # If `on_frame` raises, no thread may write any more when the writer closes.
+                    closing(_behind(writer.write, self._frames(reader))) as written,
                 ):
-                    for _ in _behind(writer.write, self._frames(reader)):
+                    for _ in written:
                         done += 1
                         self._on_frame(item, done, reader.count)
         except (InputError, OSError) as error:
@@ -174,7 +177,7 @@ def _ahead(frames: Iterator[Frame]) -> Iterator[Frame]:
 def _behind(
     write: Callable[[Frame, Shaped[np.ndarray, "h w *rgb"]], None],
     frames: Iterable[tuple[Frame, Shaped[np.ndarray, "h w *rgb"]]],
-) -> Iterator[None]:
+) -> Generator[None, None, None]:
     """Write frames on another thread, `_AHEAD` of them behind; yield after each that is written."""
     waiting: deque[Future[None]] = deque()
     pool = ThreadPoolExecutor(1)

@@ -1,6 +1,6 @@
 """What the page does when files come, settings change, or a button is pressed."""
 
-# Gradio's components hide the types of their arguments.
+# Gradio does not export the names that it documents.
 # pyright: reportPrivateImportUsage=false
 
 import functools

@@ -1,7 +1,7 @@
 """The controls of the page, and the settings that they stand for."""
 
-# Gradio's components hide the types of their arguments.
-# pyright: reportPrivateImportUsage=false
+# Gradio does not export the names that it documents.
+# pyright: reportPrivateImportUsage=false, reportAttributeAccessIssue=false
 
 from typing import Any
 
