@@ -180,7 +180,7 @@ def _page(driver: Any, address: str, width: int, theme: str) -> np.ndarray:
     examples = [str(DOCS.parent / "examples" / name) for name in EXAMPLES[:2]]
     wait_for("#files input[type=file]")[0].send_keys("\n".join(examples))
     for image in wait_for("#slider img[src]"):
-        WebDriverWait(driver, 60).until(lambda _: image.get_property("complete"))
+        WebDriverWait(driver, 60).until(lambda _, image=image: image.get_property("complete"))
     wait_for("#make")[0].click()
     wait_for("#results a")
     driver.execute_script("scrollTo(0, 0)")

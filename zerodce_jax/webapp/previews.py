@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from zerodce_jax.errors import InputError, prefix_errors
+from zerodce_jax.errors import InputError
 from zerodce_jax.jobs.plan import is_video
 from zerodce_jax.media import photo
 from zerodce_jax.media.video import Reader
@@ -40,13 +40,13 @@ def preview(file: Path, *, max_pixels: int) -> Image:
 def _frame(file: Path, max_pixels: int) -> Shaped[np.ndarray, "h w *rgb"]:
     """Return the frame at `_FRAME_SECONDS`, or the last one of a shorter video."""
     pixels = None
-    with prefix_errors(file), Reader(file, max_pixels=max_pixels) as reader:
+    with Reader(file, max_pixels=max_pixels) as reader:
         for frame in reader.frames():
             pixels = frame.pixels
             if frame.time >= _FRAME_SECONDS:
                 break
-        if pixels is None:
-            raise InputError("no frames")
+    if pixels is None:
+        raise InputError(f"{file}: no frames")
     return pixels
 
 
