@@ -159,7 +159,7 @@ def app() -> None:
         ]
         page.terminate()
     sheet = Image.fromarray(np.concatenate(rows))
-    sheet.reduce(2).save(DOCS / "app.jpg", quality=85)
+    sheet.reduce(2).save(DOCS / "app.jpg", quality=80)
 
 
 def _page(driver: Any, address: str, width: int, theme: str) -> np.ndarray:

@@ -68,7 +68,7 @@ def more_controls(network: Network) -> list[gr.components.Component]:
             (0, 1),
             protection,
             label="Protect highlights",
-            info="1 keeps bright places as they are.",
+            info="1 protects them fully.",
             elem_id="protection",
         ),
         _number(
