@@ -98,7 +98,12 @@ class Actions:
         first, second, third = self._visitors.write_previews(request.session_hash, images)
         self._visitors.clean_up(request.session_hash)
         slider = gr.ImageSlider((first, second), visible=True)
-        return slider, third, gr.Accordion(visible=True), self._message([])
+        # An image of Gradio would have no text for those who cannot see it.
+        gain = (
+            f'<figure><img src="gradio_api/file={html.escape(third)}" alt="Map of the gain">'
+            "<figcaption>From equal (black) to 16 times as bright (white).</figcaption></figure>"
+        )
+        return slider, gain, gr.Accordion(visible=True), self._message([])
 
     def enhance(self, request: gr.Request, files: Names, network: str, *values: Any) -> Any:
         """Enhance all files at full size.

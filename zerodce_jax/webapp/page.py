@@ -65,12 +65,7 @@ def build(place: Path, *, engine: EngineName = "auto", max_pixels: int = MAX_PIX
                     label="Before and after", format="png", elem_id="slider", max_height=700
                 )
                 with gr.Accordion("Where it became brighter", open=False, elem_id="where") as where:
-                    gain = gr.Image(
-                        label="1 (black) to 16 times (white)",
-                        format="png",
-                        buttons=["download", "fullscreen"],
-                        elem_id="gain",
-                    )
+                    gain = gr.HTML(elem_id="gain")
             with gr.Column(elem_id="results-area", visible=False) as area:
                 make = gr.Button(_MAKE, variant="primary", elem_id="make")
                 stop = gr.Button("Stop", visible=False, elem_id="stop")
