@@ -27,8 +27,10 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from helpers import browser, video_files
 from helpers.command import run
+from helpers.raw_files import encode_dng
 from zerodce_jax import Enhancer
 from zerodce_jax.errors import install_command
+from zerodce_jax.media import photo
 
 # The pictures of the page are compared with those of this process, bit by bit.
 pytestmark = pytest.mark.usefixtures("as_installed")
@@ -427,13 +429,14 @@ def test_settings_without_a_number(root: Path, server: Server, driver: webdriver
 
 
 @pytest.mark.slow
-@pytest.mark.needs("gradio", "av")
+@pytest.mark.needs("gradio", "av", "rawpy")
 @pytest.mark.browser
 @browser.NEEDED
-def test_a_video_its_progress_and_stopping(
+def test_camera_raw_videos_their_progress_and_stopping(
     server: Server, driver: webdriver.Chrome, tmp_path: Path
 ) -> None:
-    short, long = tmp_path / "short.mkv", tmp_path / "long.mkv"
+    raw, short, long = (tmp_path / name for name in ("a.dng", "short.mkv", "long.mkv"))
+    raw.write_bytes(encode_dng(np.full((48, 64, 3), 0.1)))
     video_files.write(short, video_files.noisy_frames(4), audio=None)
     video_files.write(long, video_files.noisy_frames(1) * 3000, audio=None)
     visit = Visit(driver, server.address)
@@ -443,33 +446,34 @@ def test_a_video_its_progress_and_stopping(
     # The last frame of a video of less than a second.
     last = video_files.pixels_of(short)[-1]
     np.testing.assert_allclose(pixels(visit.shown()[0]), last, atol=4)
+    visit.upload(raw)
+    visit.wait(lambda: visit.all("#which"))
     visit.press()
     results = visit.results()
-    assert run("enhance", short, "-o", tmp_path / "out") == 0
+    assert sorted(results) == ["a.tif", "enhanced.zip", "short.mkv"]
+    assert run("enhance", raw, short, "-o", tmp_path / "out") == 0
+    assert results["a.tif"] == (tmp_path / "out" / "a.tif").read_bytes()
     (tmp_path / "made.mkv").write_bytes(results["short.mkv"])
-    found, expected = map(
-        video_files.pixels_of, (tmp_path / "made.mkv", tmp_path / "out" / "short.mkv")
-    )
-    np.testing.assert_array_equal(found, expected)
+    videos = (tmp_path / "made.mkv", tmp_path / "out" / "short.mkv")
+    np.testing.assert_array_equal(*map(video_files.pixels_of, videos))
 
+    visit.choose("a.dng")
+    developed = np.rint(photo.read(raw).pixels * (255 / 65535)).astype(np.uint8)
+    visit.until_shown(developed, Enhancer.load()(developed))
     visit.upload(long)
-    visit.wait(lambda: len(visit.all("#files tr")) == 2)
+    visit.wait(lambda: not visit.all("#results a"))
     visit.press()
-    assert visit.wait(lambda: visit.all("#stop"))
-    assert (visit.all("#make")[0].text, visit.all("#make")[0].is_enabled()) == (
-        "Enhancing …",
-        False,
-    )
-    progress = visit.wait(lambda: "(2 of 2)" in (text := visit.all("#outcome")[0].text) and text)
+    visit.wait(lambda: visit.all("#stop"))
+    (make,) = visit.all("#make")
+    assert (make.text, make.is_enabled()) == ("Enhancing …", False)
+    progress = visit.wait(lambda: "(3 of 3)" in (text := visit.all("#outcome")[0].text) and text)
     assert "long.mkv" in progress
     assert visit.in_view("#outcome")
     visit.all("#stop")[0].click()
-    assert list(visit.results()) == ["short.mkv"]
-    assert visit.all("#outcome")[0].text == "Enhanced 1 of 2."
+    assert sorted(visit.results()) == ["a.tif", "enhanced.zip", "short.mkv"]
+    assert visit.all("#outcome")[0].text == "Enhanced 2 of 3."
     visit.wait(lambda: visit.all("#make")[0].is_enabled() and not visit.all("#stop"))
-    assert [
-        file for file in server.files() if "long" in file.name and "enhanced" in str(file)
-    ] == []
+    assert not [file for file in server.files() if file.match("enhanced/*long*")]
 
 
 @pytest.mark.slow
