@@ -107,7 +107,12 @@ def build(place: Path, *, engine: EngineName = "auto", max_pixels: int = MAX_PIX
             "outputs": [slider, gain, where, problem],
             **one,
         }
-        files.change(actions.upload, files, [which, refused, preview, area, settings]).then(**shown)
+        files.change(
+            actions.upload,
+            files,
+            [which, refused, preview, area, settings],
+            show_progress_on=files,
+        ).then(**shown)
         network.change(own_settings, network, values).then(**shown)
         for control in (which, *values):
             control.input(**shown, trigger_mode="always_last", show_progress="hidden")
