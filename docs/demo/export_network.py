@@ -2,8 +2,8 @@
 
     python docs/demo/export_network.py FOLDER
 
-`grid.onnx` predicts the bilateral grid of a thumbnail, `apply.onnx` enhances a tile with a grid, and
-`settings.json` holds the numbers that the page needs. They are the models of the engine `onnx`.
+`grid.onnx` predicts the bilateral grid of a thumbnail, `apply.onnx` enhances a tile with a grid,
+and `settings.json` holds the numbers that the page needs. They are the models of the engine `onnx`.
 """
 
 import json
