@@ -199,16 +199,6 @@ def test_lossy_webp_is_written_with_default_options() -> None:
     assert encode_photo(first, "webp")[0] == encode_photo(Photo(first.pixels), "webp")[0]
 
 
-def test_heic_of_10_bits_is_reduced_to_8_with_a_note() -> None:
-    pillow_heif = pytest.importorskip("pillow_heif")
-    file = io.BytesIO()
-    deep = gradient(32, 32, 3, dtype="uint16")
-    pillow_heif.encode("RGB;16", (32, 32), deep.tobytes(), file, quality=95)
-    read = photo.decode(file.getvalue())
-    assert read.notes == ("its 10 bits per sample are reduced to 8",)
-    assert_same(read, Photo(gradient(32, 32, 3)), within=4)
-
-
 def test_heic_without_its_package_names_the_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from jaxtyping import Shaped, UInt8
 
 from zerodce_jax.atomic import replacing
 from zerodce_jax.errors import InputError, one_line, prefix_errors
-from zerodce_jax.media import avif, bmp, pillow, png, profiles, raw, samples, tiff
+from zerodce_jax.media import avif, bmp, heif, pillow, png, profiles, raw, samples, tiff
 from zerodce_jax.media.formats import Format, format_of
 from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.metadata import Metadata
@@ -26,6 +26,9 @@ from zerodce_jax.media.tiff_directory import SIGNATURES, Directory
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+# Formats of more than 8 bits per sample, but without floats.
+_DEEP = frozenset({"avif", "heif", "png"})
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,6 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
         image.load()
         # The header of a HEIF file may state another size than the image has.
         samples.check_size(*image.size, max_pixels)
-        is_deep = file_format == "png" and png.bit_depth(data) > 8
         native: dict[str, Any] = {}
         if file_format == "jpeg":
             native = pillow.jpeg_options(image)
@@ -194,13 +196,19 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
             native = {"chunks": png.extra_chunks(data)}
         elif file_format == "webp" and pillow.is_lossless_webp(data):
             native = {"lossless": True, "exact": True}
+        elif file_format == "heif" and image.info.get("bit_depth", 8) > 8:
+            native = {"bits": min(image.info["bit_depth"], 12)}
         metadata, orientation = pillow.read_metadata(image, native)
         notes = pillow.read_notes(image)
         if image.mode == "CMYK":
             stored, note = profiles.from_cmyk(pillow.read_inks(image), metadata.icc)
             metadata, notes = replace(metadata, icc=profiles.srgb()), (*notes, note)
+        elif file_format == "png" and png.bit_depth(data) > 8:
+            stored = png.decode(data)
+        elif file_format == "heif" and (bits := image.info.get("bit_depth", 8)) > 8:
+            stored = heif.decode(data, bits)
         else:
-            stored = png.decode(data) if is_deep else pillow.read_samples(image)
+            stored = pillow.read_samples(image)
         pixels, alpha = samples.unpack(stored, orientation)
         return Photo(pixels, alpha, file_format, metadata, notes)
 
@@ -243,9 +251,9 @@ def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
     if alpha is not None and file_format == "jpeg":
         losses.append(f"{file_format} does not support transparency, which is dropped")
         alpha = None
-    if file_format in {"png", "avif"} and pixels.dtype == np.float32:
+    if file_format in _DEEP and pixels.dtype == np.float32:
         pixels = samples.convert(pixels, np.uint16)
-    elif file_format not in {"png", "tiff", "avif"}:
+    elif file_format not in {*_DEEP, "tiff"}:
         if photo.format == file_format == "bmp" and pixels.dtype != np.uint8:
             losses.append("bmp is written with 8 bits per sample")
         pixels = samples.convert(pixels, np.uint8)
@@ -254,6 +262,9 @@ def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
     with _decoder_errors(f"cannot be written as {file_format}"):
         if file_format == "png":
             return png.encode(pixels, metadata), tuple(losses)
+        if file_format == "heif" and pixels.dtype == np.uint16:
+            pillow.check_format(file_format, *pixels.shape[1::-1])
+            return heif.encode(pixels, metadata), tuple(losses)
         if file_format == "avif":
             return avif.encode(pixels, metadata), tuple(losses)
         if file_format == "tiff":

@@ -192,9 +192,17 @@ def read_notes(image: Image.Image) -> tuple[str, ...]:
     notes = []
     if (count := getattr(image, "n_frames", 1)) > 1:
         notes.append(f"only the first of its {count} images is read")
-    if (bits := image.info.get("bit_depth", 8)) > 8:
-        notes.append(f"its {bits} bits per sample are reduced to 8")
     return tuple(notes)
+
+
+def check_format(file_format: Format, width: int, height: int) -> None:
+    """Raise an InputError if a format cannot hold an image of a size, or needs a package."""
+    if max(height, width) > _MAX_SIDES.get(file_format, height + width):
+        raise InputError(
+            f"{file_format} cannot hold {width}x{height} pixels; write png or tiff (--format)"
+        )
+    if file_format == "heif":
+        _register_heif()
 
 
 def encode(
@@ -212,11 +220,7 @@ def encode(
     """
     if file_format not in _DEFAULT_OPTIONS:
         raise InputError(f"writing {file_format} is not supported")
-    height, width = pixels.shape[:2]
-    if max(height, width) > _MAX_SIDES.get(file_format, height + width):
-        raise InputError(f"{file_format} cannot hold {width}x{height} pixels; write png or tiff")
-    if file_format == "heif":
-        _register_heif()
+    check_format(file_format, *pixels.shape[1::-1])
     image = Image.fromarray(pixels)
     if file_format == "jpeg":
         for name in ("exif", "xmp"):
@@ -228,7 +232,8 @@ def encode(
             losses.append("bmp does not support metadata, which is dropped")
         if pixels.shape[2:] in {(2,), (4,)}:
             return bmp.encode_transparent(pixels, metadata.dpi)
-    options = dict(metadata.native or _DEFAULT_OPTIONS[file_format]) | _info(metadata)
+    native = {name: value for name, value in metadata.native.items() if name != "bits"}
+    options = (native or _DEFAULT_OPTIONS[file_format]) | _info(metadata)
     file = io.BytesIO()
     image.save(file, format=file_format, **options)
     return file.getvalue()
