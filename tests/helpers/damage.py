@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from helpers import photo_files as files
+from helpers.raw_files import encode_dng
+from zerodce_jax.media.metadata import Metadata
+from zerodce_jax.media.photo import Photo
 
 EXTREMES = [0, 1, 2, 3, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF]
 EXTREMES += [0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]
@@ -77,7 +80,16 @@ def intact_files(seed: int) -> list[tuple[str, bytes]]:
     file = io.BytesIO()
     floats = (deep[..., :3] / 65535).astype(np.float32)
     tifffile.imwrite(file, floats, photometric="rgb", metadata=None)
-    return [*result, ("tif", file.getvalue())]
+    result.append(("tif", file.getvalue()))
+    block = Metadata(files.exif(1), files.xmp(1), files.ICC)
+    for suffix in ("jxl", "jp2", "avif", *(("heic",) if files.HAS_HEIF else ())):
+        for image in (pixels, deep):
+            result += [
+                (suffix, files.encode_photo(Photo(image[..., :3], metadata=block), suffix)[0]),
+                (suffix, files.encode_photo(Photo(image[..., 0], image[..., 3]), suffix)[0]),
+            ]
+    light = pixels[: height // 2 * 2, : width // 2 * 2, :3] / 255
+    return [*result, *(("dng", encode_dng(light, with_preview=x)) for x in (False, True))]
 
 
 def damage(rng: np.random.Generator, intact: list[tuple[str, bytes]]) -> tuple[str, bytes]:
@@ -167,7 +179,7 @@ def _set_false_header(rng: np.random.Generator, data: bytearray) -> None:
         _set_number(
             rng, data, number, ((at + 2, ">H"), (at + 4, ">B"), (at + 5, ">H"), (at + 7, ">H"))
         )
-    elif head[4:8] == b"ftyp":
+    elif head[4:8] in {b"ftyp", b"jP  ", b"JXL "}:
         found = [at for at in range(len(data) - 12) if bytes(data[at : at + 4]) in _BOXES]
         at = found[rng.integers(len(found))] if found else 0
         _set_number(
@@ -179,6 +191,17 @@ def _set_false_header(rng: np.random.Generator, data: bytearray) -> None:
 
 _MARKERS = {bytes((0xFF, kind)) for kind in (0xC0, 0xC2, 0xC4, 0xDA, 0xDB, 0xE1, 0xE2, 0xE0)}
 _BOXES = {b"ispe", b"iloc", b"iinf", b"ipma", b"pixi", b"hvcC", b"av1C", b"irot", b"colr", b"meta"}
+_BOXES |= {
+    b"jp2h",
+    b"ihdr",
+    b"jp2c",
+    b"cdef",
+    b"uuid",
+    b"jxlc",
+    b"jxll",
+    b"Exif",
+    b"\xff\x4f\xff\x51",
+}
 
 
 def _set_number(

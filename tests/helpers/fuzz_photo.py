@@ -196,9 +196,9 @@ def _find_problem(path: Path, width: int, height: int) -> str:
                 image.load()
                 size = image.size
     except UnidentifiedImageError:
-        # Pillow does not read TIFF files of floats in color.
-        is_tiff = path.suffix == ".tif"
-        size = imagecodecs.tiff_decode(path.read_bytes()).shape[1::-1] if is_tiff else None
+        # Pillow reads neither TIFF files of floats or 16 bits in color, nor JPEG XL.
+        read = {".tif": imagecodecs.tiff_decode, ".jxl": imagecodecs.jpegxl_decode}.get(path.suffix)
+        size = read(path.read_bytes()).shape[1::-1] if read else None
     except Exception as error:
         return f"not a complete image ({error})"
     return "" if size == (width, height) else f"of size {size}, not {width}x{height}"

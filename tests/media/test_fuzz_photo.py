@@ -8,7 +8,7 @@ from helpers.fuzz_photo import Fuzzer
 
 
 @pytest.mark.slow
-@pytest.mark.needs("pillow_heif", "tifffile")
+@pytest.mark.needs("pillow_heif", "rawpy", "tifffile")
 def test_damaged_files_fail_with_one_line_and_do_not_affect_others(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Engine = Annotated[Literal["auto", "xla", "onnx"], arg(metavar="NAME")]
 _OWN = "the network's own"
-ResultFormat = Literal["keep", "png", "jpeg", "webp", "tiff", "avif", "heif"]
+ResultFormat = Literal["keep", "png", "jpeg", "webp", "tiff", "avif", "heif", "jxl", "jp2"]
 
 
 def unless(metavar: str, default: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from zerodce_jax.errors import InputError
 
-Format = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "heif", "gif", "raw"]
+Format = Literal["png", "jpeg", "webp", "tiff", "bmp", "avif", "heif", "jxl", "jp2", "gif", "raw"]
 
 # Suffixes of the camera makers, and DNG. Files named .raw may hold anything.
 _RAW_SUFFIXES = (".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dng", ".erf", ".mef", ".mrw", ".nef")
@@ -14,7 +14,7 @@ _RAW_SUFFIXES += (".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".srw", ".x3f"
 # Formats to write photographs in whose own format is only read.
 _SUBSTITUTES: dict[Format, Format] = {"gif": "png", "raw": "tiff"}
 _SUFFIXES: dict[str, Format] = {f".{name}": name for name in get_args(Format) if name != "raw"}
-_SUFFIXES |= {".jpg": "jpeg", ".tif": "tiff", ".heic": "heif", ".hif": "heif"}
+_SUFFIXES |= {".jpg": "jpeg", ".tif": "tiff", ".heic": "heif", ".hif": "heif", ".j2k": "jp2"}
 _SUFFIXES |= dict.fromkeys(_RAW_SUFFIXES, "raw")
 
 

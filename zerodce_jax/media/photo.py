@@ -18,7 +18,19 @@ from jaxtyping import Shaped, UInt8
 
 from zerodce_jax.atomic import replacing
 from zerodce_jax.errors import InputError, one_line, prefix_errors
-from zerodce_jax.media import avif, bmp, heif, pillow, png, profiles, raw, samples, tiff
+from zerodce_jax.media import (
+    avif,
+    bmp,
+    heif,
+    jpeg2000,
+    jpegxl,
+    pillow,
+    png,
+    profiles,
+    raw,
+    samples,
+    tiff,
+)
 from zerodce_jax.media.formats import Format, format_of
 from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.metadata import Metadata
@@ -27,8 +39,10 @@ from zerodce_jax.media.tiff_directory import SIGNATURES, Directory
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+# Of files that Pillow may not read, by their first 32 bytes.
+_OWN = (avif.is_avif, jpeg2000.is_jpeg2000, jpegxl.is_jpegxl, raw.has_signature)
 # Formats of more than 8 bits per sample, but without floats.
-_DEEP = frozenset({"avif", "heif", "png"})
+_DEEP = frozenset({"avif", "heif", "jp2", "jxl", "png"})
 
 
 @dataclass(frozen=True)
@@ -52,7 +66,7 @@ class Photo:
         The color profile stays, because colors would change without it. The encoding options
         stay too.
         """
-        dropped = {"tags", "extra", "comment"}
+        dropped = {"boxes", "comment", "extra", "tags"}
         native = {key: x for key, x in self.metadata.native.items() if key not in dropped}
         if "chunks" in native:
             native["chunks"] = tuple(c for c in native["chunks"] if c[0] in png.COLOR_CHUNKS)
@@ -92,11 +106,15 @@ def measure(
         if header := bmp.parse_header(head):
             samples.check_size(header.width, header.height, max_pixels)
             return header.width, header.height
-        if not avif.is_avif(head[:32]) and not raw.has_signature(head):
+        if not any(is_own(head[:32]) for is_own in _OWN):
             return pillow.open_image(file, max_pixels).size
         data = file.read()
         if avif.is_still(data):
             found = avif.size(data)
+        elif jpegxl.is_jpegxl(head):
+            found = jpegxl.size(data)
+        elif jpeg2000.is_jpeg2000(head):
+            found = jpeg2000.size(data)
         elif raw.is_raw(data):
             found = raw.size(data)
         elif data.startswith(SIGNATURES):
@@ -179,6 +197,12 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
             stored, metadata, orientation = avif.decode(data, max_pixels)
             pixels, alpha = samples.unpack(stored, orientation)
             return Photo(pixels, alpha, "avif", metadata)
+        if jpegxl.is_jpegxl(data[:32]):
+            return _decode_jpegxl(data, max_pixels)
+        if jpeg2000.is_jpeg2000(data[:32]):
+            stored, metadata, orientation = jpeg2000.decode(data, max_pixels)
+            pixels, alpha = samples.unpack(stored, orientation)
+            return Photo(pixels, alpha, "jp2", metadata)
         if data.startswith(SIGNATURES):
             return _decode_tiff(data, max_pixels)
         if header := bmp.parse_header(data):
@@ -211,6 +235,17 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
             stored = pillow.read_samples(image)
         pixels, alpha = samples.unpack(stored, orientation)
         return Photo(pixels, alpha, file_format, metadata, notes)
+
+
+def _decode_jpegxl(data: bytes, max_pixels: int) -> Photo:
+    samples.check_size(*jpegxl.size(data), max_pixels)
+    if (original := jpegxl.jpeg(data)) is not None:
+        opened = decode(original, max_pixels=max_pixels)
+        metadata = replace(opened.metadata, native=MappingProxyType({}))
+        return replace(opened, format="jxl", metadata=metadata)
+    stored, metadata, notes = jpegxl.decode(data, max_pixels)
+    pixels, alpha = samples.unpack(stored, 1)
+    return Photo(pixels, alpha, "jxl", metadata, notes)
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> Photo:
@@ -265,6 +300,10 @@ def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
         if file_format == "heif" and pixels.dtype == np.uint16:
             pillow.check_format(file_format, *pixels.shape[1::-1])
             return heif.encode(pixels, metadata), tuple(losses)
+        if file_format == "jp2":
+            return jpeg2000.encode(pixels, metadata), tuple(losses)
+        if file_format == "jxl":
+            return jpegxl.encode(pixels, metadata, losses), tuple(losses)
         if file_format == "avif":
             return avif.encode(pixels, metadata), tuple(losses)
         if file_format == "tiff":

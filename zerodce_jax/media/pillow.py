@@ -27,7 +27,9 @@ from zerodce_jax.media.metadata import (
 from zerodce_jax.media.samples import check_size
 
 # Pillow's names of the formats. MPO is a JPEG file with further images behind the first one.
-_FORMATS: dict[str, Format] = {name.upper(): name for name in get_args(Format) if name != "raw"}
+_FORMATS: dict[str, Format] = {
+    name.upper(): name for name in get_args(Format) if name not in {"jp2", "jxl", "raw"}
+}
 _FORMATS["MPO"] = "jpeg"
 # Encoding options for photographs that were read from another format.
 _DEFAULT_OPTIONS: dict[Format, dict[str, Any]] = {

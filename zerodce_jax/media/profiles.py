@@ -71,3 +71,32 @@ def _transform(samples: np.ndarray, profile: bytes, space: str) -> np.ndarray:
 
     options: dict[str, Any] = {"colorspace": space, "outcolorspace": "rgb"}
     return imagecodecs.cms_transform(samples, profile, srgb(), **options)
+
+
+def is_srgb(icc: bytes) -> bool:
+    """Return whether the colors of an ICC profile are those of sRGB, to a level of 8 bits."""
+    if icc == srgb():
+        return True
+    steps = np.linspace(0, 255, 9).astype(np.uint8)
+    colors = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(27, 27, 3)
+    try:
+        converted = _transform(colors, icc, "rgb")
+    except Exception:  # As in `from_cmyk`.
+        return False
+    return int(np.abs(converted.astype(int) - colors).max()) <= 1
+
+
+def from_rgb(
+    pixels: Shaped[np.ndarray, "h w *channels"], profile: bytes
+) -> tuple[Shaped[np.ndarray, "h w *channels"], str]:
+    """Convert RGB, with or without alpha, to sRGB, and return a message as `from_cmyk` does.
+
+    Gray, and colors with a damaged profile, stay as they are.
+    """
+    if pixels.shape[2:] not in {(3,), (4,)}:
+        return pixels, "its gray profile is dropped"
+    try:
+        converted = _transform(np.ascontiguousarray(pixels[..., :3]), profile, "rgb")
+    except Exception:  # As in `from_cmyk`.
+        return pixels, "its color profile is damaged and is dropped"
+    return np.dstack([converted, pixels[..., 3:]]), "its colors are converted"

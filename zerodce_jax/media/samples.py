@@ -47,6 +47,22 @@ def expand(
     return ((samples.astype(np.uint32) * full + top // 2) // top).astype(samples.dtype)
 
 
+def scale_bits(
+    samples: Shaped[np.ndarray, "h w *channels"], bits: int
+) -> Shaped[np.ndarray, "h w *channels"]:
+    """Scale samples of 1 to 16 bits to the whole range of their type, uint8 or uint16.
+
+    Raises:
+        InputError: A sample has more bits.
+    """
+    if samples.dtype == np.uint16:
+        return expand(samples, bits)
+    if samples.max(initial=0) >> bits:
+        raise InputError(f"damaged image (samples of more than {bits} bits)")
+    levels = np.round(np.arange(1 << bits) * (255 / ((1 << bits) - 1))).astype(np.uint8)
+    return levels[samples]
+
+
 def reduce(
     samples: UInt16[np.ndarray, "h w *channels"], bits: int
 ) -> UInt16[np.ndarray, "h w *channels"]:
