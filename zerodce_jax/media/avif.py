@@ -22,21 +22,13 @@ _QUALITY, _SPEED, _DEEP_BITS = 90, 6, 10
 # Limits of libavif.
 _MAX_SIDE, _MAX_PIXELS = 32_768, 1 << 28
 _XMP_TYPE = b"application/rdf+xml"
-# EXIF orientation by the quarter turns to the left and the axis of the mirror, which come first
-# and second (ISO/IEC 23000-22, section 7.3.6.7): 0 swaps top and bottom, 1 swaps left and right.
-_ORIENTATIONS: dict[tuple[int, int | None], int] = {
-    (0, None): 1,
-    (1, None): 8,
-    (2, None): 3,
-    (3, None): 6,
-    (0, 0): 4,
-    (1, 0): 5,
-    (2, 0): 2,
-    (3, 0): 7,
-    (0, 1): 2,
-    (1, 1): 7,
-    (2, 1): 4,
-    (3, 1): 5,
+# EXIF orientation by the axis of the mirror (0 swaps top and bottom, 1 left and right), and by
+# the quarter turns to the left, which come first (ISO/IEC 23000-22, section 7.3.6.7).
+_NO_MIRROR = -1
+_ORIENTATIONS = {
+    _NO_MIRROR: (1, 8, 3, 6),
+    0: (4, 5, 2, 7),
+    1: (2, 7, 4, 5),
 }
 
 
@@ -188,7 +180,7 @@ def decode(
     metadata = make_upright(exif, xmp, icc, native=native)
     turns = [content[0] & 3 for kind, content in properties if kind == b"irot" and content]
     mirrors = [content[0] & 1 for kind, content in properties if kind == b"imir" and content]
-    orientation = _ORIENTATIONS[(turns or [0])[0], (mirrors or [None])[0]]
+    orientation = _ORIENTATIONS[(mirrors or [_NO_MIRROR])[0]][(turns or [0])[0]]
     if orientation == 1 and not exif:
         # Without these properties, decoders do not turn the image, whatever EXIF says.
         orientation = read_orientation(None, xmp)

@@ -45,7 +45,7 @@ def jpeg(data: bytes) -> bytes | None:
 
     if not data.startswith(_CONTAINER) or b"jbrd" not in dict(boxes.parse(data)):
         return None
-    return bytes(imagecodecs.jpegxl_decode_jpeg(data))
+    return bytes(imagecodecs.jpegxl_decode_jpeg(data, numthreads=1))
 
 
 def decode(

@@ -141,7 +141,7 @@ def _skip_channel(bits: Bits) -> None:
 
 
 def _read_colors(bits: Bits) -> tuple[bool, bool, bool]:
-    """Return whether the colors have an ICC profile, are sRGB, and are linear with its primaries."""
+    """Return whether the colors have a profile, are sRGB, and are linear with its primaries."""
     if bits.take(1):
         return False, True, False
     has_profile, space = bool(bits.take(1)), bits.choose(_ENUM)
