@@ -8,7 +8,8 @@ import pytest
 
 from helpers import photo_files as files
 from helpers.photo_files import assert_same, encode_photo, gradient, open_with_pillow
-from zerodce_jax.media import photo
+from zerodce_jax.errors import InputError
+from zerodce_jax.media import heif, photo
 from zerodce_jax.media.metadata import Metadata, upright_exif
 from zerodce_jax.media.photo import Photo
 
@@ -40,3 +41,20 @@ def test_white_and_black_are_kept() -> None:
     read = photo.decode(encode_photo(Photo(ramp), "heic")[0])
     assert len(np.unique(read.pixels)) > 700
     assert (read.pixels.min(), read.pixels.max()) == (0, 65535)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_large_images_are_made_of_tiles(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert heif.tile_options(16_384, 8_192) == {}
+    assert heif.tile_options(16_384, 12_288) == {"tile_size": 1024}
+    assert heif.tile_options(60_000, 5_000)["tile_size"] == 1024
+    assert heif.tile_options(65_000, 65_000)["tile_size"] == 4096
+    monkeypatch.setattr(heif, "MAX_PIXELS_IN_ONE", 5_000)
+    monkeypatch.setattr(heif, "_TILE", 64)
+    source = Photo(gradient(80, 100, 3, dtype=dtype))
+    data, _ = encode_photo(source, "heic")
+    assert b"grid" in data
+    assert_same(photo.decode(data), source, within=3 if dtype == "uint8" else 700)
+    alpha = gradient(80, 100, dtype=dtype)
+    with pytest.raises(InputError, match=r"cannot hold 100x80 pixels with transparency.*--format"):
+        encode_photo(Photo(source.pixels, alpha), "heic")

@@ -13,6 +13,22 @@ _QUALITY, _BITS = 90, 10
 _MODES = {1: "I;16", 3: "RGB;16", 4: "RGBA;16"}
 
 
+# Larger files are made of tiles, because no level of HEVC allows larger pictures (ITU-T H.265,
+# annex A). Readers accept about 1,000 tiles.
+MAX_PIXELS_IN_ONE = 142_606_336
+_TILE, _MAX_TILES = 1024, 900
+
+
+def tile_options(width: int, height: int) -> dict[str, Any]:
+    """Return the options with which an image of a size is encoded in tiles, if it needs that."""
+    if width * height <= MAX_PIXELS_IN_ONE:
+        return {}
+    tile = _TILE
+    while -(-width // tile) * -(-height // tile) > _MAX_TILES:
+        tile *= 2
+    return {"tile_size": tile}
+
+
 def decode(data: bytes, bits: int) -> UInt16[np.ndarray, "h w *channels"]:
     """Decode the first image of a file with 9 to 16 bits per sample, turned as the file states."""
     import pillow_heif
@@ -37,6 +53,6 @@ def encode(pixels: UInt16[np.ndarray, "h w *channels"], metadata: Metadata) -> b
     blocks = {"exif": metadata.exif, "xmp": metadata.xmp, "icc_profile": metadata.icc}
     options: dict[str, Any] = {name: block for name, block in blocks.items() if block}
     file = io.BytesIO()
-    options |= {"quality": _QUALITY, "bit_depth": bits}
+    options |= {"quality": _QUALITY, "bit_depth": bits, **tile_options(width, height)}
     pillow_heif.encode(_MODES[channels], (width, height), samples.tobytes(), file, **options)
     return file.getvalue()

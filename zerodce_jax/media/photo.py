@@ -298,7 +298,8 @@ def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
         if file_format == "png":
             return png.encode(pixels, metadata), tuple(losses)
         if file_format == "heif" and pixels.dtype == np.uint16:
-            pillow.check_format(file_format, *pixels.shape[1::-1])
+            height, width = pixels.shape[:2]
+            pillow.check_format(file_format, width, height, has_alpha=alpha is not None)
             return heif.encode(pixels, metadata), tuple(losses)
         if file_format == "jp2":
             return jpeg2000.encode(pixels, metadata), tuple(losses)

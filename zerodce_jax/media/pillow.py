@@ -15,7 +15,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont, JpegImagePlugin, UnidentifiedImageError
 
 from zerodce_jax.errors import InputError, install_command
-from zerodce_jax.media import bmp
+from zerodce_jax.media import bmp, heif
 from zerodce_jax.media.formats import Format
 from zerodce_jax.media.metadata import (
     ORIENTATION,
@@ -197,11 +197,16 @@ def read_notes(image: Image.Image) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def check_format(file_format: Format, width: int, height: int) -> None:
+def check_format(file_format: Format, width: int, height: int, *, has_alpha: bool = False) -> None:
     """Raise an InputError if a format cannot hold an image of a size, or needs a package."""
-    if max(height, width) > _MAX_SIDES.get(file_format, height + width):
+    is_too_large = max(height, width) > _MAX_SIDES.get(file_format, height + width)
+    # The encoder makes no tiles of images with transparency.
+    is_too_large |= file_format == "heif" and has_alpha and width * height > heif.MAX_PIXELS_IN_ONE
+    if is_too_large:
+        transparent = " with transparency" if has_alpha else ""
         raise InputError(
-            f"{file_format} cannot hold {width}x{height} pixels; write png or tiff (--format)"
+            f"{file_format} cannot hold {width}x{height} pixels{transparent}; write png or tiff "
+            "(--format)"
         )
     if file_format == "heif":
         _register_heif()
@@ -222,7 +227,8 @@ def encode(
     """
     if file_format not in _DEFAULT_OPTIONS:
         raise InputError(f"writing {file_format} is not supported")
-    check_format(file_format, *pixels.shape[1::-1])
+    height, width = pixels.shape[:2]
+    check_format(file_format, width, height, has_alpha=pixels.shape[2:] in {(2,), (4,)})
     image = Image.fromarray(pixels)
     if file_format == "jpeg":
         for name in ("exif", "xmp"):
@@ -236,6 +242,8 @@ def encode(
             return bmp.encode_transparent(pixels, metadata.dpi)
     native = {name: value for name, value in metadata.native.items() if name != "bits"}
     options = (native or _DEFAULT_OPTIONS[file_format]) | _info(metadata)
+    if file_format == "heif":
+        options |= heif.tile_options(width, height)
     file = io.BytesIO()
     image.save(file, format=file_format, **options)
     return file.getvalue()
