@@ -1,4 +1,4 @@
-"""RAW, JPEG XL, JPEG 2000 and deep AVIF files through folders, pipes, evaluate, page and storage."""
+"""RAW, JPEG XL, JPEG 2000 and AVIF of 10 bits: folders, pipes, evaluate, page and storage."""
 
 import io
 import json

@@ -248,6 +248,19 @@ def test_photographs_above_the_limit_are_not_decoded(tmp_path: Path) -> None:
     assert results[0].message.startswith(f"{items[0].source}: 3x2 pixels are more than")
 
 
+def test_results_too_large_for_their_format_fail_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo.write(tmp_path / "a.png", Photo(np.zeros((1, 16_384, 3), np.uint8)))
+    monkeypatch.setattr(photo, "read", lambda *_, **__: pytest.fail("decoded"))
+    items = [Item(tmp_path / "a.png", tmp_path / "out/a.webp")]
+    (result,) = run_photos(items, Inverter(), SETTINGS)
+    assert result.status == "failed"
+    assert result.message == (
+        f"{tmp_path}/out/a.webp: webp cannot hold 16384x1 pixels; write png or tiff (--format)"
+    )
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_fail_fast_starts_no_other_item(jobs: int, tmp_path: Path) -> None:
     items = make_items(tmp_path, 20, broken=(1, 12))

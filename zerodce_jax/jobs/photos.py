@@ -16,7 +16,7 @@ from zerodce_jax.jobs.plan import Item
 from zerodce_jax.jobs.runner import Executor, Result
 from zerodce_jax.jobs.storage import Files, LocalFiles
 from zerodce_jax.media.limits import MAX_PIXELS
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media.photo import Photo, check_target
 from zerodce_jax.media.samples import convert
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ class PhotoExecutor(Executor):
             self._begun.append(task)
             try:
                 width, height = self._source.size(item.source, max_pixels=self._max_pixels)
+                check_target(item.target, width, height)
             except (InputError, OSError) as error:
                 task.fail(error)
             else:

@@ -187,6 +187,12 @@ def decode(
     return pixels, metadata, orientation
 
 
+def check_format(width: int, height: int) -> None:
+    """Raise an InputError if AVIF cannot hold an image of a size."""
+    if max(height, width) > _MAX_SIDE or height * width > _MAX_PIXELS:
+        raise InputError(f"avif cannot hold {width}x{height} pixels; write png or tiff (--format)")
+
+
 def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> bytes:
     """Encode gray or RGB samples (uint8 or uint16), with or without alpha, and metadata.
 
@@ -199,8 +205,7 @@ def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> b
     import imagecodecs
 
     height, width = pixels.shape[:2]
-    if max(height, width) > _MAX_SIDE or height * width > _MAX_PIXELS:
-        raise InputError(f"avif cannot hold {width}x{height} pixels; write png or tiff (--format)")
+    check_format(width, height)
     options: dict[str, Any] = {"pixelformat": metadata.native.get("chroma", "420")}
     if pixels.dtype == np.uint16:
         bits = metadata.native.get("bits", _DEEP_BITS)

@@ -176,6 +176,19 @@ def write(path: Path, photo: Photo) -> tuple[str, ...]:
     return losses
 
 
+def check_target(path: Path, width: int, height: int) -> None:
+    """Raise an InputError if the format of a path cannot hold an image of a size.
+
+    Whether the image has transparency, which is known once it is read, is left to `write`.
+    """
+    file_format = format_of(path)
+    with prefix_errors(path):
+        if file_format == "avif":
+            avif.check_format(width, height)
+        elif file_format:
+            pillow.check_format(file_format, width, height)
+
+
 def encode_as(path: Path, photo: Photo) -> tuple[bytes, tuple[str, ...]]:
     """Encode a photograph in the format that the suffix of a path stands for; see `encode`.
 
