@@ -108,7 +108,8 @@ def test_existing_results_are_skipped_unless_overwrite_is_set(tmp_path: Path) ->
 def test_failures_have_one_line_each_and_stop_no_other_item(tmp_path: Path) -> None:
     photo.write(tmp_path / "in/z.png", Photo(PIXELS))
     touch(tmp_path / "in/broken.png", tmp_path / "out/folder.png/x")
-    Image.new("CMYK", (3, 3)).save(tmp_path / "in/cmyk.jpg")
+    Image.new("F", (3, 3)).save(tmp_path / "in/floats.tif")
+    (tmp_path / "in/floats.tif").write_bytes((tmp_path / "in/floats.tif").read_bytes()[:100])
     photo.write(tmp_path / "in/wide.png", Photo(np.zeros((1, 16_384, 3), np.uint8)))
     (tmp_path / "in/loop.png").symlink_to("loop.png")
     # A header that states far too many pixels.
