@@ -1,4 +1,4 @@
-"""Make the figures of the README and the model card.
+"""Make the figures of the pages.
 
     python docs/make_pictures.py before-after
     python docs/make_pictures.py flaws SEED
