@@ -17,6 +17,8 @@ from os.path import relpath
 from pathlib import Path
 from urllib.parse import urldefrag
 
+from latex2mathml.converter import convert
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "build" / "pages"
 DEMO = Path("docs/demo/dist")
@@ -27,7 +29,7 @@ ELSEWHERE = {
     Path("docs/live-demo.md"): Path("demo/index.md"),
 }
 """Pages whose place on the site is not that in docs/."""
-_MEDIA = {".csv", ".jpg", ".png", ".svg"}
+_FILES = {".css", ".csv", ".jpg", ".js", ".png"}
 _LINK = re.compile(r"(\[(?:[^\[\]]|\[[^\]]*\])*\]\()([^)\s]+)\)")
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 _MATH_BLOCK = re.compile(r"^```math\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -42,7 +44,7 @@ def sources() -> dict[Path, Path]:
     docs = [path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*") if path.is_file()]
     for path in docs:
         is_source = path.parts[:2] != ("docs", "demo") and "node_modules" not in path.parts
-        if is_source and path.suffix in _MEDIA | {".md"} and path not in ELSEWHERE:
+        if is_source and path.suffix in _FILES | {".md"} and path not in ELSEWHERE:
             places[path] = path.relative_to("docs")
     return places
 
@@ -84,17 +86,17 @@ def page(path: Path, places: dict[Path, Path], address: str) -> str:
     parts = _FENCE.split((ROOT / path).read_text("utf-8"))
     for index, part in enumerate(parts):
         if index % 2:
-            parts[index] = _MATH_BLOCK.sub(lambda match: mathml(match[1], "block"), part)
+            parts[index] = _MATH_BLOCK.sub(lambda match: mathml(match[1], "div", "block"), part)
         else:
-            parts[index] = _MATH.sub(lambda match: mathml(match[1], "inline"), _LINK.sub(link, part))
+            part = _LINK.sub(link, part)
+            parts[index] = _MATH.sub(lambda match: mathml(match[1], "span", "inline"), part)
     return "".join(parts)
 
 
-def mathml(tex: str, display: str) -> str:
-    """Return an equation as MathML."""
-    from latex2mathml.converter import convert
-
-    return convert(" ".join(tex.split()), display=display)
+def mathml(tex: str, tag: str, display: str) -> str:
+    """Return an equation as MathML, in an element of its own."""
+    equation = convert(" ".join(tex.split()), display=display)
+    return f'<{tag} class="math">{equation}</{tag}>'
 
 
 def copy_pages() -> None:
