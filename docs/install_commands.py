@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 
 def pages() -> list[Path]:
     """Return the pages of the project."""
-    return [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]
+    patterns = ("*.md", "docs/**/*.md", "benchmarks/*.md", "native/*.md")
+    found = [path for pattern in patterns for path in ROOT.glob(pattern)]
+    return [path for path in found if "node_modules" not in path.parts]
 
 
 def with_package(text: str, package: str) -> str:

@@ -89,7 +89,9 @@ def commands_of(code: str) -> list[str]:
     """Return the commands of a shell block; lines that a command continues on are joined."""
     joined = re.sub(r"(\\|(?<=\|))\n\s*", " ", code)
     lines = [line for line in joined.splitlines() if line and not line.startswith("#")]
-    return [re.sub(r"\s+", " ", part).strip() for line in lines for part in re.split(r"&&|\|", line)]
+    return [
+        re.sub(r"\s+", " ", part).strip() for line in lines for part in re.split(r"&&|\|", line)
+    ]
 
 
 def own_arguments(command: str) -> list[str] | None:
@@ -188,7 +190,9 @@ def test_pages_have_only_code_that_is_tested() -> None:
         indented += re.findall(r"^\n    (\S.*)$", text, re.MULTILINE)
     # The only code without a fence: .ci/run runs both commands, which test_project.py compares.
     assert [line.split()[:2] for line in indented] == [["pip", "install"]]
-    commands = [c for _, block in found if block.language == "bash" for c in commands_of(block.code)]
+    commands = [
+        c for _, block in found if block.language == "bash" for c in commands_of(block.code)
+    ]
     unused = [start for start in NOT_RUN if not any(c.startswith(start) for c in commands)]
     assert unused == []
     for page, test in TESTED_ELSEWHERE.items():
@@ -197,9 +201,7 @@ def test_pages_have_only_code_that_is_tested() -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
 @pytest.mark.usefixtures("no_compilation_cache")
-def test_commands_that_cannot_run_here_exist(
-    page: str, parse: Callable[[list[str]], None]
-) -> None:
+def test_commands_that_cannot_run_here_exist(page: str, parse: Callable[[list[str]], None]) -> None:
     for block in blocks_of(page):
         for command in commands_of(block.code) if block.language == "bash" else []:
             where = f"{page}:{block.line}: {command}"
@@ -218,7 +220,9 @@ def test_commands_that_cannot_run_here_exist(
 
 def check_installation(words: list[str]) -> None:
     """Check that the extras and the folders of an installation exist."""
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
     for word in words:
         if found := re.fullmatch(r"(?:\.|zerodce-jax)\[(.+)\]", word):
             assert set(found[1].split(",")) <= extras.keys()
@@ -229,7 +233,9 @@ def check_installation(words: list[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)])
 @pytest.mark.usefixtures("no_compilation_cache")
-def test_code_of_the_page_runs(page: str, in_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_of_the_page_runs(
+    page: str, in_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for package in NEEDS.get(page, []):
         pytest.importorskip(package)
     names: dict[str, object] = {"__name__": "page"}
