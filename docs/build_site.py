@@ -26,9 +26,9 @@ ELSEWHERE = {
     Path("README.md"): Path("index.md"),
     Path("MODEL_CARD.md"): Path("model-card.md"),
     Path("benchmarks/README.md"): Path("benchmarks.md"),
-    Path("docs/live-demo.md"): Path("demo/index.md"),
+    Path("docs/demo/README.md"): Path("demo/index.md"),
 }
-"""Pages whose place on the site is not that in docs/."""
+"""Pages whose place on the site is not that in docs/. The demo takes the place of its README."""
 _FILES = {".css", ".csv", ".jpg", ".js", ".png"}
 _LINK = re.compile(r"(\[(?:[^\[\]]|\[[^\]]*\])*\]\()([^)\s]+)\)")
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
@@ -40,7 +40,7 @@ def sources() -> dict[Path, Path]:
     """Return the place on the site of each page and picture, by its path in the repository."""
     places = dict(ELSEWHERE)
     if (ROOT / DEMO).is_dir():
-        del places[Path("docs/live-demo.md")]
+        del places[DEMO.parent / "README.md"]
     docs = [path.relative_to(ROOT) for path in (ROOT / "docs").rglob("*") if path.is_file()]
     for path in docs:
         is_source = path.parts[:2] != ("docs", "demo") and "node_modules" not in path.parts

@@ -35,7 +35,9 @@ NEEDS = {"docs/videos.md": ["av"], "docs/networks.md": ["skimage"]}
 # takes is parsed nevertheless; scripts must exist and have the options.
 NOT_RUN = {
     "pip install": "installs packages; their extras and folders must exist",
-    "npm install": "tests/test_export_web.py runs it",
+    "npm": "tests/test_export_web.py and tests/test_demo.py run it",
+    "cd": "changes to the folder for npm",
+    "docker": "needs Docker; what the container runs is parsed",
     "pre-commit install": "changes the clone",
     "python -m pytest": "runs these tests",
     "python -m http.server": "serves until it is stopped",
@@ -99,8 +101,10 @@ def own_arguments(command: str) -> list[str] | None:
     words = shlex.split(command)
     if ">" in words:
         words = words[: words.index(">")]
-    if "zerodce" in words:
-        return words[words.index("zerodce") + 1 :]
+    if found := [word for word in words if re.fullmatch(r"zerodce(:\w+)?", word)]:
+        arguments = words[words.index(found[0]) + 1 :]
+        # `docker build -t zerodce .` names an image, and no command.
+        return None if words[:2] == ["docker", "build"] else arguments
     if words[0] == "python" and words[1] in {"enhance.py", "train.py"}:
         return [words[1].removesuffix(".py"), *words[2:]]
     return None
