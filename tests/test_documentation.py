@@ -39,7 +39,6 @@ NOT_RUN = {
     "cd": "changes to the folder for npm",
     "docker": "needs Docker; what the container runs is parsed",
     "pre-commit install": "changes the clone",
-    "python -m pytest": "runs these tests",
     "python -m http.server": "serves until it is stopped",
     "tensorboard": "serves until it is stopped",
     "ssh": "needs another machine",
