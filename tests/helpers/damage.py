@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from helpers import photo_files as files
+from helpers.animation_files import encode_frames
 from helpers.raw_files import encode_dng
 from zerodce_jax.media.metadata import Metadata
 from zerodce_jax.media.photo import Photo
@@ -77,6 +78,11 @@ def intact_files(seed: int) -> list[tuple[str, bytes]]:
             file = io.BytesIO()
             tifffile.imwrite(file, image, photometric=kind, metadata=None, **options)
             result.append(("tif", file.getvalue()))
+    result += [
+        (suffix, encode_frames(suffix, [pixels[..., :channels] // n for n in (3, 2, 1)]))
+        for suffix in ("gif", "png", "webp", "avif")
+        for channels in (3, 4)
+    ]
     file = io.BytesIO()
     floats = (deep[..., :3] / 65535).astype(np.float32)
     tifffile.imwrite(file, floats, photometric="rgb", metadata=None)

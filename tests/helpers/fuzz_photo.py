@@ -193,7 +193,9 @@ def _find_problem(path: Path, width: int, height: int) -> str:
             # Pillow warns about unusual tags, which results keep from their sources.
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                image.load()
+                for number in range(getattr(image, "n_frames", 1)):
+                    image.seek(number)
+                    image.load()
                 size = image.size
     except UnidentifiedImageError:
         # Pillow reads neither TIFF files of floats or 16 bits in color, nor JPEG XL.

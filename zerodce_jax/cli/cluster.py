@@ -31,6 +31,7 @@ def cluster(
     format: ResultFormat = "keep",  # noqa: A002
     strip: Annotated[bool, FlagCreatePairsOff] = False,
     report: Annotated[str | None, unless("FILE.parquet", "DST/report.parquet")] = None,
+    first_frame: Annotated[bool, FlagCreatePairsOff] = False,
     max_pixels: int = MAX_PIXELS,
 ) -> int:
     """Light up a folder of photographs on many machines, with Ray.
@@ -56,6 +57,7 @@ def cluster(
         format: Format of the results.
         strip: Leave out EXIF, XMP, texts and resolution; the color
             profile stays.
+        first_frame: Take only the first frame of animations.
         report: Parquet file to write, with the outcome of each file. By
             default DST/report.parquet.
         max_pixels: Number of pixels of the largest photograph that is
@@ -82,14 +84,14 @@ def cluster(
     progress = Progress(message_limit=_MESSAGE_LIMIT)
     src, dst = folder_at(source), folder_at(target)
     place = Folder(dst.files, dst.root / "report.parquet") if report is None else folder_at(report)
-    work = plan_work(src, dst, format=format)
+    work = plan_work(src, dst, format=format, first_frame=first_frame)
     if work.videos:
         note(f"{work.videos} videos are left out; enhance takes them")
     executor = RayExecutor(
         work,
         network,
         network.settings.changed(**settings.overrides()),
-        Options(engine, actors, gpus_per_actor, batch, strip, max_pixels),
+        Options(engine, actors, gpus_per_actor, batch, strip, max_pixels, first_frame),
         address=address,
         on_message=note,
     )

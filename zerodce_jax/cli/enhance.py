@@ -32,6 +32,7 @@ def enhance(
     overwrite: Annotated[bool, FlagCreatePairsOff] = False,
     format: options.ResultFormat = "keep",  # noqa: A002
     strip: Annotated[bool, FlagCreatePairsOff] = False,
+    first_frame: Annotated[bool, FlagCreatePairsOff] = False,
     max_pixels: int = MAX_PIXELS,
     file: OmitArgPrefixes[options.FileFlags] = options.FileFlags(),  # noqa: B008 (frozen)
 ) -> int:
@@ -60,6 +61,7 @@ def enhance(
         format: Format of photographs.
         strip: Leave out EXIF, XMP, texts and resolution; the color
             profile stays.
+        first_frame: Take only the first frame of animations.
         max_pixels: Number of pixels of the largest image that is decoded.
         file: Flags for files, which have no use with -.
     """
@@ -92,10 +94,20 @@ def enhance(
         if video.raw is not None:
             pipes.enhance_frames(inputs, output, video.raw, video, load)
         else:
-            pipes.enhance_photograph(inputs, output, load, format, strip, max_pixels, overwrite)
+            pipes.enhance_photograph(
+                inputs,
+                output,
+                load,
+                format=format,
+                strip=strip,
+                max_pixels=max_pixels,
+                overwrite=overwrite,
+                first_frame=first_frame,
+                smoothing=video.smoothing,
+            )
         return 0
 
-    items = plan.plan(inputs, output, suffix=file.suffix, format=format)
+    items = plan.plan(inputs, output, suffix=file.suffix, format=format, first_frame=first_frame)
     items = plan.share(items, output, file.shard)
     if file.dry_run:
         return _print_plan(items, overwrite=overwrite)
@@ -107,7 +119,13 @@ def enhance(
     items.sort(key=lambda item: item.is_video)
     photographs = sum(not item.is_video for item in items)
     executor = options.executor(
-        *load(), video, progress, jobs=file.jobs, strip=strip, max_pixels=max_pixels
+        *load(),
+        video,
+        progress,
+        jobs=file.jobs,
+        strip=strip,
+        max_pixels=max_pixels,
+        first_frame=first_frame,
     )
     results: list[runner.Result] = []
     running = runner.run(items, executor, overwrite=overwrite, fail_fast=file.fail_fast)

@@ -68,7 +68,7 @@ class SettingFlags:
 
 @dataclass(frozen=True)
 class VideoFlags:
-    """Flags for videos."""
+    """Flags for videos; --smoothing is for animations too."""
 
     codec: Annotated[
         Literal["h264", "hevc", "av1", "vp9", "prores", "ffv1"] | None,
@@ -157,17 +157,17 @@ def executor(
     jobs: int,
     strip: bool,
     max_pixels: int,
+    first_frame: bool,
 ) -> "ByKind":
     """Return what enhances photographs and videos on this machine, and shows its progress."""
     from zerodce_jax.jobs import photos, runner, videos
 
-    common = {"strip": strip, "max_pixels": max_pixels}
+    common = {"strip": strip, "max_pixels": max_pixels, "smoothing": video.smoothing}
     return runner.ByKind(
-        photos.PhotoExecutor(enhancer, settings, jobs=jobs, **common),
+        photos.PhotoExecutor(enhancer, settings, jobs=jobs, first_frame=first_frame, **common),
         videos.VideoExecutor(
             enhancer,
             settings,
-            smoothing=video.smoothing,
             encoding=video.encoding(),
             on_frame=progress.on_frame,
             **common,

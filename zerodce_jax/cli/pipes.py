@@ -16,8 +16,9 @@ from zerodce_jax.cli.options import ResultFormat, VideoFlags
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError, UsageError, prefix_errors
+from zerodce_jax.jobs.animations import enhance_animation
 from zerodce_jax.jobs.videos import RawFormat, enhance_raw
-from zerodce_jax.media import formats, photo
+from zerodce_jax.media import animation, formats, photo
 
 Load = Callable[[], tuple[Enhancer, EnhanceSettings]]
 """Function that loads the network, which is called once the other arguments are checked."""
@@ -27,10 +28,13 @@ def enhance_photograph(
     inputs: tuple[str, ...],
     output: Path,
     load: Load,
+    *,
     format: ResultFormat,  # noqa: A002
     strip: bool,
     max_pixels: int,
     overwrite: bool,
+    first_frame: bool,
+    smoothing: float,
 ) -> None:
     """Enhance one photograph from standard input, or to standard output.
 
@@ -41,7 +45,7 @@ def enhance_photograph(
     if len(inputs) != 1 or Path(inputs[0]).is_dir():
         raise UsageError("enhance: - stands for one photograph; name no other inputs with it")
     if str(output) != "-":
-        if not formats.can_write(output):
+        if not formats.can_write(output) and formats.format_of(output) != "gif":
             raise UsageError(
                 f"{output}: name a photograph, such as out.jpg, or - for standard output"
             )
@@ -55,9 +59,15 @@ def enhance_photograph(
         else:
             opened = photo.read(Path(inputs[0]), max_pixels=max_pixels)
         opened = opened.stripped() if strip else opened
-        opened = replace(opened, pixels=enhancer(opened.pixels, settings))
+        opened = opened.still() if first_frame else opened
+        kind = _result_format(opened, output, format)
+        if opened.animation is not None and kind in animation.FORMATS:
+            name = "standard input" if inputs[0] == "-" else inputs[0]
+            opened = enhance_animation(opened, name, enhancer, settings, smoothing=smoothing)
+        else:
+            opened = opened.still()
+            opened = replace(opened, pixels=enhancer(opened.pixels, settings))
         if out is not None:
-            kind = formats.output_format(opened.format or "png") if format == "keep" else format
             data, losses = photo.encode(opened, kind)
             with out:
                 out.write(data)
@@ -65,6 +75,19 @@ def enhance_photograph(
             losses = photo.write(output, opened)
         bar.update()
     note(*opened.notes, *losses)
+
+
+def _result_format(
+    opened: photo.Photo,
+    output: Path,
+    wanted: ResultFormat,
+) -> formats.Format:
+    """Return the format of the result: that of a file, or for standard output the wanted one."""
+    if known := formats.format_of(output):
+        return known
+    if wanted != "keep":
+        return wanted
+    return formats.output_format(opened.format or "png", animated=opened.animation is not None)
 
 
 def enhance_frames(

@@ -23,6 +23,7 @@ def watch(
     engine: options.Engine = "auto",
     format: options.ResultFormat = "keep",  # noqa: A002
     strip: Annotated[bool, FlagCreatePairsOff] = False,
+    first_frame: Annotated[bool, FlagCreatePairsOff] = False,
     max_pixels: int = MAX_PIXELS,
 ) -> int:
     """Light up what appears in a folder, until Ctrl-C.
@@ -39,6 +40,7 @@ def watch(
         format: Format of photographs.
         strip: Leave out EXIF, XMP, texts and resolution; the color
             profile stays.
+        first_frame: Take only the first frame of animations.
         max_pixels: Number of pixels of the largest image that is decoded.
     """
     from zerodce_jax.cli.progress import Progress
@@ -52,8 +54,15 @@ def watch(
     progress = Progress()
     loaded = options.load_enhancer(model, settings, engine)
     executor = options.executor(
-        *loaded, video, progress, jobs=1, strip=strip, max_pixels=max_pixels
+        *loaded,
+        video,
+        progress,
+        jobs=1,
+        strip=strip,
+        max_pixels=max_pixels,
+        first_frame=first_frame,
     )
+    arriving = arrivals(folder, output, format=format, first_frame=first_frame)
 
     def show(result: runner.Result) -> None:
         if result.status == "done":
@@ -61,7 +70,7 @@ def watch(
 
     print(f"watching {one_line(folder)}; Ctrl-C stops", flush=True)
     with suppress(KeyboardInterrupt):
-        for number, items in enumerate(arrivals(folder, output, format=format)):
+        for number, items in enumerate(arriving):
             running = runner.run(items, executor, overwrite=number > 0)
             progress.follow(running, len(items), show)
             if progress.interrupted:

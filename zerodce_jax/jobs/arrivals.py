@@ -19,6 +19,7 @@ def arrivals(
     output: Path,
     *,
     format: Literal["keep"] | formats.Format = "keep",  # noqa: A002
+    first_frame: bool = False,
 ) -> Iterator[list[Item]]:
     """Watch a folder, with the folders below it, and yield items when files are complete.
 
@@ -26,6 +27,7 @@ def arrivals(
         folder: The folder.
         output: The folder for the results; it may lie below `folder`, and is not watched then.
         format: The format of photographs, as for `plan.plan`.
+        first_frame: Whether only the first frame of animations is taken.
 
     Yields:
         First what exists already, which may be nothing; then, for ever, files that were added or
@@ -49,7 +51,7 @@ def arrivals(
         complete = None if complete is None else changing - now
         changing = now
         if complete is None or complete:
-            items = _plan(folder, output, format)
+            items = _plan(folder, output, format, first_frame=first_frame)
             yield [
                 item
                 for item in items
@@ -58,10 +60,12 @@ def arrivals(
             complete = complete or set()
 
 
-def _plan(folder: Path, output: Path, kind: Literal["keep"] | formats.Format) -> list[Item]:
+def _plan(
+    folder: Path, output: Path, kind: Literal["keep"] | formats.Format, *, first_frame: bool
+) -> list[Item]:
     if next(plan.find(folder, output), None) is None:
         return []
     try:
-        return plan.plan([folder], output, format=kind)
+        return plan.plan([folder], output, format=kind, first_frame=first_frame)
     except UsageError as error:
         return [Item(folder, output, one_line(error))]

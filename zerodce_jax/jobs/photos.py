@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Shaped
 
-from zerodce_jax.config import EnhanceSettings
+from zerodce_jax.config import SMOOTHING_SECONDS, EnhanceSettings
 from zerodce_jax.errors import InputError, UsageError, one_line
+from zerodce_jax.jobs.animations import enhance_animation
 from zerodce_jax.jobs.plan import Item
 from zerodce_jax.jobs.runner import Executor, Result
 from zerodce_jax.jobs.storage import Files, LocalFiles
+from zerodce_jax.media import animation
+from zerodce_jax.media.formats import format_of
 from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.photo import Photo, check_target
 from zerodce_jax.media.samples import convert
@@ -43,6 +46,9 @@ class PhotoExecutor(Executor):
         jobs: Number of threads, and of photographs that are read ahead and written behind.
         strip: Whether to leave out EXIF, XMP, texts and resolution.
         max_pixels: Number of pixels of the largest photograph that is decoded.
+        first_frame: Whether only the first frame of animations is taken.
+        smoothing: Time constant of the exposure smoothing of animations, in seconds; 0 enhances
+            each frame independently.
         source: The storage of the photographs.
         target: The storage for the results.
 
@@ -58,6 +64,8 @@ class PhotoExecutor(Executor):
         jobs: int = 2,
         strip: bool = False,
         max_pixels: int = MAX_PIXELS,
+        first_frame: bool = False,
+        smoothing: float = SMOOTHING_SECONDS,
         source: Files = LocalFiles(),  # noqa: B008 (frozen)
         target: Files = LocalFiles(),  # noqa: B008 (frozen)
     ) -> None:
@@ -65,6 +73,7 @@ class PhotoExecutor(Executor):
             raise UsageError(f"--jobs must be a whole number >= 1, not {jobs}")
         self._enhancer, self._settings = enhancer, settings
         self._jobs, self._strip, self._max_pixels = jobs, strip, max_pixels
+        self._first_frame, self._smoothing = first_frame, smoothing
         self._source, self.target = source, target
         # Photographs whose reading began and whose results are not reported, in order.
         self._begun: deque[_Task] = deque()
@@ -77,6 +86,8 @@ class PhotoExecutor(Executor):
         self._enhancing: deque[_Task] = deque()
         # The next task, if it must wait until there is memory for it.
         self._held: _Task | None = None
+        # The task of an animation, whose frames go through the network as one sequence.
+        self._animated: _Task | None = None
         self._pixels_in_memory = 0
         self._pool = ThreadPoolExecutor(self._jobs)
         try:
@@ -89,8 +100,12 @@ class PhotoExecutor(Executor):
                     del opened, pixels
                     yield from self._finished(still_writing=self._jobs)
                 yield from self._finished(still_writing=0)
+                if self._animated is not None:
+                    task, self._animated = self._animated, None
+                    self._enhance_animation(task)
+                    yield from self._finished(still_writing=0)
                 # A held task had to wait until the others were written; without one, all are done.
-                if self._held is None:
+                elif self._held is None:
                     return
         finally:
             # Finishes what is being written, and drops what waits to be read or written.
@@ -101,7 +116,10 @@ class PhotoExecutor(Executor):
         return [(task.number, task.result) for task in self._begun if task.result is not None]
 
     def _images(self) -> Iterator[Shaped[np.ndarray, "h w *rgb"]]:
-        """Yield the pixels of photographs in order, until none is left or the next is held."""
+        """Yield the pixels of photographs in order.
+
+        End before an animation, before a photograph that is held, or if none is left.
+        """
         while True:
             self._read_ahead()
             if not self._reading:
@@ -116,6 +134,11 @@ class PhotoExecutor(Executor):
             finally:
                 task.reading = None
             task.opened = opened.stripped() if self._strip else opened
+            if opened.animation is not None:
+                if not self._first_frame and format_of(task.item.target) in animation.FORMATS:
+                    self._animated = task
+                    return
+                task.opened = task.opened.still()
             self._enhancing.append(task)
             # The next photograph is read while this one is enhanced.
             self._read_ahead()
@@ -151,6 +174,15 @@ class PhotoExecutor(Executor):
                 return task
         return None
 
+    def _enhance_animation(self, task: "_Task") -> None:
+        assert task.opened is not None
+        name = self._source.name(task.item.source)
+        opened = enhance_animation(
+            task.opened, name, self._enhancer, self._settings, smoothing=self._smoothing
+        )
+        task.opened = None
+        self._write(task, opened)
+
     def _write(self, task: "_Task", opened: Photo) -> None:
         try:
             losses = self.target.write(task.item.target, opened)
@@ -158,10 +190,13 @@ class PhotoExecutor(Executor):
             task.fail(error)
             return
         height, width = opened.pixels.shape[:2]
-        notes = "; ".join([*opened.notes, *self._missed_exposure(opened.pixels), *losses])
+        frames = 1 if opened.animation is None else opened.animation.count
+        # The pixels of an animation are those of its first frame before it is enhanced.
+        missed = self._missed_exposure(opened.pixels) if frames == 1 else ()
+        notes = "; ".join([*opened.notes, *missed, *losses])
         message = one_line(f"{self._source.name(task.item.source)}: {notes}") if notes else ""
         seconds = time.perf_counter() - task.start
-        task.result = Result(task.item, "done", seconds, width, height, message)
+        task.result = Result(task.item, "done", seconds, width, height, message, frames)
 
     def _missed_exposure(self, enhanced: Shaped[np.ndarray, "h w *rgb"]) -> Iterator[str]:
         """Yield a message if an image does not have the mean brightness that was asked for."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from zerodce_jax.errors import UsageError, one_line
-from zerodce_jax.media import formats
+from zerodce_jax.media import formats, photo
 
 _VIDEOS_WRITTEN = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts", ".mts", ".m2ts")
 _VIDEOS_ONLY_READ = (".3gp", ".asf", ".avi", ".flv", ".mpeg", ".mpg", ".ogv", ".wmv")
@@ -43,6 +43,7 @@ def plan(
     *,
     suffix: str = "",
     format: Literal["keep"] | formats.Format = "keep",  # noqa: A002
+    first_frame: bool = False,
 ) -> list[Item]:
     """Decide which photograph and which video goes where.
 
@@ -51,8 +52,10 @@ def plan(
             whose structure is kept; symbolic links to folders and hidden names are left out.
         output: The folder for the results, or, for one input file, the file to write.
         suffix: Text between the name of a result and its extension.
-        format: The format of photographs; ``keep`` keeps the format of each (GIF becomes PNG).
-            Videos stay in their container if it can be written, and become Matroska otherwise.
+        format: The format of photographs; ``keep`` keeps the format of each (GIF becomes PNG if it
+            is no animation). Videos stay in their container if it can be written, and become
+            Matroska otherwise.
+        first_frame: Whether only the first frame of animations is taken.
 
     Returns:
         Items in the order of the inputs, with sorted folders. Files below `output`, and results
@@ -77,9 +80,13 @@ def plan(
             raise UsageError(f"{output}: a photograph does not become a video")
     else:
         _refuse_file(output)
-        items = [
-            replace(item, target=output / renamed(item.target, suffix, format)) for item in found
-        ]
+        items = []
+        for item in found:
+            animated = (
+                not first_frame and is_gif(item.source) and photo.is_animated_gif(item.source)
+            )
+            name = renamed(item.target, suffix, format, animated=animated)
+            items.append(replace(item, target=output / name))
         if suffix:
             results = {os.path.realpath(item.target) for item in items}
             items = [item for item in items if os.path.realpath(item.source) not in results]
@@ -162,14 +169,26 @@ def _name(path: Path) -> Path:
     return Path(os.path.basename(os.path.abspath(path)) or "_")  # noqa: PTH100, PTH119
 
 
-def renamed(relative: Path, suffix: str, kind: Literal["keep"] | formats.Format) -> Path:
-    """Return the name of the result of a photograph or a video; see `plan`."""
+def renamed(
+    relative: Path,
+    suffix: str,
+    kind: Literal["keep"] | formats.Format,
+    *,
+    animated: bool = False,
+) -> Path:
+    """Return the name of the result of a photograph, an animation or a video; see `plan`."""
     known = formats.format_of(relative)
-    wanted = known and formats.output_format(known) if kind == "keep" else kind
+    kept = known and formats.output_format(known, animated=animated)
+    wanted = kept if kind == "keep" else kind
     ending = formats.suffix_of(wanted) if wanted and wanted != known else relative.suffix
     if is_video(relative):
         ending = relative.suffix if relative.suffix.lower() in _VIDEOS_WRITTEN else ".mkv"
     return relative.with_name(f"{relative.stem}{suffix}{ending}")
+
+
+def is_gif(path: Path) -> bool:
+    """Return whether a file is a GIF, by its name; its result depends on its content."""
+    return formats.format_of(path) == "gif"
 
 
 def is_video(path: Path) -> bool:

@@ -57,6 +57,8 @@ class Options:
     """Whether to leave out EXIF, XMP, texts and resolution."""
     max_pixels: int = MAX_PIXELS
     """Number of pixels of the largest photograph that is decoded."""
+    first_frame: bool = False
+    """Whether only the first frame of animations is taken."""
 
 
 class RayExecutor(Executor):
@@ -176,6 +178,7 @@ class _Actor:
             jobs=max(2, cores()),
             strip=options.strip,
             max_pixels=options.max_pixels,
+            first_frame=options.first_frame,
             source=work.source.files,
             target=work.target.files,
         )

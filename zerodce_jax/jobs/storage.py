@@ -20,6 +20,7 @@ from zerodce_jax.errors import InputError, UsageError, first_line, prefix_errors
 from zerodce_jax.jobs import plan
 from zerodce_jax.jobs.plan import Item
 from zerodce_jax.media import formats, photo
+from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.photo import Photo
 
 if TYPE_CHECKING:
@@ -82,6 +83,10 @@ class LocalFiles:
     def size(self, path: Path, /, *, max_pixels: int) -> tuple[int, int]:
         """Return the width and height of a photograph; see `photo.size`."""
         return photo.size(path, max_pixels=max_pixels)
+
+    def is_animated_gif(self, path: Path, /) -> bool:
+        """Return whether a file is an animated GIF; see `photo.is_animated_gif`."""
+        return photo.is_animated_gif(path)
 
     def read(self, path: Path, /, *, max_pixels: int) -> Photo:
         """Decode a photograph; see `photo.read`."""
@@ -159,6 +164,13 @@ class RemoteFiles:
                     raise
             file = io.BytesIO(self._content(path, max_pixels))
             return photo.measure(file, max_pixels=max_pixels)
+
+    def is_animated_gif(self, path: Path, /) -> bool:
+        """Return whether a file is an animated GIF; see `photo.is_animated_gif`."""
+        try:
+            return photo.is_animated_gif(io.BytesIO(self._content(path, MAX_PIXELS)))
+        except InputError:
+            return False
 
     def read(self, path: Path, /, *, max_pixels: int) -> Photo:
         """Decode a photograph; see `photo.read`."""

@@ -51,6 +51,7 @@ def plan_work(
     target: Folder,
     *,
     format: Literal["keep"] | formats.Format = "keep",  # noqa: A002
+    first_frame: bool = False,
 ) -> Worklist:
     """List the photographs of a folder and the results that exist, asking each storage once.
 
@@ -58,6 +59,8 @@ def plan_work(
         source: The folder to search, by the rules of `plan.plan`.
         target: The folder for the results, which is left out of the search.
         format: The format of the results, as for `plan.plan`.
+        first_frame: Whether only the first frame of animations is taken; otherwise GIFs are read
+            to find out which of them are animations.
 
     Raises:
         UsageError: There are no photographs, two results would have the same name, or both folders
@@ -76,7 +79,12 @@ def plan_work(
         if item.is_video:
             work.videos += 1
             continue
-        result = plan.renamed(item.target, "", format)
+        animated = (
+            not first_frame
+            and plan.is_gif(item.source)
+            and source.files.is_animated_gif(item.source)
+        )
+        result = plan.renamed(item.target, "", format, animated=animated)
         name, result_name = os.fsencode(item.target), os.fsencode(result)
         if result_name in taken:
             address = target.files.name(target.root / result)

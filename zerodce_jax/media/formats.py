@@ -16,6 +16,7 @@ _SUBSTITUTES: dict[Format, Format] = {"gif": "png", "raw": "tiff"}
 _SUFFIXES: dict[str, Format] = {f".{name}": name for name in get_args(Format) if name != "raw"}
 _SUFFIXES |= {".jpg": "jpeg", ".tif": "tiff", ".heic": "heif", ".hif": "heif", ".j2k": "jp2"}
 _SUFFIXES |= dict.fromkeys(_RAW_SUFFIXES, "raw")
+_SUFFIXES |= {".apng": "png", ".avifs": "avif"}
 
 
 def format_of(path: Path) -> Format | None:
@@ -23,13 +24,13 @@ def format_of(path: Path) -> Format | None:
     return _SUFFIXES.get(path.suffix.lower())
 
 
-def output_format(source_format: Format) -> Format:
-    """Return the format to write a photograph in: the same, but PNG for GIF, and TIFF for RAW."""
-    return _SUBSTITUTES.get(source_format, source_format)
+def output_format(source_format: Format, *, animated: bool = False) -> Format:
+    """Return the format to write a photograph in: the same, but PNG for still GIF, TIFF for RAW."""
+    return source_format if animated else _SUBSTITUTES.get(source_format, source_format)
 
 
 def can_write(path: Path) -> bool:
-    """Return whether the suffix of a path stands for an image format that can be written."""
+    """Return whether the suffix of a path stands for a format that holds still images."""
     return format_of(path) not in {None, *_SUBSTITUTES}
 
 

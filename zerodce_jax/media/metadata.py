@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from zerodce_jax.media.attachments import without_gain_map
 from zerodce_jax.media.tiff_directory import SIGNATURES
 
 ORIENTATION = 0x0112
@@ -35,6 +36,8 @@ class Metadata:
     """Horizontal and vertical resolution, in dots per inch."""
     native: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     """Data that only the source format can hold: encoding options, chunks, segments or tags."""
+    trailer: bytes = b""
+    """End of the file from the video of a motion photo on, or no bytes."""
 
 
 def make_upright(
@@ -52,7 +55,7 @@ def make_upright(
     has_exif = exif.startswith(SIGNATURES[:2]) and len(exif) >= 8
     return Metadata(
         exif=upright_exif(exif) if has_exif else None,
-        xmp=upright_xmp(xmp) or None,
+        xmp=without_gain_map(upright_xmp(xmp)) or None,
         icc=icc or None,
         dpi=dpi,
         native=native,

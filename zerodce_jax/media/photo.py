@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from jaxtyping import Shaped, UInt8
 from zerodce_jax.atomic import replacing
 from zerodce_jax.errors import InputError, one_line, prefix_errors
 from zerodce_jax.media import (
+    animation,
+    attachments,
     avif,
     bmp,
     heif,
@@ -31,6 +34,7 @@ from zerodce_jax.media import (
     samples,
     tiff,
 )
+from zerodce_jax.media.animation import Animation, Frame
 from zerodce_jax.media.formats import Format, format_of
 from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.metadata import Metadata
@@ -59,12 +63,22 @@ class Photo:
     """EXIF, XMP, color profile and other metadata."""
     notes: tuple[str, ...] = ()
     """Messages, one line each, about parts of the file that were not read."""
+    animation: Animation | None = None
+    """The frames of an animation, or None. The pixels and the alpha channel are those of the first
+    one; `write` and `encode` ignore them where the format holds animations."""
+
+    def still(self) -> "Photo":
+        """Return a photograph without animation: the first frame, with a note."""
+        if self.animation is None:
+            return self
+        note = f"only the first of its {self.animation.count} frames is read"
+        return replace(self, animation=None, notes=(*self.notes, note))
 
     def stripped(self) -> "Photo":
         """Return a copy without EXIF, XMP, texts and resolution.
 
         The color profile stays, because colors would change without it. The encoding options
-        stay too.
+        stay too. The video of a motion photo, which may state where it was taken, does not.
         """
         dropped = {"boxes", "comment", "extra", "tags"}
         native = {key: x for key, x in self.metadata.native.items() if key not in dropped}
@@ -209,7 +223,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
         if avif.is_still(data):
             stored, metadata, orientation = avif.decode(data, max_pixels)
             pixels, alpha = samples.unpack(stored, orientation)
-            return Photo(pixels, alpha, "avif", metadata)
+            notes = (attachments.GAIN_MAP_NOTE,) if attachments.has_gain_map(data, "avif") else ()
+            return Photo(pixels, alpha, "avif", metadata, notes)
         if jpegxl.is_jpegxl(data[:32]):
             return _decode_jpegxl(data, max_pixels)
         if jpeg2000.is_jpeg2000(data[:32]):
@@ -235,8 +250,12 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
             native = {"lossless": True, "exact": True}
         elif file_format == "heif" and image.info.get("bit_depth", 8) > 8:
             native = {"bits": min(image.info["bit_depth"], 12)}
+        elif file_format == "gif" and "comment" in image.info:
+            native = {"comment": image.info["comment"]}
         metadata, orientation = pillow.read_metadata(image, native)
-        notes = pillow.read_notes(image)
+        notes = pillow.read_notes(image, gain_map=attachments.has_gain_map(data, file_format))
+        if trailer := attachments.video_trailer(data, file_format, metadata.xmp or b""):
+            metadata = replace(metadata, trailer=trailer)
         if image.mode == "CMYK":
             stored, note = profiles.from_cmyk(pillow.read_inks(image), metadata.icc)
             metadata, notes = replace(metadata, icc=profiles.srgb()), (*notes, note)
@@ -247,7 +266,34 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Photo:
         else:
             stored = pillow.read_samples(image)
         pixels, alpha = samples.unpack(stored, orientation)
-        return Photo(pixels, alpha, file_format, metadata, notes)
+        frames = None
+        if (count := animation.count_frames(image)) > 1:
+            decoded = partial(_frames, data, orientation, max_pixels)
+            frames = Animation(decoded, count, animation.count_plays(image))
+            if stored.dtype != np.uint8 and image.mode in {"RGB", "RGBA"}:
+                notes = (*notes, "the 16 bits per sample of its animation are reduced to 8")
+        return Photo(pixels, alpha, file_format, metadata, notes, frames)
+
+
+def _frames(data: bytes, orientation: int, max_pixels: int) -> Iterator[Frame]:
+    with _decoder_errors():
+        yield from animation.decode(data, orientation, max_pixels)
+
+
+def is_animated_gif(file: io.BytesIO | io.BufferedReader | Path) -> bool:
+    """Return whether a file, which may be open, is a GIF of several frames; damaged ones are not.
+
+    The other formats keep their suffix, whether they hold an animation or not.
+    """
+    try:
+        if isinstance(file, Path):
+            with _open(file, MAX_PIXELS) as opened:
+                return is_animated_gif(opened)
+        with _decoder_errors():
+            image = pillow.open_image(file, MAX_PIXELS)
+            return image.format == "GIF" and getattr(image, "is_animated", False)
+    except (InputError, OSError):
+        return False
 
 
 def _decode_jpegxl(data: bytes, max_pixels: int) -> Photo:
@@ -295,7 +341,16 @@ def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
     """
     metadata, pixels, alpha, losses = photo.metadata, photo.pixels, photo.alpha, []
     if photo.format != file_format:
+        if metadata.trailer:
+            losses.append(f"{file_format} does not support its video, which is dropped")
+            xmp = attachments.without_video(metadata.xmp or b"")
+            metadata = replace(metadata, xmp=xmp or None, trailer=b"")
         metadata = replace(metadata, native=MappingProxyType({}))
+    if photo.animation is not None and file_format in animation.FORMATS:
+        with _decoder_errors(f"cannot be written as {file_format}"):
+            return animation.encode(photo.animation, file_format, metadata), ()
+    if photo.animation is not None:
+        losses.append(f"{file_format} does not support animations; the first frame is kept")
     if alpha is not None and file_format == "jpeg":
         losses.append(f"{file_format} does not support transparency, which is dropped")
         alpha = None
@@ -322,7 +377,9 @@ def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
             return avif.encode(pixels, metadata), tuple(losses)
         if file_format == "tiff":
             return tiff.encode(pixels, metadata), tuple(losses)
-        return pillow.encode(pixels, file_format, metadata, losses), tuple(losses)
+        return pillow.encode(pixels, file_format, metadata, losses) + metadata.trailer, tuple(
+            losses
+        )
 
 
 def from_pil(image: object) -> Photo:

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont, JpegImagePlugin, UnidentifiedImageE
 
 from zerodce_jax.errors import InputError, install_command
 from zerodce_jax.media import bmp, heif
+from zerodce_jax.media.attachments import GAIN_MAP_NOTE, GAIN_MAP_SEGMENT
 from zerodce_jax.media.formats import Format
 from zerodce_jax.media.metadata import (
     ORIENTATION,
@@ -41,8 +42,9 @@ _DEFAULT_OPTIONS: dict[Format, dict[str, Any]] = {
 # Longest side that common decoders accept, in pixels; for bmp, the memory is the limit.
 _MAX_SIDES: dict[Format, int] = {"jpeg": 65_500, "webp": 16_383, "heif": 65_535}
 _MAX_JPEG_SEGMENT = 65_000
-# Segments that `Metadata` holds in fields of their own, or that point to images behind the first.
+# Segments that `Metadata` holds in fields of their own, or that describe images behind the first.
 _KNOWN_SEGMENTS = (b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"MPF\0")
+_KNOWN_SEGMENTS += (GAIN_MAP_SEGMENT,)
 # `check_size` replaces Pillow's own limit, which warns about photographs of common cameras.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -184,15 +186,24 @@ def is_lossless_webp(data: bytes) -> bool:
     while at + 8 <= len(data):
         if data[at : at + 4] in {b"VP8L", b"VP8 "}:
             return data[at : at + 4] == b"VP8L"
+        if data[at : at + 4] == b"ANMF":
+            # The first frame of an animation; its chunks follow the place and time.
+            at += 24
+            continue
         length = int.from_bytes(data[at + 4 : at + 8], "little")
         at += 8 + length + length % 2
     return False
 
 
-def read_notes(image: Image.Image) -> tuple[str, ...]:
-    """Return messages, one line each, about parts of a file that are not read."""
+def read_notes(image: Image.Image, *, gain_map: bool = False) -> tuple[str, ...]:
+    """Return messages, one line each, about parts of a file, such as a gain map, not read."""
     notes = []
-    if (count := getattr(image, "n_frames", 1)) > 1:
+    if gain_map:
+        notes.append(GAIN_MAP_NOTE)
+    count = getattr(image, "n_frames", 1)
+    # Pillow counts a gain map as an image of a JPEG file.
+    unread = count - 1 - (gain_map and image.format == "MPO")
+    if unread > 0 and image.format in {"MPO", "HEIF"}:
         notes.append(f"only the first of its {count} images is read")
     return tuple(notes)
 
@@ -240,13 +251,18 @@ def encode(
             losses.append("bmp does not support metadata, which is dropped")
         if pixels.shape[2:] in {(2,), (4,)}:
             return bmp.encode_transparent(pixels, metadata.dpi)
-    native = {name: value for name, value in metadata.native.items() if name != "bits"}
-    options = (native or _DEFAULT_OPTIONS[file_format]) | _info(metadata)
+    options = save_options(file_format, metadata)
     if file_format == "heif":
         options |= heif.tile_options(width, height)
     file = io.BytesIO()
     image.save(file, format=file_format, **options)
     return file.getvalue()
+
+
+def save_options(file_format: Format, metadata: Metadata) -> dict[str, Any]:
+    """Return the options with which Pillow saves a file: of encoding, and metadata."""
+    native = {name: value for name, value in metadata.native.items() if name != "bits"}
+    return (native or _DEFAULT_OPTIONS.get(file_format, {})) | _info(metadata)
 
 
 def to_rgb(

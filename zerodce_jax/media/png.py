@@ -4,9 +4,11 @@ A PNG file is a signature and a sequence of chunks (PNG specification, third edi
 Pixels are encoded anew, and the other chunks are copied unchanged.
 """
 
+import itertools
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Shaped
@@ -19,6 +21,7 @@ Chunk = tuple[bytes, bytes]
 COLOR_CHUNKS = frozenset({b"iCCP", b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"sBIT"})
 """Types of the chunks that define the meaning of the pixel values."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAX_SHORT = 0xFFFF
 _XMP = b"XML:com.adobe.xmp\0"
 _TEXT_EXIF = b"Raw profile type exif\0"
 # Chunks that describe the stored pixels or the frames of an animation, and EXIF, which has a
@@ -83,6 +86,72 @@ def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> b
     (header, *rest) = _chunks(plain)
     chunks = [header, *_metadata_chunks(metadata, {name for name, _ in kept}), *kept, *rest]
     return _SIGNATURE + b"".join(map(_serialize, chunks))
+
+
+def encode_frames(
+    frames: Iterable[tuple[Shaped[np.ndarray, "h w *channels"], float]],
+    plays: int,
+    metadata: Metadata,
+) -> bytes:
+    """Encode an animation, and metadata as `encode` does.
+
+    Args:
+        frames: At least one image, all of the same size and type, and how long each is shown, in
+            milliseconds. They are taken one at a time; each one is compared with the one before.
+        plays: How often the animation is played; 0 is for ever.
+        metadata: The metadata.
+    """
+    import imagecodecs
+
+    header: list[Chunk] = []
+    parts: list[Chunk] = []
+    numbers = itertools.count()
+    before: np.ndarray | None = None
+    count = 0
+    for pixels, milliseconds in frames:
+        top, bottom, left, right = _changed_area(before, pixels)
+        height, width = bottom - top, right - left
+        if before is None:
+            chunks = list(_chunks(encode(pixels, metadata)))
+            header = [chunk for chunk in chunks if chunk[0] not in {b"IDAT", b"IEND"}]
+        else:
+            area = np.ascontiguousarray(pixels[top:bottom, left:right])
+            chunks = list(_chunks(bytes(imagecodecs.png_encode(area, level=6))))
+        content = b"".join(data for name, data in chunks if name == b"IDAT")
+        # Frames are neither cleared before the next one, nor blended with the one before.
+        place = struct.pack(">5I", next(numbers), width, height, left, top)
+        parts.append((b"fcTL", place + struct.pack(">HHBB", *_delay(milliseconds), 0, 0)))
+        if before is None:
+            parts.append((b"IDAT", content))
+        else:
+            parts.append((b"fdAT", struct.pack(">I", next(numbers)) + content))
+        before, count = pixels, count + 1
+    control = (b"acTL", struct.pack(">II", count, plays))
+    all_chunks = [header[0], control, *header[1:], *parts, (b"IEND", b"")]
+    return _SIGNATURE + b"".join(map(_serialize, all_chunks))
+
+
+def _changed_area(before: np.ndarray | None, pixels: np.ndarray) -> tuple[int, int, int, int]:
+    """Return the top, bottom, left and right end of what differs; at least one pixel."""
+    if before is None:
+        return 0, pixels.shape[0], 0, pixels.shape[1]
+    differs = before != pixels
+    if differs.ndim == 3:
+        differs = differs.any(axis=2)
+    rows, columns = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return 0, 1, 0, 1
+    top, bottom, left, right = map(int, (rows[0], rows[-1], columns[0], columns[-1]))
+    return top, bottom + 1, left, right + 1
+
+
+def _delay(milliseconds: float) -> tuple[int, int]:
+    """Return a time as the numerator and the denominator of a fraction of seconds."""
+    delay = Fraction(milliseconds / 1000).limit_denominator(_MAX_SHORT)
+    if delay.numerator > _MAX_SHORT:
+        # Fewer digits, or the longest time that the format knows.
+        return min(round(milliseconds / 1000), _MAX_SHORT), 1
+    return delay.numerator, delay.denominator
 
 
 def _metadata_chunks(metadata: Metadata, existing: set[bytes]) -> Iterator[Chunk]:

@@ -1,0 +1,184 @@
+"""animations.py: animations through files, folders, storages and pipes."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers.animation_files import TIMES, encode_frames, frames
+from helpers.command import run, summary_of
+from helpers.enhancers import brightening_network
+from helpers.photo_files import IMAGE, encode_image
+from zerodce_jax.enhancer import Enhancer
+from zerodce_jax.jobs.plan import plan
+from zerodce_jax.jobs.storage import folder_at
+from zerodce_jax.jobs.worklist import plan_work
+from zerodce_jax.media import photo
+from zerodce_jax.media.animation import Frame
+
+pytestmark = pytest.mark.usefixtures("no_compilation_cache")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder of animations and stills of the same formats."""
+    place = tmp_path / "in"
+    place.mkdir()
+    (place / "a.gif").write_bytes(encode_frames("gif", frames(alpha=True)))
+    (place / "b.png").write_bytes(encode_frames("png", frames()))
+    (place / "c.png").write_bytes(encode_image(IMAGE, "png"))
+    (place / "d.webp").write_bytes(encode_frames("webp", frames()))
+    (place / "still.gif").write_bytes(encode_image(IMAGE, "gif"))
+    return place
+
+
+def frames_of(path: Path) -> list[Frame]:
+    animation = photo.read(path).animation
+    assert animation is not None
+    return list(animation.frames())
+
+
+def test_animations_are_enhanced_among_photographs(
+    folder: Path, scene_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, report = tmp_path / "out", tmp_path / "report.json"
+    assert run("enhance", folder, "-o", out, "-m", scene_file, "--report", report) == 0
+    printed = capsys.readouterr()
+    assert summary_of(printed.out) == (5, 0, 0)
+    assert printed.err == ""
+    names = ["a.gif", "b.png", "c.png", "d.webp", "still.png"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    rows = json.loads(report.read_text())
+    assert [(Path(row["target"]).name, row["frames"]) for row in rows] == [
+        *(("a.gif", 6), ("b.png", 6), ("c.png", 1), ("d.webp", 6), ("still.png", 1)),
+    ]
+    for name in ("a.gif", "b.png", "d.webp"):
+        before, after = frames_of(folder / name), frames_of(out / name)
+        assert [frame.duration for frame in after] == list(TIMES)
+        means = [np.mean([frame.pixels.mean() for frame in part]) for part in (before, after)]
+        assert means[1] > 1.2 * means[0]
+    # Light is smoothed over time, as in videos.
+    scene = Enhancer.load(scene_file)
+    before = frames_of(folder / "b.png")
+    starts = np.cumsum([0, *TIMES[:-1]]) / 1000
+    wanted = scene.clip(zip(starts.tolist(), [frame.pixels for frame in before], strict=True))
+    for frame, expected in zip(frames_of(out / "b.png"), wanted, strict=True):
+        np.testing.assert_array_equal(frame.pixels, expected)
+    for frame, expected in zip(frames_of(out / "a.gif"), frames_of(folder / "a.gif"), strict=True):
+        np.testing.assert_array_equal(frame.alpha, expected.alpha)
+    assert run("enhance", folder, "-o", out, "-m", scene_file) == 0
+    assert summary_of(capsys.readouterr().out) == (0, 5, 0)
+
+
+def test_first_frame_takes_stills(
+    folder: Path, scene_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run("enhance", folder, "-o", out, "-m", scene_file, "--first-frame") == 0
+    errors = capsys.readouterr().err
+    assert errors == "".join(
+        f"zerodce: note: {folder}/{name}: only the first of its 6 frames is read\n"
+        for name in ("a.gif", "b.png", "d.webp")
+    )
+    assert sorted(path.name for path in out.iterdir())[:2] == ["a.png", "b.png"]
+    for path in out.iterdir():
+        assert photo.read(path).animation is None
+
+
+def test_formats_without_animations_take_the_first_frame(
+    folder: Path, scene_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "a.jpg"
+    assert run("enhance", folder / "b.png", "-o", target, "-m", scene_file) == 0
+    assert "only the first of its 6 frames is read" in capsys.readouterr().err
+    assert photo.read(target).pixels.mean() > frames()[0].mean()
+    target = tmp_path / "a.png"
+    assert run("enhance", folder / "a.gif", "-o", target, "-m", scene_file, "--strip") == 0
+    assert [frame.duration for frame in frames_of(target)] == list(TIMES)
+
+
+def test_a_damaged_frame_fails_its_file_in_one_line(
+    folder: Path, scene_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (folder / "b.png").read_bytes()
+    (folder / "b.png").write_bytes(whole[: len(whole) - 100])
+    huge = frames()[:2]
+    (folder / "e.png").write_bytes(encode_frames("png", [np.tile(x, (3, 3, 1)) for x in huge]))
+    out = tmp_path / "out"
+    flags = ("-m", scene_file, "--max-pixels", 10_000)
+    assert run("enhance", folder, "-o", out, *flags) == 1
+    printed = capsys.readouterr()
+    assert summary_of(printed.out) == (4, 0, 2)
+    first, second = printed.err.splitlines()
+    assert first.startswith(f"zerodce: {folder}/b.png: damaged image (")
+    assert second == (
+        f"zerodce: {folder}/e.png: 2 frames of 90x60 pixels are more than the limit of 10,000 "
+        "(--max-pixels)"
+    )
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("a.gif", "c.png", "d.webp", "still.png"),
+    ]
+
+
+def test_names_depend_on_whether_a_gif_is_an_animation(folder: Path, tmp_path: Path) -> None:
+    def targets(**options: object) -> list[str]:
+        return [item.target.name for item in plan([folder], tmp_path / "out", **options)]
+
+    assert targets() == ["a.gif", "b.png", "c.png", "d.webp", "still.png"]
+    assert targets(first_frame=True) == ["a.png", "b.png", "c.png", "d.webp", "still.png"]
+    assert targets(format="webp")[0] == "a.webp"
+    pytest.importorskip("pyarrow")
+    pytest.importorskip("fsspec")
+    remote = folder_at("memory://animations/in")
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            remote.files.put(remote.root / path.name, io.BytesIO(file.read()))
+    for source in (folder_at(str(folder)), remote):
+        work = plan_work(source, folder_at(str(tmp_path / "out")))
+        assert [Path(name.decode()).name for name in work.targets] == targets()
+        work = plan_work(source, folder_at(str(tmp_path / "out")), first_frame=True)
+        assert work.targets[0] == b"a.png"
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_animations_pass_through_pipes(
+    suffix: str,
+    folder: Path,
+    scene_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    tmp_path: Path,
+) -> None:
+    (source,) = folder.glob(f"[ad].{suffix}")
+    target = tmp_path / source.name
+    assert run("enhance", source, "-o", target, "-m", scene_file) == 0
+    expected = target.read_bytes()
+    for arguments in (("-", "-o", "-"), (source, "-o", "-")):
+        capfdbinary.readouterr()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(source.read_bytes())))
+        assert run("enhance", *arguments, "-m", scene_file) == 0
+        assert capfdbinary.readouterr() == (expected, b"")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(source.read_bytes())))
+    assert run("enhance", "-", "-o", "-", "-m", scene_file, "--first-frame") == 0
+    printed = capfdbinary.readouterr()
+    assert printed.err == b"zerodce: note: only the first of its 6 frames is read\n"
+    with Image.open(io.BytesIO(printed.out)) as image:
+        assert (image.format, getattr(image, "n_frames", 1)) == (
+            {"gif": "PNG", "webp": "WEBP"}[suffix],
+            1,
+        )
+
+
+def test_smoothing_of_zero_enhances_each_frame_alone(folder: Path, tmp_path: Path) -> None:
+    from zerodce_jax.jobs.animations import enhance_animation
+
+    enhancer = Enhancer(brightening_network("scene"))
+    opened = photo.read(folder / "b.png")
+    enhanced = enhance_animation(opened, "b.png", enhancer, smoothing=0)
+    assert enhanced.animation is not None
+    for frame, before in zip(enhanced.animation.frames(), frames(), strict=True):
+        np.testing.assert_array_equal(frame.pixels, enhancer(before))
