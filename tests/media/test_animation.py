@@ -193,6 +193,15 @@ def test_rounded_times_do_not_add_up_to_another_length() -> None:
         assert sum(frame.duration for frame in again) == 1000
 
 
+def test_avif_does_not_state_when_it_was_written() -> None:
+    data, _ = encode_photo(photo.decode(encode_frames("avif", frames())), "avif")
+    for name in (b"mvhd", b"tkhd", b"mdhd"):
+        at = data.index(name)
+        assert data[at + 4] == 1
+        assert data[at + 8 : at + 24] == bytes(16)
+        assert any(data[at + 24 : at + 40])
+
+
 def test_apng_stores_only_what_changes() -> None:
     first = gradient(20, 30, 3)
     second = first.copy()

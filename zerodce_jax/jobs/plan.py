@@ -72,7 +72,9 @@ def plan(
     if one_file and (formats.format_of(output) or is_video(output)):
         source = found[0].source
         items = [Item(source, output)]
-        if not is_video(output) and not formats.can_write(output):
+        animated = not first_frame and is_gif(source) and photo.is_animated_gif(source)
+        can_write = formats.can_write(output) or (is_gif(output) and animated)
+        if not is_video(output) and not can_write:
             raise UsageError(f"{output}: {formats.format_of(output)} is read, but not written")
         if is_video(source) and output.suffix.lower() not in _VIDEOS_WRITTEN:
             raise UsageError(f"{output}: a video becomes one of {', '.join(_VIDEOS_WRITTEN)}")

@@ -5,6 +5,7 @@ is the whole image that is shown at its time.
 """
 
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ _GIF_COLORS = 255
 """Number of colors of a GIF frame; one more index stands for transparency or for no change."""
 _GIF_OPAQUE = 128
 """Opacity from which a pixel of a GIF is opaque."""
+_TRACK_TIMES = re.compile(rb"((?:mvhd|tkhd|mdhd)\x01...).{16}", re.DOTALL)
+"""Times of creation and change in boxes of tracks (ISO/IEC 14496-12, section 8.2.2)."""
 _CLEAR_BEFORE_NEXT = 2
 """Disposal of GIF frames that are cleared before the next one."""
 
@@ -139,7 +142,14 @@ def encode(animation: Animation, file_format: Format, metadata: Metadata) -> byt
         options |= {"loop": animation.plays, "method": 4}
     file = io.BytesIO()
     sequence.save(file, format=file_format, save_all=True, **options)
-    return file.getvalue()
+    return _without_times(file.getvalue()) if file_format == "avif" else file.getvalue()
+
+
+def _without_times(avif: bytes) -> bytes:
+    """Clear the time of writing in an AVIF sequence, so that equal frames give equal files."""
+    # The boxes of tracks precede the pixels.
+    head, name, pixels = avif.partition(b"mdat")
+    return _TRACK_TIMES.sub(lambda found: found[1] + bytes(16), head) + name + pixels
 
 
 class _Sequence(Image.Image):
