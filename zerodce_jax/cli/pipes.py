@@ -45,7 +45,7 @@ def enhance_photograph(
     if len(inputs) != 1 or Path(inputs[0]).is_dir():
         raise UsageError("enhance: - stands for one photograph; name no other inputs with it")
     if str(output) != "-":
-        if not formats.can_write(output) and formats.format_of(output) != "gif":
+        if not formats.can_write(output):
             raise UsageError(
                 f"{output}: name a photograph, such as out.jpg, or - for standard output"
             )
