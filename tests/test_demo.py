@@ -71,8 +71,10 @@ class Demo:
     def download(self) -> bytes:
         """Press the button, and return the file that the browser saves."""
         before = {*self.folder.iterdir()}
-        self.driver.find_element(By.ID, "download").click()
-        self.wait_for("state", "")
+        button = self.driver.find_element(By.ID, "download")
+        # It is disabled while a preview is computed.
+        WebDriverWait(self.driver, 60, 0.1).until(lambda _: button.is_enabled())
+        button.click()
         for _ in range(600):
             new = [path for path in {*self.folder.iterdir()} - before if "_bright" in path.name]
             if new and new[0].suffix != ".crdownload" and "saved" in self.text("state"):

@@ -4,9 +4,10 @@ import { keepExif } from "./exif.js";
 
 const PREVIEW = 1200; // Longest side of previews, in pixels.
 const QUALITY = 0.95;
+const TRIAL_MILLISECONDS = 5000; // How long a GPU may take for a small image.
 let network, photograph;
 
-/** Load ONNX Runtime Web and the network: on the GPU where there is one, or else as WebAssembly. */
+/** Load ONNX Runtime Web and the network: on the GPU where one can be used, or as WebAssembly. */
 async function load() {
   const settings = await (await fetch("settings.json")).json();
   const hasGpu = Boolean(await navigator.gpu?.requestAdapter().catch(() => null));
@@ -17,13 +18,33 @@ async function load() {
   ort.env.wasm.numThreads = self.crossOriginIsolated
     ? Math.min(4, navigator.hardwareConcurrency)
     : 1;
-  const create = (name, providers) =>
-    ort.InferenceSession.create(`${name}.onnx`, { executionProviders: providers });
+  const create = (name, provider) =>
+    ort.InferenceSession.create(`${name}.onnx`, { executionProviders: [provider] });
   // The grid is so small that sending it to a GPU takes longer than computing it here.
-  const grid = await create("grid", ["wasm"]);
-  const apply = await create("apply", hasGpu ? ["webgpu", "wasm"] : ["wasm"]);
+  const grid = await create("grid", "wasm");
+  const apply = await create("apply", "wasm");
   network = { ort, grid, apply, settings };
-  return { backend: hasGpu ? "WebGPU" : "WebAssembly" };
+  if (!hasGpu) return { backend: "WebAssembly" };
+  // Some drivers compute wrong results, and some adapters are programs that take many seconds.
+  try {
+    const onGpu = { ...network, apply: await create("apply", "webgpu") };
+    if (await agree(network, onGpu)) network = onGpu;
+  } catch (error) {
+    console.warn(error);
+  }
+  return { backend: network.apply === apply ? "WebAssembly" : "WebGPU" };
+}
+
+/** Return whether a network enhances a small image as another one does, and in time. */
+async function agree(reference, other) {
+  const pixels = new ImageData(96, 64);
+  for (let i = 0; i < pixels.data.length; i++) pixels.data[i] = i % 4 < 3 ? (i * 37) % 90 : 255;
+  const decisions = await analyze(reference, pixels);
+  const run = (network) => enhance(network, pixels, decisions, 1, () => {});
+  const late = new Promise((resolve) => setTimeout(resolve, TRIAL_MILLISECONDS, null));
+  const result = await Promise.race([run(other), late]);
+  const expected = await run(reference);
+  return result?.data.every((value, i) => Math.abs(value - expected.data[i]) <= 2) ?? false;
 }
 
 /** Return the pixels of a bitmap, which is scaled to a size. */
