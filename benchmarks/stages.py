@@ -15,7 +15,8 @@ import numpy as np
 import tyro
 
 from zerodce_jax import Enhancer
-from zerodce_jax.media import photo
+from zerodce_jax.media import decoding, encoding, photo
+from zerodce_jax.media.photograph import Photo
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "coffee.jpg"
 
@@ -28,17 +29,17 @@ def main(*, width: int = 4000, height: int = 3000, turns: int = 5) -> None:
         height: Height of the JPEG, in pixels.
         turns: Runs of each stage; the median counts.
     """
-    data, _ = photo.encode(photo.Photo(tiled(width, height)), "jpeg")
-    opened = photo.decode(data)
-    costs = {"decode": cost(lambda: photo.decode(data), turns)}
+    data, _ = encoding.encode(Photo(tiled(width, height)), "jpeg")
+    opened = decoding.decode(data)
+    costs = {"decode": cost(lambda: decoding.decode(data), turns)}
     results = {}
     for name in ("scene", "reduced"):
         enhancer = Enhancer.load(name)
         results[name] = enhancer(opened.pixels)
         costs[name] = cost(lambda enhancer=enhancer: enhancer(opened.pixels), turns)
     bright = replace(opened, pixels=results["scene"])
-    written, _ = photo.encode(bright, "jpeg")
-    costs["encode"] = cost(lambda: photo.encode(bright, "jpeg"), turns)
+    written, _ = encoding.encode(bright, "jpeg")
+    costs["encode"] = cost(lambda: encoding.encode(bright, "jpeg"), turns)
     for name, seconds in costs.items():
         print(f"{name}: {seconds:.2f} core-seconds")
     print(f"read {len(data) / 1e6:.1f} MB, written {len(written) / 1e6:.1f} MB")

@@ -90,3 +90,18 @@ def first_line(error: Exception) -> str:
     """Return the first line of an error message, which may have many, or the name of the error."""
     message = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return next(iter(message.strip().splitlines()), type(error).__name__)
+
+
+@contextmanager
+def codec_errors(problem: str = "damaged image") -> Iterator[None]:
+    """Convert any error of a decoder or an encoder to an InputError of one line."""
+    try:
+        yield
+    except MemoryError as error:
+        raise InputError("not enough memory for this image") from error
+    except Exception as error:
+        # Decoders raise errors of many types, from SyntaxError to ZeroDivisionError. An OSError
+        # with a number comes from the operating system.
+        if isinstance(error, InputError) or getattr(error, "errno", None) is not None:
+            raise
+        raise InputError(f"{problem} ({one_line(error) or type(error).__name__})") from error

@@ -13,8 +13,9 @@ from helpers.command import enhance, run
 from helpers.photo_files import encode_photo, gradient
 from helpers.raw_files import encode_dng
 from zerodce_jax.jobs.storage import folder_at
-from zerodce_jax.media import photo
-from zerodce_jax.media.photo import MAX_PIXELS, Photo
+from zerodce_jax.media import decoding, photo
+from zerodce_jax.media.limits import MAX_PIXELS
+from zerodce_jax.media.photograph import Photo
 
 pytestmark = pytest.mark.needs("rawpy")
 DARK = gradient(32, 48, 3, dtype="uint16") // 16
@@ -64,7 +65,7 @@ def test_pipes(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(contents[suffix])))
     assert enhance("-", "-o", "-", *ONNX) == 0
-    result = photo.decode(capfdbinary.readouterr().out)
+    result = decoding.decode(capfdbinary.readouterr().out)
     assert result.format == {"dng": "tiff"}.get(suffix, suffix)
     assert_brighter(result, suffix)
 
@@ -114,7 +115,7 @@ def test_storage_of_clusters(suffix: str, contents: dict[str, bytes]) -> None:
     assert {str(item.target) for item in storage.files.find(storage.root, None)} >= {path.name}
     assert storage.files.size(path, max_pixels=MAX_PIXELS) == (48, 32)
     opened = storage.files.read(path, max_pixels=MAX_PIXELS)
-    np.testing.assert_array_equal(opened.pixels, photo.decode(contents[suffix]).pixels)
+    np.testing.assert_array_equal(opened.pixels, decoding.decode(contents[suffix]).pixels)
     target = storage.root / f"b.{RESULTS[suffix]}"
     assert storage.files.write(target, opened) == ()
     assert storage.files.read(target, max_pixels=MAX_PIXELS).pixels.dtype == np.uint16

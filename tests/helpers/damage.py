@@ -13,7 +13,7 @@ from helpers import photo_files as files
 from helpers.animation_files import encode_frames
 from helpers.raw_files import encode_dng
 from zerodce_jax.media.metadata import Metadata
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media.photograph import Photo
 
 EXTREMES = [0, 1, 2, 3, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF]
 EXTREMES += [0x80000000, 0xFFFFFFFE, 0xFFFFFFFF]

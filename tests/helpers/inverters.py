@@ -11,7 +11,7 @@ from zerodce_jax.jobs.photos import PhotoExecutor
 from zerodce_jax.jobs.plan import Item, plan
 from zerodce_jax.jobs.runner import Result, run
 from zerodce_jax.media import photo
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media.photograph import Photo
 
 PIXELS = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
 

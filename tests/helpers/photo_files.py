@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from zerodce_jax.media import formats, photo
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media import decoding, encoding, formats
+from zerodce_jax.media.photograph import Photo
 
 HAS_HEIF = find_spec("pillow_heif") is not None
 if HAS_HEIF:
@@ -238,12 +238,12 @@ def encode_photo(source: Photo, suffix: str) -> tuple[bytes, tuple[str, ...]]:
     skip_without_package(suffix)
     file_format = formats.format_of(Path(f"x.{suffix}"))
     assert file_format is not None
-    return photo.encode(source, file_format)
+    return encoding.encode(source, file_format)
 
 
 def round_trip(source: Photo, suffix: str) -> Photo:
     """Encode a photograph in the format of a suffix, and decode the result."""
-    return photo.decode(encode_photo(source, suffix)[0])
+    return decoding.decode(encode_photo(source, suffix)[0])
 
 
 def open_with_pillow(data: bytes) -> Image.Image:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zerodce_jax.media.photo import MAX_PIXELS
+from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.video import Encoding, Reader, Writer
 from zerodce_jax.media.video.writing import keep_thread_priority
 

@@ -23,7 +23,7 @@ from zerodce_jax.errors import UsageError
 from zerodce_jax.jobs.plan import Item, plan
 from zerodce_jax.jobs.runner import Result
 from zerodce_jax.media import photo
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media.photograph import Photo
 
 SETTINGS = EnhanceSettings()
 pytestmark = [pytest.mark.usefixtures("nothing_stays"), pytest.mark.timeout(60)]

@@ -34,7 +34,7 @@ from zerodce_jax.jobs.ray_cluster import Options, RayExecutor
 from zerodce_jax.jobs.storage import Folder, LocalFiles
 from zerodce_jax.jobs.worklist import Worklist, plan_work
 from zerodce_jax.media import photo
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media.photograph import Photo
 from zerodce_jax.models import serialization
 
 SKIPPED = (

@@ -11,8 +11,8 @@ from helpers import object_store, photo_files
 from helpers.inverters import PIXELS, touch
 from zerodce_jax.errors import InputError, UsageError
 from zerodce_jax.jobs.storage import Files, Folder, LocalFiles, RemoteFiles, folder_at
-from zerodce_jax.media import photo
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media import decoding, photo
+from zerodce_jax.media.photograph import Photo
 
 NAMES = ["b.png", "a.JPG", "sub/c.tif", "sub/deep/d.webp", "film.mp4"]
 OTHERS = ["notes.txt", ".hidden.png", ".hidden/e.png", "sub/.zerodce-1/f.png"]
@@ -93,7 +93,7 @@ def test_photographs_are_read_and_written_as_on_disk(
     size = photo.size(tmp_path / f"a.{suffix}")
     assert files.size(path, max_pixels=photo.MAX_PIXELS) == size
     opened = files.read(path, max_pixels=photo.MAX_PIXELS)
-    np.testing.assert_array_equal(opened.pixels, photo.decode(content).pixels)
+    np.testing.assert_array_equal(opened.pixels, decoding.decode(content).pixels)
     result = Path("deep/down", f"b.{'png' if suffix == 'gif' else suffix}")
     losses = files.write(folder.root / result, opened)
     assert losses == photo.write(tmp_path / "local" / result, opened)

@@ -15,9 +15,9 @@ from helpers import photo_files as files
 from helpers.animation_files import TIMES, encode_frames, frames
 from helpers.photo_files import encode_image, encode_photo, gradient, make_chunk, png_chunks
 from zerodce_jax.errors import InputError
-from zerodce_jax.media import photo
+from zerodce_jax.media import decoding, encoding, photo
 from zerodce_jax.media.animation import Animation, Frame
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media.photograph import Photo
 
 SUFFIXES = ("gif", "png", "webp", "avif")
 
@@ -41,7 +41,7 @@ def animation_of(opened: Photo) -> tuple[Animation, list[Frame]]:
 @pytest.mark.parametrize("alpha", [False, True])
 def test_frames_times_and_plays_stay_in_every_format(suffix: str, target: str, alpha: bool) -> None:
     made = frames(alpha=alpha)
-    read = photo.decode(encode_frames(suffix, made))
+    read = decoding.decode(encode_frames(suffix, made))
     assert read.notes == ()
     animation, before = animation_of(read)
     assert [frame.duration for frame in before] == list(TIMES)
@@ -53,9 +53,9 @@ def test_frames_times_and_plays_stay_in_every_format(suffix: str, target: str, a
         # Pillow chooses colors of its own for GIF with transparency.
         is_lossy = suffix == "avif" or (suffix == "gif" and alpha)
         assert np.abs(visible(frame) - wanted).mean() <= (9 if is_lossy else 0)
-    data, losses = photo.encode(read, {"jpg": "jpeg"}.get(target, target))  # pyright: ignore
+    data, losses = encoding.encode(read, {"jpg": "jpeg"}.get(target, target))  # pyright: ignore
     assert losses == ()
-    again, after = animation_of(photo.decode(data))
+    again, after = animation_of(decoding.decode(data))
     assert [frame.duration for frame in after] == list(TIMES)
     assert again.plays == (0 if target == "avif" else animation.plays)
     for frame, expected in zip(after, before, strict=True):
@@ -70,7 +70,7 @@ def test_frames_times_and_plays_stay_in_every_format(suffix: str, target: str, a
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_frames_are_decoded_and_encoded_one_at_a_time(suffix: str) -> None:
-    read = photo.decode(encode_frames(suffix, frames()))
+    read = decoding.decode(encode_frames(suffix, frames()))
     assert read.animation is not None
     living, most = 0, 0
 
@@ -91,7 +91,7 @@ def test_frames_are_decoded_and_encoded_one_at_a_time(suffix: str) -> None:
     made = replace(read, animation=Animation(counted, 30, 0))
     data, _ = encode_photo(made, suffix)
     assert most < 12
-    assert len(animation_of(photo.decode(data))[1]) == 30
+    assert len(animation_of(decoding.decode(data))[1]) == 30
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -101,12 +101,12 @@ def test_metadata_of_animations_stay(suffix: str) -> None:
     options = {"exif": files.exif(orientation), "icc_profile": files.ICC}
     options = {} if suffix == "gif" else options
     options |= {"comment": b"words"} if suffix == "gif" else {"xmp": files.xmp(orientation)}
-    read = photo.decode(encode_frames(suffix, frames(), **options))
+    read = decoding.decode(encode_frames(suffix, frames(), **options))
     _, found = animation_of(read)
     shape = (20, 30, 3) if suffix in {"gif", "avif"} else (30, 20, 3)
     assert {frame.pixels.shape for frame in found} == {shape}
     data, _ = encode_photo(read, suffix)
-    again = photo.decode(data)
+    again = decoding.decode(data)
     assert animation_of(again)[1][0].pixels.shape == shape
     assert again.metadata.icc == read.metadata.icc
     assert again.metadata.xmp == read.metadata.xmp
@@ -125,7 +125,7 @@ def test_damaged_frames_fail_in_one_line_before_anything_is_written(
     whole = encode_frames(suffix, list(noise))
     cut = whole[: len(whole) * 3 // 4]
     try:
-        read = photo.decode(cut)
+        read = decoding.decode(cut)
     except InputError:
         # Only APNG is not looked through to its end before the first frame is decoded.
         assert suffix != "png"
@@ -142,18 +142,18 @@ def test_damaged_frames_fail_in_one_line_before_anything_is_written(
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_all_frames_together_count_for_the_limit(suffix: str) -> None:
     data = encode_frames(suffix, frames())
-    read = photo.decode(data, max_pixels=3599)
+    read = decoding.decode(data, max_pixels=3599)
     assert read.animation is not None
     with pytest.raises(InputError, match=r"6 frames of 30x20 pixels are more than .* 3,599"):
         list(read.animation.frames())
-    assert len(animation_of(photo.decode(data, max_pixels=3600))[1]) == 6
+    assert len(animation_of(decoding.decode(data, max_pixels=3600))[1]) == 6
 
 
 def test_other_formats_take_the_first_frame_with_a_message() -> None:
-    read = photo.decode(encode_frames("gif", frames()))
+    read = decoding.decode(encode_frames("gif", frames()))
     data, losses = encode_photo(read, "jpg")
     assert losses == ("jpeg does not support animations; the first frame is kept",)
-    assert photo.decode(data).animation is None
+    assert decoding.decode(data).animation is None
     still = read.still()
     assert still.notes == ("only the first of its 6 frames is read",)
     assert still.animation is None
@@ -165,11 +165,11 @@ def test_gif_states_repetitions_and_others_plays(loop: int | None) -> None:
     options = {} if loop is None else {"loop": loop}
     images = [Image.fromarray(frame) for frame in frames()]
     data = encode_image(images[0], "gif", save_all=True, append_images=images[1:], **options)
-    read = photo.decode(data)
+    read = decoding.decode(data)
     animation, _ = animation_of(read)
     assert animation.plays == {None: 1, 0: 0, 1: 2, 5: 6}[loop]
     for target in ("gif", "png", "webp"):
-        again = photo.decode(encode_photo(read, target)[0])
+        again = decoding.decode(encode_photo(read, target)[0])
         assert again.animation is not None
         assert again.animation.plays == animation.plays
     assert (b"NETSCAPE" in encode_photo(read, "gif")[0]) == (loop is not None)
@@ -179,7 +179,7 @@ def test_gif_states_repetitions_and_others_plays(loop: int | None) -> None:
 def test_apng_keeps_times_as_fractions(milliseconds: float) -> None:
     shown = [Frame(frame, None, milliseconds) for frame in frames()]
     made = Photo(shown[0].pixels, animation=Animation(lambda: shown, 6, 0))
-    _, again = animation_of(photo.decode(encode_photo(made, "png")[0]))
+    _, again = animation_of(decoding.decode(encode_photo(made, "png")[0]))
     expected = min(milliseconds, 65_535_000)
     for frame in again:
         assert frame.duration == pytest.approx(expected, rel=1e-4)
@@ -189,12 +189,12 @@ def test_rounded_times_do_not_add_up_to_another_length() -> None:
     shown = [Frame(frame, None, 1000 / 30) for frame in 5 * frames()]
     made = Photo(shown[0].pixels, animation=Animation(lambda: shown, 30, 0))
     for suffix in ("gif", "webp", "avif"):
-        _, again = animation_of(photo.decode(encode_photo(made, suffix)[0]))
+        _, again = animation_of(decoding.decode(encode_photo(made, suffix)[0]))
         assert sum(frame.duration for frame in again) == 1000
 
 
 def test_avif_does_not_state_when_it_was_written() -> None:
-    data, _ = encode_photo(photo.decode(encode_frames("avif", frames())), "avif")
+    data, _ = encode_photo(decoding.decode(encode_frames("avif", frames())), "avif")
     for name in (b"mvhd", b"tkhd", b"mdhd"):
         at = data.index(name)
         assert data[at + 4] == 1
@@ -211,7 +211,7 @@ def test_apng_stores_only_what_changes() -> None:
     data, _ = encode_photo(made, "png")
     places = [struct.unpack(">5I", x[:20])[1:] for name, x in png_chunks(data) if name == b"fcTL"]
     assert places == [(30, 20, 0, 0), (1, 3, 11, 4), (1, 1, 0, 0)]
-    _, again = animation_of(photo.decode(data))
+    _, again = animation_of(decoding.decode(data))
     for frame, expected in zip(again, shown, strict=True):
         np.testing.assert_array_equal(frame.pixels, expected.pixels)
 
@@ -221,7 +221,7 @@ def test_apng_of_gray_and_of_16_bits(shape: tuple[int, ...]) -> None:
     for dtype in ("uint8", "uint16"):
         shown = [Frame(gradient(*shape, dtype=dtype) // n, None, 40) for n in (1, 2)]
         made = Photo(shown[0].pixels, animation=Animation(lambda shown=shown: shown, 2, 0))
-        read = photo.decode(encode_photo(made, "png")[0])
+        read = decoding.decode(encode_photo(made, "png")[0])
         deep = dtype == "uint16"
         note = "the 16 bits per sample of its animation are reduced to 8"
         assert read.notes == ((note,) if deep and len(shape) == 3 else ())
@@ -236,11 +236,11 @@ def test_the_picture_for_programs_without_animations_is_no_frame() -> None:
     data = encode_image(
         images[0], "png", save_all=True, append_images=images[1:], default_image=True
     )
-    _, found = animation_of(photo.decode(data))
+    _, found = animation_of(decoding.decode(data))
     np.testing.assert_array_equal(found[0].pixels, frames()[1])
     assert len(found) == 5
     data = encode_image(images[0], "png", save_all=True, append_images=images[1:2], default_image=1)
-    assert photo.decode(data).animation is None
+    assert decoding.decode(data).animation is None
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_false_numbers_of_frames_fail(change: Callable[[int], bytes]) -> None:
     control = make_chunk(b"acTL", struct.pack(">II", 6, 2))
     assert control in data
     false = data.replace(control, make_chunk(b"acTL", change(6) + struct.pack(">I", 2)))
-    read = photo.decode(false, max_pixels=10**9)
+    read = decoding.decode(false, max_pixels=10**9)
     assert read.animation is not None
     with pytest.raises(InputError):
         list(read.animation.frames())
@@ -272,7 +272,7 @@ def test_animated_gifs_are_recognized(tmp_path: Path) -> None:
 def test_gif_frames_have_palettes_of_their_own() -> None:
     shown = [Frame(gradient(40, 60, 3) // n, None, 40) for n in (1, 2)]
     made = Photo(shown[0].pixels, animation=Animation(lambda: shown, 2, 0))
-    _, again = animation_of(photo.decode(encode_photo(made, "gif")[0]))
+    _, again = animation_of(decoding.decode(encode_photo(made, "gif")[0]))
     for frame, expected in zip(again, shown, strict=True):
         assert np.abs(frame.pixels.astype(float) - expected.pixels).mean() < 3
     assert any((a.pixels != b.pixels).any() for a, b in pairwise(again))

@@ -11,7 +11,8 @@ from PIL import Image
 
 from helpers import photo_files as files
 from helpers.photo_files import IMAGE, assert_same, encode_image, encode_photo, round_trip
-from zerodce_jax.media import attachments, photo
+from zerodce_jax.media import attachments, decoding
+from zerodce_jax.media.photograph import Photo
 
 GAIN_MAP_NOTE = "its gain map, which no longer fits, is left out"
 VIDEO = struct.pack(">I4s4sI", 24, b"ftyp", b"mp42", 0) + b"isommp42" + bytes(range(256))
@@ -96,14 +97,14 @@ def test_ultra_hdr_keeps_its_base_picture_and_no_trace_of_the_gain_map(item: str
     elements = "<hdrgm:Version>1.0</hdrgm:Version><hdrgm:Other><rdf:Seq/></hdrgm:Other>"
     xmp = packet(" hdrgm:Version='1.0' hdrgm:BaseRenditionIsHDR=\"False\"", PRIMARY, item)
     for source in (xmp, packet("", PRIMARY, item, elements=elements)):
-        read = photo.decode(ultra_hdr(xmp=source))
+        read = decoding.decode(ultra_hdr(xmp=source))
         assert read.notes == (GAIN_MAP_NOTE,)
-        assert_same(read, photo.decode(encode_image(IMAGE, "jpg", quality=90)))
+        assert_same(read, decoding.decode(encode_image(IMAGE, "jpg", quality=90)))
         data, losses = encode_photo(read, "jpg")
         assert losses == ()
         for mark in (b"hdrgm", b"hdr-gain-map", b"GainMap", b"MPF\0", b"21496"):
             assert mark not in data
-        again = photo.decode(data)
+        again = decoding.decode(data)
         assert again.notes == ()
         assert again.metadata.xmp == packet("", PRIMARY)
 
@@ -114,7 +115,7 @@ def test_other_images_behind_a_gain_map_are_still_noted() -> None:
     xmp = packet(elements="<hdrgm:Version>1.0</hdrgm:Version>")
     IMAGE.save(file, format="MPO", save_all=True, append_images=previews, xmp=xmp)
     only_first = "only the first of its 3 images is read"
-    assert photo.decode(file.getvalue()).notes == (GAIN_MAP_NOTE, only_first)
+    assert decoding.decode(file.getvalue()).notes == (GAIN_MAP_NOTE, only_first)
 
 
 def test_xmp_without_attachments_stays_byte_for_byte() -> None:
@@ -134,7 +135,7 @@ def test_long_xmp_takes_no_long_time() -> None:
 @pytest.mark.needs("pillow_heif")
 def test_heic_with_a_gain_map_has_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode_image(IMAGE, "heic", xmp=packet(' hdrgm:Version="1.0"', PRIMARY))
-    read = photo.decode(data)
+    read = decoding.decode(data)
     assert read.notes == (GAIN_MAP_NOTE,)
     assert round_trip(read, "heic").notes == ()
     for mark in (b"urn:com:apple:photo:2020:aux:hdrgainmap\0", b"infe\2\0\0\0\0\3\0\0tmap\0"):
@@ -162,14 +163,14 @@ def motion_photos() -> dict[str, tuple[bytes, bytes]]:
 @pytest.mark.parametrize("kind", motion_photos())
 def test_motion_photos_keep_their_video_where_xmp_says(kind: str) -> None:
     source, trailer = motion_photos()[kind]
-    read = photo.decode(source)
+    read = decoding.decode(source)
     assert read.notes == ((GAIN_MAP_NOTE,) if kind == "ultra" else ())
-    bright = photo.Photo(255 - read.pixels, format="jpeg", metadata=read.metadata)
+    bright = Photo(255 - read.pixels, format="jpeg", metadata=read.metadata)
     data, losses = encode_photo(bright, "jpg")
     assert losses == ()
     assert data.endswith(trailer)
     assert data.count(VIDEO) == 1
-    again = photo.decode(data)
+    again = decoding.decode(data)
     assert again.metadata.trailer == trailer
     assert again.metadata.xmp == read.metadata.xmp
     assert again.notes == ()
@@ -182,7 +183,7 @@ def test_motion_photos_keep_their_video_where_xmp_says(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", motion_photos())
 def test_without_its_video_a_motion_photo_claims_none(kind: str) -> None:
-    read = photo.decode(motion_photos()[kind][0])
+    read = decoding.decode(motion_photos()[kind][0])
     data, losses = encode_photo(read, "png")
     assert losses == ("png does not support its video, which is dropped",)
     for mark in (b"MotionPhoto", b"MicroVideo", VIDEO):
@@ -196,7 +197,7 @@ def test_false_statements_about_a_video_are_ignored() -> None:
     for length in (0, 5, len(VIDEO) + 1, 10**9, 10**12 - 1):
         micro = f' GCamera:MicroVideoOffset="{length}"'
         data = encode_image(IMAGE, "jpg", xmp=packet(micro)) + VIDEO
-        assert photo.decode(data).metadata.trailer == b""
+        assert decoding.decode(data).metadata.trailer == b""
     plain = encode_image(IMAGE, "jpg")
     whole = samsung_trailer((b"MotionPhoto_Data", VIDEO))
     rng = np.random.default_rng(0)
@@ -212,8 +213,8 @@ def test_false_statements_about_a_video_are_ignored() -> None:
 @pytest.mark.needs("pillow_heif")
 def test_heic_keeps_the_box_of_a_video() -> None:
     box = struct.pack(">I4s", 8 + len(VIDEO), b"mpvd") + VIDEO
-    read = photo.decode(encode_image(IMAGE, "heic") + box)
+    read = decoding.decode(encode_image(IMAGE, "heic") + box)
     assert read.metadata.trailer == box
     data, _ = encode_photo(read, "heic")
     assert data.endswith(box)
-    assert data[: -len(box)] == encode_photo(photo.Photo(read.pixels), "heic")[0]
+    assert data[: -len(box)] == encode_photo(Photo(read.pixels), "heic")[0]

@@ -7,8 +7,8 @@ import pytest
 
 from helpers.photo_files import IMAGE, encode_image, encode_photo, gradient, open_with_pillow
 from zerodce_jax.errors import InputError
-from zerodce_jax.media import photo
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media import decoding
+from zerodce_jax.media.photograph import Photo
 
 PLAIN, JPEG, PNG, BIT_FIELDS = 0, 4, 5, 3
 
@@ -49,7 +49,7 @@ def test_bit_fields_are_read(name: str, top_down: bool) -> None:
     rows = numbers if top_down else numbers[::-1]
     padded = np.pad(rows.astype(f"<u{bits // 8}"), ((0, 0), (0, 5 * bits // 8 % 4 // 2)))
     height = -3 if top_down else 3
-    read = photo.decode(bmp(padded.tobytes(), (5, height), bits, BIT_FIELDS, masks=masks))
+    read = decoding.decode(bmp(padded.tobytes(), (5, height), bits, BIT_FIELDS, masks=masks))
     full = np.iinfo(read.pixels.dtype).max
     assert full == (0xFFFF if "10" in name else 0xFF)
     stored = read.pixels if read.alpha is None else np.dstack([read.pixels, read.alpha])
@@ -63,7 +63,7 @@ def test_bit_fields_are_read(name: str, top_down: bool) -> None:
 def test_palettes_of_2_bits_are_read() -> None:
     colors = np.arange(16, dtype=np.uint8).reshape(4, 4) * 15
     rows = bytes([0b00_01_10_11, 0b11_00_00_00, 0, 0]) + bytes([0b11_11_00_01, 0b01_00_00_00, 0, 0])
-    read = photo.decode(bmp(rows, (5, 2), 2, palette=colors.tobytes()))
+    read = decoding.decode(bmp(rows, (5, 2), 2, palette=colors.tobytes()))
     indices = [[3, 3, 0, 1, 1], [0, 1, 2, 3, 3]]
     np.testing.assert_array_equal(read.pixels, colors[indices][..., 2::-1])
 
@@ -71,11 +71,11 @@ def test_palettes_of_2_bits_are_read() -> None:
 @pytest.mark.parametrize(("compression", "suffix"), [(JPEG, "jpg"), (PNG, "png")])
 def test_embedded_files_are_read(compression: int, suffix: str) -> None:
     content = encode_image(IMAGE, suffix)
-    read = photo.decode(bmp(content, IMAGE.size, 0, compression))
-    np.testing.assert_array_equal(read.pixels, photo.decode(content).pixels)
+    read = decoding.decode(bmp(content, IMAGE.size, 0, compression))
+    np.testing.assert_array_equal(read.pixels, decoding.decode(content).pixels)
     assert read.format == "bmp"
     with pytest.raises(InputError, match="without the file that it should hold"):
-        photo.decode(bmp(b"x" + content, IMAGE.size, 0, compression))
+        decoding.decode(bmp(b"x" + content, IMAGE.size, 0, compression))
 
 
 @pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7)])
@@ -87,7 +87,7 @@ def test_transparency_is_written_as_other_programs_read_it(shape: tuple[int, ...
     reference = open_with_pillow(data)
     assert reference.mode == "RGBA"
     np.testing.assert_array_equal(np.asarray(reference), np.dstack([colors, alpha]))
-    read = photo.decode(data)
+    read = decoding.decode(data)
     np.testing.assert_array_equal(read.pixels, colors)
     np.testing.assert_array_equal(read.alpha, alpha)
 
@@ -95,16 +95,16 @@ def test_transparency_is_written_as_other_programs_read_it(shape: tuple[int, ...
 def test_files_that_end_too_early_or_state_nonsense_are_refused() -> None:
     masks = FIELDS["8888"][1]
     whole = bmp(bytes(60), (5, 3), 32, BIT_FIELDS, masks=masks)
-    assert photo.decode(whole).pixels.shape == (3, 5, 3)
+    assert decoding.decode(whole).pixels.shape == (3, 5, 3)
     with pytest.raises(InputError, match="ends too early"):
-        photo.decode(whole[:-1])
+        decoding.decode(whole[:-1])
     with pytest.raises(InputError, match="ends within its masks"):
-        photo.decode(whole[:60])
+        decoding.decode(whole[:60])
     with pytest.raises(InputError, match="masks that are not whole"):
-        photo.decode(bmp(bytes(60), (5, 3), 32, BIT_FIELDS, masks=(5, *masks[1:])))
+        decoding.decode(bmp(bytes(60), (5, 3), 32, BIT_FIELDS, masks=(5, *masks[1:])))
     with pytest.raises(InputError, match="without all of its colors"):
-        photo.decode(bmp(b"\xff" * 12, (5, 3), 2, palette=bytes(8)))
+        decoding.decode(bmp(b"\xff" * 12, (5, 3), 2, palette=bytes(8)))
     with pytest.raises(InputError, match="0x3 pixels"):
-        photo.decode(bmp(bytes(60), (0, 3), 32, BIT_FIELDS, masks=masks))
+        decoding.decode(bmp(bytes(60), (0, 3), 32, BIT_FIELDS, masks=masks))
     with pytest.raises(InputError, match="more than the limit"):
-        photo.decode(whole, max_pixels=14)
+        decoding.decode(whole, max_pixels=14)

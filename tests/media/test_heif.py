@@ -9,9 +9,9 @@ import pytest
 from helpers import photo_files as files
 from helpers.photo_files import assert_same, encode_photo, gradient, open_with_pillow
 from zerodce_jax.errors import InputError
-from zerodce_jax.media import heif, photo
+from zerodce_jax.media import decoding, heif
 from zerodce_jax.media.metadata import Metadata, upright_exif
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media.photograph import Photo
 
 pytestmark = pytest.mark.needs("pillow_heif")
 METADATA = Metadata(upright_exif(files.exif(1)), files.xmp(1), files.ICC)
@@ -27,7 +27,7 @@ def test_deep_files_stay_deep(bits: int, shape: tuple[int, ...], has_alpha: bool
     data, losses = encode_photo(source, "heic")
     assert losses == ()
     assert open_with_pillow(data).info["bit_depth"] == bits
-    read = photo.decode(data)
+    read = decoding.decode(data)
     assert read.notes == ()
     colors = np.dstack([source.pixels] * 3) if has_alpha and len(shape) == 2 else source.pixels
     assert_same(read, Photo(colors, alpha), within=700)
@@ -38,7 +38,7 @@ def test_deep_files_stay_deep(bits: int, shape: tuple[int, ...], has_alpha: bool
 
 def test_white_and_black_are_kept() -> None:
     ramp = np.repeat(np.linspace(0, 65535, 1024).astype(np.uint16)[None], 16, axis=0)
-    read = photo.decode(encode_photo(Photo(ramp), "heic")[0])
+    read = decoding.decode(encode_photo(Photo(ramp), "heic")[0])
     assert len(np.unique(read.pixels)) > 700
     assert (read.pixels.min(), read.pixels.max()) == (0, 65535)
 
@@ -54,7 +54,7 @@ def test_large_images_are_made_of_tiles(dtype: str, monkeypatch: pytest.MonkeyPa
     source = Photo(gradient(80, 100, 3, dtype=dtype))
     data, _ = encode_photo(source, "heic")
     assert b"grid" in data
-    assert_same(photo.decode(data), source, within=3 if dtype == "uint8" else 700)
+    assert_same(decoding.decode(data), source, within=3 if dtype == "uint8" else 700)
     alpha = gradient(80, 100, dtype=dtype)
     with pytest.raises(InputError, match=r"cannot hold 100x80 pixels with transparency.*--format"):
         encode_photo(Photo(source.pixels, alpha), "heic")

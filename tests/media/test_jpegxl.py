@@ -9,10 +9,10 @@ import pytest
 from helpers import photo_files as files
 from helpers.photo_files import assert_same, encode_photo, gradient, round_trip
 from zerodce_jax.errors import InputError
-from zerodce_jax.media import boxes, jpegxl, photo
+from zerodce_jax.media import boxes, decoding, jpegxl
 from zerodce_jax.media.jpegxl_header import Header
 from zerodce_jax.media.metadata import Metadata, upright_exif
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media.photograph import Photo
 
 METADATA = Metadata(upright_exif(files.exif(1)), files.xmp(1), files.ICC)
 
@@ -26,18 +26,18 @@ def test_samples_and_metadata_are_kept(dtype: str, shape: tuple[int, ...], has_a
     source = Photo(gradient(*shape, dtype=dtype), alpha, metadata=METADATA)
     data, losses = encode_photo(source, "jxl")
     assert losses == ()
-    read = photo.decode(data)
+    read = decoding.decode(data)
     assert read.format == "jxl"
     assert_same(read, source, within=6 if dtype == "uint8" else 0)
     assert (read.metadata.exif, read.metadata.xmp) == (METADATA.exif, METADATA.xmp)
-    assert photo.measure(io.BytesIO(data)) == shape[1::-1]
+    assert decoding.measure(io.BytesIO(data)) == shape[1::-1]
     # The header declares the encoding of sRGB, whatever imagecodecs wrote there.
     assert Header.parse(jpegxl._codestream(data)).is_srgb
 
 
 def test_files_without_loss_stay_without_loss() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
-    read = photo.decode(bytes(imagecodecs.jpegxl_encode(noise, lossless=True)))
+    read = decoding.decode(bytes(imagecodecs.jpegxl_encode(noise, lossless=True)))
     assert_same(read, Photo(noise[..., :3], noise[..., 3]))
     assert_same(round_trip(read, "jxl"), read)
 
@@ -48,7 +48,7 @@ def test_other_depths_fill_the_range(bits: int) -> None:
     samples = deep.astype(np.uint8) if bits <= 8 else deep
     data = bytes(imagecodecs.jpegxl_encode(samples, bitspersample=bits, usecontainer=False))
     codestream = jpegxl._codestream(data)
-    read = photo.decode(jpegxl._declare_srgb(codestream, is_gray=False) if bits > 8 else data)
+    read = decoding.decode(jpegxl._declare_srgb(codestream, is_gray=False) if bits > 8 else data)
     top = 255 if bits <= 8 else 65535
     assert read.pixels.dtype == samples.dtype
     np.testing.assert_allclose(read.pixels / top, deep / ((1 << bits) - 1), atol=0.5 / top)
@@ -59,7 +59,7 @@ def test_other_depths_fill_the_range(bits: int) -> None:
 def test_linear_light_is_encoded(dtype: str, channels: int) -> None:
     # imagecodecs declares samples of more than 8 bits as linear.
     light = gradient(20, 30, channels, dtype=dtype)
-    read = photo.decode(bytes(imagecodecs.jpegxl_encode(light, lossless=True)))
+    read = decoding.decode(bytes(imagecodecs.jpegxl_encode(light, lossless=True)))
     expected = light / (65535 if dtype == "uint16" else 1)
     colors = expected[..., :3]
     encoded = np.where(
@@ -73,7 +73,7 @@ def test_linear_light_is_encoded(dtype: str, channels: int) -> None:
 def test_files_made_of_jpeg_files_are_read_as_these() -> None:
     jpeg = files.file_with_metadata("jpg")
     data = bytes(imagecodecs.jpegxl_encode_jpeg(jpeg, usecontainer=True))
-    expected, read = photo.decode(jpeg), photo.decode(data)
+    expected, read = decoding.decode(jpeg), decoding.decode(data)
     assert read.format == "jxl"
     assert_same(read, expected)
     assert read.metadata.exif == expected.metadata.exif
@@ -84,13 +84,13 @@ def test_colors_of_other_profiles_are_converted_with_a_message() -> None:
     adobe = Photo(gradient(20, 30, 3), metadata=Metadata(icc=imagecodecs.cms_profile("adobergb")))
     data, losses = encode_photo(adobe, "jxl")
     assert losses == ("jxl is written in sRGB; its colors are converted",)
-    read = photo.decode(data)
+    read = decoding.decode(data)
     # The red of Adobe RGB is stronger.
     assert read.pixels[..., 0].max() >= adobe.pixels[..., 0].max()
     damaged = Photo(adobe.pixels, metadata=Metadata(icc=b"no profile"))
     data, losses = encode_photo(damaged, "jxl")
     assert losses == ("jxl is written in sRGB; its color profile is damaged and is dropped",)
-    assert_same(photo.decode(data), Photo(adobe.pixels), within=3)
+    assert_same(decoding.decode(data), Photo(adobe.pixels), within=3)
 
 
 def test_files_in_parts_with_compressed_metadata_are_read() -> None:
@@ -103,14 +103,14 @@ def test_files_in_parts_with_compressed_metadata_are_read() -> None:
             parts.append((b"brob", kind + imagecodecs.brotli_encode(content)))
         else:
             parts.append((kind, content))
-    packed = photo.decode(b"".join(boxes.serialize(*part) for part in parts))
-    assert_same(packed, photo.decode(data))
-    assert packed.metadata == photo.decode(data).metadata
+    packed = decoding.decode(b"".join(boxes.serialize(*part) for part in parts))
+    assert_same(packed, decoding.decode(data))
+    assert packed.metadata == decoding.decode(data).metadata
 
 
 def test_only_the_first_image_of_animations_is_read_with_a_note() -> None:
     frames = np.stack([gradient(20, 30, 3), gradient(20, 30, 3)[::-1]])
-    read = photo.decode(bytes(imagecodecs.jpegxl_encode(frames, lossless=True)))
+    read = decoding.decode(bytes(imagecodecs.jpegxl_encode(frames, lossless=True)))
     assert read.notes == ("only the first of its images is read",)
     assert_same(read, Photo(gradient(20, 30, 3)))
 
@@ -119,6 +119,6 @@ def test_damaged_files_raise_one_line() -> None:
     data, _ = encode_photo(Photo(gradient(20, 30, 3), metadata=METADATA), "jxl")
     for cut in range(12, len(data), 37):
         with pytest.raises(InputError, match="damaged image"):
-            photo.decode(data[:cut])
+            decoding.decode(data[:cut])
     with pytest.raises(InputError, match="30x20 pixels are more than the limit of 599"):
-        photo.decode(data, max_pixels=599)
+        decoding.decode(data, max_pixels=599)

@@ -18,7 +18,7 @@ from helpers.photo_files import (
     open_with_pillow,
     round_trip,
 )
-from zerodce_jax.media import photo
+from zerodce_jax.media import decoding
 from zerodce_jax.media.metadata import read_orientation, upright_exif, upright_xmp
 
 ORDERS = ("<", ">")
@@ -111,11 +111,11 @@ def test_damaged_exif_is_edited_as_far_as_it_can_be_parsed(exif: bytes, xmp: byt
 @pytest.mark.parametrize("suffix", METADATA_SUFFIXES)
 def test_metadata_is_unchanged_in_the_same_format(suffix: str, order: str) -> None:
     exif = files.exif(6, thumbnail=files.THUMBNAIL, order=order)
-    first = photo.decode(file_with_metadata(suffix, exif=exif))
+    first = decoding.decode(file_with_metadata(suffix, exif=exif))
     assert first.notes == ()
     data, losses = encode_photo(first, suffix)
     assert losses == ()
-    second = photo.decode(data).metadata
+    second = decoding.decode(data).metadata
     assert (
         open_with_pillow(data).info.get("icc_profile")
         == first.metadata.icc
@@ -136,10 +136,10 @@ def test_metadata_is_unchanged_in_the_same_format(suffix: str, order: str) -> No
 @pytest.mark.parametrize("target", METADATA_SUFFIXES)
 @pytest.mark.parametrize("source", METADATA_SUFFIXES)
 def test_metadata_is_carried_from_format_to_format(source: str, target: str) -> None:
-    first = photo.decode(file_with_metadata(source))
+    first = decoding.decode(file_with_metadata(source))
     data, losses = encode_photo(first, target)
     assert losses == ()
-    second = photo.decode(data).metadata
+    second = decoding.decode(data).metadata
     tags = files.exif_tags(second.exif)
     assert tags == files.exif_tags(first.metadata.exif)
     assert tags[files.EXIF_POINTER, files.MAKER_NOTE] == files.MAKER_NOTE_BYTES
@@ -152,13 +152,13 @@ def test_metadata_is_carried_from_format_to_format(source: str, target: str) -> 
 
 def test_exif_may_have_two_prefixes() -> None:
     data = encode_image(files.IMAGE, "jpg", exif=b"Exif\0\0" + files.exif(6))
-    assert photo.decode(data).pixels.shape == (30, 20, 3)
-    assert photo.decode(data).metadata.exif == files.exif(1)
+    assert decoding.decode(data).pixels.shape == (30, 20, 3)
+    assert decoding.decode(data).metadata.exif == files.exif(1)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "heic"])
 @pytest.mark.parametrize("exif", [b"II*\0", b"II*\0\x08\0\0", b"MM\0\0garbage", b"II", b"Exif"])
 def test_photographs_with_damaged_exif_are_written(suffix: str, exif: bytes) -> None:
-    read = photo.decode(encode_image(files.IMAGE, suffix, exif=exif))
+    read = decoding.decode(encode_image(files.IMAGE, suffix, exif=exif))
     for target in WRITABLE_SUFFIXES:
         assert round_trip(read, target).pixels.shape == (20, 30, 3)

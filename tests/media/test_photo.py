@@ -27,8 +27,8 @@ from helpers.photo_files import (
     round_trip,
 )
 from zerodce_jax.errors import InputError
-from zerodce_jax.media import formats, photo
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media import decoding, formats, photo
+from zerodce_jax.media.photograph import Photo
 
 
 def test_the_content_states_the_format_and_other_decoders_are_not_used(tmp_path: Path) -> None:
@@ -177,13 +177,13 @@ def test_damaged_files_raise_one_line_that_names_the_file(suffix: str, tmp_path:
 
 @pytest.mark.parametrize("suffix", ["tif", "heic", "mpo"])
 def test_only_the_first_of_several_images_is_read_with_a_note(suffix: str) -> None:
-    read = photo.decode(encode_several(suffix))
+    read = decoding.decode(encode_several(suffix))
     (note,) = read.notes
     assert note.startswith("only the first of its")
     assert_same(read, Photo(gradient(20, 30, 3)), within=0 if suffix == "tif" else 6)
     suffix = {"mpo": "jpg"}.get(suffix, suffix)
     data, _ = encode_photo(read, suffix)
-    assert photo.decode(data).notes == ()
+    assert decoding.decode(data).notes == ()
     assert getattr(open_with_pillow(data), "n_frames", 1) == 1
     assert open_with_pillow(data).format == files.FORMATS[suffix]
 
@@ -201,7 +201,7 @@ def encode_several(suffix: str) -> bytes:
 @pytest.mark.parametrize("per_metre", [0, 1, 3_000_000, 0xFFFFFFFF])
 def test_implausible_resolutions_are_dropped(per_metre: int) -> None:
     dots = (b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1))
-    read = photo.decode(files.add_chunks(encode_image(IMAGE, "png"), dots))
+    read = decoding.decode(files.add_chunks(encode_image(IMAGE, "png"), dots))
     assert read.metadata.dpi is None
     for suffix in WRITABLE_SUFFIXES:
         assert round_trip(read, suffix).pixels.shape == (20, 30, 3)
@@ -211,10 +211,10 @@ def test_implausible_resolutions_are_dropped(per_metre: int) -> None:
 def test_stripped_photographs_keep_only_the_color_profile(suffix: str) -> None:
     extra = {"comment": b"words", "extra": b"\xff\xed\0\x08secret"} if suffix == "jpg" else {}
     source = file_with_metadata(suffix, **extra)
-    stripped = photo.decode(source).stripped()
+    stripped = decoding.decode(source).stripped()
     data, losses = encode_photo(stripped, suffix)
     assert losses == ()
-    read = photo.decode(data)
+    read = decoding.decode(data)
     assert read.metadata.icc == files.ICC
     assert not files.exif_tags(read.metadata.exif)
     assert read.metadata.xmp is None

@@ -23,9 +23,9 @@ from helpers.photo_files import (
     round_trip,
 )
 from zerodce_jax.errors import InputError, install_command
-from zerodce_jax.media import formats, photo, profiles
+from zerodce_jax.media import decoding, formats, photo, profiles
 from zerodce_jax.media.metadata import Metadata
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media.photograph import Photo
 
 
 def image_of_mode(name: str) -> tuple[Image.Image, dict[str, int]]:
@@ -64,7 +64,7 @@ def test_every_mode_is_read_and_written_again(suffix: str, name: str) -> None:
     gray = reference.mode in {"L", "LA", "1"}
     target = ("L" if gray else "RGB") + ("A" if reference.has_transparency_data else "")
     expected = np.asarray(reference.convert({"RGBA": "RGBA", "LA": "LA"}.get(target, target)))
-    read = photo.decode(data)
+    read = decoding.decode(data)
     actual = read.pixels if read.alpha is None else np.dstack([read.pixels, read.alpha])
     np.testing.assert_array_equal(actual, expected)
     assert (read.alpha is not None) == (" " in name or name.endswith("A"))
@@ -84,7 +84,7 @@ def test_cmyk_is_converted_with_a_note(adobe: bool) -> None:
         # Pillow writes inverted inks, and the mark of Adobe that says so.
         at = data.index(b"\xff\xeeAdobe"[:2] + b"\0\x0eAdobe")
         data = data[:at] + data[at + 16 :]
-    read = photo.decode(data)
+    read = decoding.decode(data)
     expected, note = profiles.from_cmyk(np.asarray(inks), b"not a profile")
     if not adobe:
         expected, _ = profiles.from_cmyk(255 - np.asarray(inks), None)
@@ -97,25 +97,25 @@ def test_cmyk_is_converted_with_a_note(adobe: bool) -> None:
 
 @pytest.mark.parametrize("source", METADATA_SUFFIXES)
 def test_bmp_keeps_no_metadata_but_the_resolution(source: str) -> None:
-    first = photo.decode(file_with_metadata(source))
+    first = decoding.decode(file_with_metadata(source))
     data, losses = encode_photo(first, "bmp")
     assert losses == ("bmp does not support metadata, which is dropped",)
     if first.metadata.dpi:
-        assert photo.decode(data).metadata.dpi == pytest.approx((300, 300), abs=0.01)
-    assert encode_photo(photo.decode(encode_image(IMAGE, source)), "bmp")[1] == ()
+        assert decoding.decode(data).metadata.dpi == pytest.approx((300, 300), abs=0.01)
+    assert encode_photo(decoding.decode(encode_image(IMAGE, source)), "bmp")[1] == ()
 
 
 def test_blocks_too_large_for_jpeg_are_dropped_with_a_message() -> None:
     exif = files.exif(6, extra=((0xC000, 7, bytes(66_000)),))
     xmp = files.xmp(6).replace(b"</rdf:RDF>", b"</rdf:RDF>" + b" " * 66_000)
-    first = photo.decode(file_with_metadata("png", exif=exif, xmp=xmp))
+    first = decoding.decode(file_with_metadata("png", exif=exif, xmp=xmp))
     data, losses = encode_photo(first, "jpg")
     assert losses == (
         "EXIF is too large for jpeg and is dropped",
         "XMP is too large for jpeg and is dropped",
     )
-    assert photo.decode(data).metadata.exif is None
-    assert photo.decode(data).metadata.icc == files.ICC
+    assert decoding.decode(data).metadata.exif is None
+    assert decoding.decode(data).metadata.icc == files.ICC
     assert encode_photo(first, "webp")[1] == encode_photo(first, "tif")[1] == ()
     # A color profile of any size fits, together with the other blocks.
     full = Metadata(files.exif(), files.xmp(), bytes(range(256)) * 1500, (72.0, 72.0))
@@ -132,13 +132,13 @@ def test_jpeg_keeps_its_encoding_options(
     options = {"subsampling": subsampling, "quality": quality, "progressive": progressive}
     first = encode_image(IMAGE.convert(name), "jpg", **options)
     before = open_with_pillow(first)
-    after = open_with_pillow(encode_photo(photo.decode(first), "jpg")[0])
+    after = open_with_pillow(encode_photo(decoding.decode(first), "jpg")[0])
     assert after.quantization == before.quantization
     assert JpegImagePlugin.get_sampling(after) == JpegImagePlugin.get_sampling(before)
     assert after.info.get("progressive") == before.info.get("progressive")
     assert after.mode == name
     # A photograph of another format is encoded with the default options.
-    png = photo.decode(encode_image(IMAGE, "png"))
+    png = decoding.decode(encode_image(IMAGE, "png"))
     assert open_with_pillow(encode_photo(png, "jpg")[0]).quantization[0][0] < 3
 
 
@@ -148,7 +148,7 @@ def test_jpeg_keeps_its_comment_and_unknown_segments() -> None:
     extra = b"".join(
         b"\xff" + name + (len(body) + 2).to_bytes(2, "big") + body for name, body in segments
     )
-    first = photo.decode(file_with_metadata("jpg", comment=b"words \xff", extra=extra))
+    first = decoding.decode(file_with_metadata("jpg", comment=b"words \xff", extra=extra))
     image = open_with_pillow(encode_photo(first, "jpg")[0])
     assert image.info["comment"] == b"words \xff"
     for _, body in segments:
@@ -164,12 +164,12 @@ def test_jpeg_tables_may_have_any_number(tables: tuple[int, int]) -> None:
     frame = data.index(b"\xff\xc0")
     data[first + 4], data[second + 4] = tables
     data[frame + 12], data[frame + 15], data[frame + 18] = tables[0], tables[1], tables[1]
-    before = photo.decode(bytes(data))
+    before = decoding.decode(bytes(data))
     after = open_with_pillow(encode_photo(before, "jpg")[0])
     if tables[0] != tables[1]:
         expected = open_with_pillow(encode_image(IMAGE, "jpg", quality=40)).quantization
         assert after.quantization == expected
-    assert_same(photo.decode(encode_photo(before, "jpg")[0]), before, within=2)
+    assert_same(decoding.decode(encode_photo(before, "jpg")[0]), before, within=2)
 
 
 def test_jpeg_with_coarse_tables_is_written_without_output(
@@ -177,7 +177,7 @@ def test_jpeg_with_coarse_tables_is_written_without_output(
 ) -> None:
     data = encode_image(IMAGE, "jpg", qtables=[[1000] * 64, [300] * 64])
     capfd.readouterr()
-    round_trip(photo.decode(data), "jpg")
+    round_trip(decoding.decode(data), "jpg")
     assert capfd.readouterr() == ("", "")
 
 
@@ -187,7 +187,7 @@ def test_lossless_webp_stays_lossless(metadata: dict[str, bytes], has_alpha: boo
     noise = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
     noise[:5, :, 3] = 0
     image = Image.fromarray(noise if has_alpha else noise[..., :3])
-    first = photo.decode(encode_image(image, "webp", lossless=True, exact=True, **metadata))
+    first = decoding.decode(encode_image(image, "webp", lossless=True, exact=True, **metadata))
     second = round_trip(first, "webp")
     assert_same(second, Photo(noise[..., :3], noise[..., 3] if has_alpha else None))
     assert_same(round_trip(second, "webp"), first)
@@ -195,7 +195,7 @@ def test_lossless_webp_stays_lossless(metadata: dict[str, bytes], has_alpha: boo
 
 def test_lossy_webp_is_written_with_default_options() -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
-    first = photo.decode(encode_image(noise, "webp", quality=90))
+    first = decoding.decode(encode_image(noise, "webp", quality=90))
     assert encode_photo(first, "webp")[0] == encode_photo(Photo(first.pixels), "webp")[0]
 
 
@@ -215,7 +215,7 @@ def test_heic_without_its_package_names_the_package(
             attempt()
         assert str(caught.value) == f"{path}: {needed}"
     # AVIF needs no further package.
-    assert photo.decode(encode_image(IMAGE, "avif")).pixels.shape == (20, 30, 3)
+    assert decoding.decode(encode_image(IMAGE, "avif")).pixels.shape == (20, 30, 3)
 
 
 TOO_LONG = [("webp", 16_384), ("jpg", 65_501), ("avif", 32_769)]
@@ -251,7 +251,7 @@ def test_pillow_images_are_converted_and_restored(name: str) -> None:
         file = io.BytesIO()
         kept = {key: made.info[key] for key in ("exif", "icc_profile", "dpi")}
         made.convert("RGB").save(file, format=files.FORMATS[suffix], **kept)
-        read = photo.decode(file.getvalue()).metadata
+        read = decoding.decode(file.getvalue()).metadata
         assert files.exif_tags(read.exif) == files.exif_tags(files.exif())
         assert read.icc == files.ICC
 
@@ -260,7 +260,7 @@ def test_pillow_images_are_converted_and_restored(name: str) -> None:
 def test_pillow_images_are_turned_upright(suffix: str) -> None:
     taken = photo.from_pil(Image.open(io.BytesIO(file_with_metadata(suffix))))
     assert taken.pixels.shape == (30, 20, 3)
-    np.testing.assert_array_equal(taken.pixels, photo.decode(file_with_metadata(suffix)).pixels)
+    np.testing.assert_array_equal(taken.pixels, decoding.decode(file_with_metadata(suffix)).pixels)
     assert photo.to_pil(taken).getexif().get(files.ORIENTATION, 1) == 1
 
 

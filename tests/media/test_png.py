@@ -19,8 +19,8 @@ from helpers.photo_files import (
     png_chunks,
 )
 from zerodce_jax.errors import InputError
-from zerodce_jax.media import photo, png
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media import decoding, png
+from zerodce_jax.media.photograph import Photo
 
 PLAIN = encode_image(files.IMAGE, "png")
 TEXTS = (
@@ -54,7 +54,7 @@ def test_chunks_are_copied_unchanged(shape: tuple[int, ...], dtype: str) -> None
     background = (b"bKGD", bytes(2 * (1 if pixels.shape[2] < 3 else 3)))
     added = (*TEXTS, *COLORS, *OTHERS, (b"sBIT", bytes([5] * pixels.shape[2])), background)
     plain = files.encode_png16(pixels) if dtype == "uint16" else encode_8_bits(pixels)
-    first = photo.decode(add_chunks(plain, *added))
+    first = decoding.decode(add_chunks(plain, *added))
     assert first.pixels.dtype == dtype
     data, losses = encode_photo(first, "png")
     assert losses == ()
@@ -64,7 +64,7 @@ def test_chunks_are_copied_unchanged(shape: tuple[int, ...], dtype: str) -> None
     assert [chunk for chunk in kept if chunk in TEXTS] == list(TEXTS)
     assert [name for name, _ in png_chunks(data)][:1] == [b"IHDR"]
     # A second round changes nothing.
-    assert png_chunks(encode_photo(photo.decode(data), "png")[0]) == png_chunks(data)
+    assert png_chunks(encode_photo(decoding.decode(data), "png")[0]) == png_chunks(data)
 
 
 def encode_8_bits(pixels: np.ndarray) -> bytes:
@@ -73,25 +73,25 @@ def encode_8_bits(pixels: np.ndarray) -> bytes:
 
 def test_a_stripped_photograph_keeps_the_color_chunks() -> None:
     significant = (b"sBIT", b"\5\5\5")
-    first = photo.decode(add_chunks(PLAIN, *TEXTS, *COLORS, *OTHERS, significant))
+    first = decoding.decode(add_chunks(PLAIN, *TEXTS, *COLORS, *OTHERS, significant))
     data, _ = encode_photo(first.stripped(), "png")
     kept = [chunk for chunk in png_chunks(data) if chunk[0] not in {b"IHDR", b"IDAT", b"IEND"}]
     assert kept == [*COLORS, significant]
 
 
 def test_chunks_are_not_written_in_other_formats() -> None:
-    first = photo.decode(add_chunks(PLAIN, *TEXTS, *COLORS))
+    first = decoding.decode(add_chunks(PLAIN, *TEXTS, *COLORS))
     for suffix in files.METADATA_SUFFIXES:
         assert b"Long comment" not in encode_photo(first, suffix)[0] or suffix == "png"
     # The options of another format are not taken for chunks of PNG.
-    assert encode_photo(photo.decode(files.file_with_metadata("jpg")), "png")[1] == ()
+    assert encode_photo(decoding.decode(files.file_with_metadata("jpg")), "png")[1] == ()
 
 
 def test_chunks_for_another_pixel_type_are_dropped() -> None:
     palette = encode_image(files.IMAGE.quantize(9), "png", transparency=3)
     at = palette.index(b"IDAT") - 4
     kept = files.make_chunk(b"bKGD", b"\2") + files.make_chunk(b"hIST", bytes(18))
-    first = photo.decode(palette[:at] + kept + palette[at:])
+    first = decoding.decode(palette[:at] + kept + palette[at:])
     data, _ = encode_photo(first, "png")
     assert {name for name, _ in png_chunks(data)} == {b"IHDR", b"IDAT", b"IEND"}
     assert open_with_pillow(data).mode == "RGBA"
@@ -100,9 +100,9 @@ def test_chunks_for_another_pixel_type_are_dropped() -> None:
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_16_bits_are_kept_for_every_number_of_channels(channels: int) -> None:
     noise = np.random.default_rng(0).integers(0, 1 << 16, (7, 5, channels), dtype=np.uint16)
-    first = photo.decode(files.encode_png16(noise))
-    second = photo.decode(encode_photo(first, "png")[0])
-    for read in (first, second, photo.decode(encode_photo(first, "tif")[0])):
+    first = decoding.decode(files.encode_png16(noise))
+    second = decoding.decode(encode_photo(first, "png")[0])
+    for read in (first, second, decoding.decode(encode_photo(first, "tif")[0])):
         planes = [read.pixels.reshape(7, 5, -1)]
         planes += [] if read.alpha is None else [read.alpha[..., None]]
         np.testing.assert_array_equal(np.concatenate(planes, axis=2), noise)
@@ -114,7 +114,7 @@ def test_16_bits_are_kept_for_every_number_of_channels(channels: int) -> None:
 def test_a_transparent_color_of_16_bits_becomes_alpha(channels: int) -> None:
     pixels = gradient(6, 6, 3, dtype="uint16")[..., :channels]
     color = (b"tRNS", pixels[2, 3].astype(">u2").tobytes())
-    first = photo.decode(files.encode_png16(pixels, color))
+    first = decoding.decode(files.encode_png16(pixels, color))
     assert first.alpha.dtype == np.uint16
     transparent = (pixels == pixels[2, 3]).all(axis=2)
     np.testing.assert_array_equal(first.alpha, np.where(transparent, 0, 0xFFFF))
@@ -134,7 +134,7 @@ def test_exif_in_a_text_becomes_a_chunk(compressed: bool, prefix: bytes) -> None
     chunk = (b"tEXt", b"Raw profile type exif\0" + text)
     if compressed:
         chunk = (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))
-    first = photo.decode(add_chunks(PLAIN, chunk))
+    first = decoding.decode(add_chunks(PLAIN, chunk))
     assert first.pixels.shape == (30, 20, 3)
     chunks = png_chunks(encode_photo(first, "png")[0])
     assert (b"eXIf", files.exif(1)) in chunks
@@ -144,14 +144,14 @@ def test_exif_in_a_text_becomes_a_chunk(compressed: bool, prefix: bytes) -> None
 def test_damaged_exif_in_a_text_is_dropped() -> None:
     for text in (b"", b"\nexif\n 4\nnot hex", b"\nexif\n 4\n49492"):
         chunk = (b"tEXt", b"Raw profile type exif\0" + text)
-        assert photo.decode(add_chunks(PLAIN, chunk)).metadata.exif is None
+        assert decoding.decode(add_chunks(PLAIN, chunk)).metadata.exif is None
 
 
 def test_metadata_after_the_pixels_is_read() -> None:
     xmp = b"XML:com.adobe.xmp" + bytes(5) + files.xmp(6)
     late = files.make_chunk(b"eXIf", files.exif(6)) + files.make_chunk(b"iTXt", xmp)
     text = files.make_chunk(*TEXTS[0])
-    first = photo.decode(PLAIN[:-12] + late + text + PLAIN[-12:])
+    first = decoding.decode(PLAIN[:-12] + late + text + PLAIN[-12:])
     assert first.pixels.shape == (30, 20, 3)
     chunks = png_chunks(encode_photo(first, "png")[0])
     for expected in ((b"eXIf", files.exif(1)), TEXTS[0]):
@@ -172,7 +172,7 @@ TRAILING_DATA = [
 @pytest.mark.parametrize("trailing", TRAILING_DATA, ids=range(len(TRAILING_DATA)))
 def test_data_after_the_end_is_dropped(trailing: bytes) -> None:
     # Some programs crop screenshots in place, and the old data stays after the end.
-    first = photo.decode(PLAIN + trailing)
+    first = decoding.decode(PLAIN + trailing)
     data, _ = encode_photo(first, "png")
     assert [name for name, _ in png_chunks(data)] == [b"IHDR", b"IDAT", b"IEND"]
     np.testing.assert_array_equal(np.asarray(open_with_pillow(data)), gradient(20, 30, 3))
@@ -180,20 +180,20 @@ def test_data_after_the_end_is_dropped(trailing: bytes) -> None:
 
 def test_damaged_chunks_after_the_pixels_are_dropped() -> None:
     for late in (b"\0\0\0\x05a\0c hello1234", b"\0\0\0\x05pri", b"\xff" * 40, bytes(40)):
-        first = photo.decode(PLAIN[:-12] + late)
+        first = decoding.decode(PLAIN[:-12] + late)
         data, _ = encode_photo(first, "png")
         np.testing.assert_array_equal(np.asarray(open_with_pillow(data)), gradient(20, 30, 3))
 
 
 def test_unknown_critical_chunks_are_dropped() -> None:
-    read = photo.decode(add_chunks(PLAIN, (b"NEWc", b"changes the pixels")))
+    read = decoding.decode(add_chunks(PLAIN, (b"NEWc", b"changes the pixels")))
     assert b"NEWc" not in dict(png_chunks(encode_photo(read, "png")[0]))
 
 
 def test_the_first_frame_of_an_animation_becomes_a_single_image() -> None:
     frames = [files.IMAGE.rotate(90)]
     data = encode_image(files.IMAGE, "png", save_all=True, append_images=frames)
-    made = encode_photo(photo.decode(data).still(), "png")[0]
+    made = encode_photo(decoding.decode(data).still(), "png")[0]
     assert not {b"acTL", b"fcTL", b"fdAT"} & {name for name, _ in png_chunks(made)}
     assert open_with_pillow(made).n_frames == 1
 
@@ -202,7 +202,7 @@ def test_metadata_is_not_written_twice() -> None:
     text = PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", files.xmp(1).decode(), zip=True)
     metadata = {"icc_profile": files.ICC, "dpi": (300, 300), "exif": files.exif(1)}
-    first = photo.decode(encode_image(files.IMAGE, "png", pnginfo=text, **metadata))
+    first = decoding.decode(encode_image(files.IMAGE, "png", pnginfo=text, **metadata))
     names = [name for name, _ in png_chunks(encode_photo(first, "png")[0])]
     assert sorted(names) == [b"IDAT", b"IEND", b"IHDR", b"eXIf", b"iCCP", b"iTXt", b"pHYs"]
 
@@ -221,13 +221,13 @@ def test_damaged_files_are_refused_or_give_a_complete_result(at: int, change: in
     damaged = bytearray(add_chunks(PLAIN, *TEXTS))
     damaged[at] ^= change
     try:
-        read = photo.decode(bytes(damaged))
+        read = decoding.decode(bytes(damaged))
     except InputError:
         return
     assert open_with_pillow(encode_photo(read, "png")[0]).size == (30, 20)
 
 
 def test_resolutions_are_rounded_to_whole_dots_per_metre() -> None:
-    data, _ = encode_photo(photo.decode(files.file_with_metadata("jpg")), "png")
+    data, _ = encode_photo(decoding.decode(files.file_with_metadata("jpg")), "png")
     assert dict(png_chunks(data))[b"pHYs"] == struct.pack(">IIB", 11811, 11811, 1)
     assert b"pHYs" not in dict(png_chunks(encode_photo(Photo(gradient(3, 3, 3)), "png")[0]))

@@ -12,8 +12,9 @@ from helpers.raw_files import LENS_MODEL, encode_dng
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError, UsageError, install_command
 from zerodce_jax.jobs import plan
-from zerodce_jax.media import boxes, photo, profiles, raw
+from zerodce_jax.media import boxes, decoding, encoding, photo, profiles, raw
 from zerodce_jax.media.metadata import read_orientation
+from zerodce_jax.media.photograph import Photo
 
 developed = pytest.mark.needs("rawpy")
 Y, X = np.mgrid[:48, :64] / 64
@@ -34,7 +35,7 @@ def test_the_sensor_is_developed_to_the_encoded_scene(
     order: str, with_preview: bool, brightness: float
 ) -> None:
     # White balance and matrix are right, nothing brightens, and the gray preview is not read.
-    read = photo.decode(encode_dng(SCENE * brightness, order=order, with_preview=with_preview))
+    read = decoding.decode(encode_dng(SCENE * brightness, order=order, with_preview=with_preview))
     assert (read.format, read.pixels.dtype, read.alpha) == ("raw", np.uint16, None)
     assert np.abs(read.pixels / 65535 - encode_srgb(SCENE * brightness)).mean() < 0.0005
     assert read.metadata.icc == profiles.srgb()
@@ -53,7 +54,7 @@ def test_photographs_are_turned_upright(orientation: int) -> None:
         7: SCENE[::-1, ::-1].swapaxes(0, 1),
         8: np.rot90(SCENE, -1),
     }[orientation]
-    read = photo.decode(encode_dng(stored, orientation=orientation))
+    read = decoding.decode(encode_dng(stored, orientation=orientation))
     assert np.abs(read.pixels / 65535 - encode_srgb(SCENE)).mean() < 0.0005
     assert read_orientation(read.metadata.exif, None) == 1
 
@@ -61,10 +62,10 @@ def test_photographs_are_turned_upright(orientation: int) -> None:
 @developed
 @pytest.mark.parametrize("target", ["tif", "jpg", "png"])
 def test_exif_is_carried_over_without_tags_about_the_sensor(target: str) -> None:
-    read = photo.decode(encode_dng(SCENE, with_preview=True))
+    read = decoding.decode(encode_dng(SCENE, with_preview=True))
     data, losses = files.encode_photo(read, target)
     assert losses == ()
-    written = photo.decode(data)
+    written = decoding.decode(data)
     assert written.pixels.dtype == (np.uint8 if target == "jpg" else np.uint16)
     assert written.metadata.icc == profiles.srgb()
     assert files.exif_tags(written.metadata.exif) == {
@@ -146,7 +147,7 @@ def test_raw_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"y\.dng: raw is read, but not written"):
         plan.plan([tmp_path / "x.dng"], tmp_path / "y.dng")
     with pytest.raises(InputError, match=r"y\.dng: writing raw is not supported"):
-        photo.write(tmp_path / "y.dng", photo.Photo(files.gradient(4, 4, 3)))
+        photo.write(tmp_path / "y.dng", Photo(files.gradient(4, 4, 3)))
 
 
 @developed
@@ -154,8 +155,8 @@ def test_the_dark_is_better_in_raw_than_in_jpeg() -> None:
     enhancer = Enhancer.load("scene", engine="onnx")
     dark = SCENE / 64
     expected = enhancer(encode_srgb(dark).astype(np.float32))
-    from_raw = photo.decode(encode_dng(dark))
-    from_jpeg = photo.decode(photo.encode(from_raw, "jpeg")[0])
+    from_raw = decoding.decode(encode_dng(dark))
+    from_jpeg = decoding.decode(encoding.encode(from_raw, "jpeg")[0])
     assert expected.mean() > 0.3  # The photograph is dark before, and not after.
     errors = [
         np.mean((enhancer(x.pixels) / np.float32(white) - expected) ** 2)

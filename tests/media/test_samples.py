@@ -16,8 +16,8 @@ from helpers.photo_files import (
     open_with_pillow,
     round_trip,
 )
-from zerodce_jax.media import photo
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media import decoding
+from zerodce_jax.media.photograph import Photo
 
 
 def turn(upright: np.ndarray, orientation: int) -> np.ndarray:
@@ -48,7 +48,7 @@ def test_images_are_read_upright_and_written_with_orientation_1(
         metadata["exif"] = files.exif(orientation, thumbnail=files.THUMBNAIL)
     if source != "exif":
         metadata["xmp"] = files.xmp(orientation, as_element=source == "xmp element")
-    read = photo.decode(encode_image(stored, suffix, **metadata))
+    read = decoding.decode(encode_image(stored, suffix, **metadata))
     assert_same(read, Photo(upright), within=0 if suffix in LOSSLESS_SUFFIXES else 2)
     for other in METADATA_SUFFIXES if source == "both" else (suffix,):
         data, _ = encode_photo(read, other)
@@ -83,5 +83,5 @@ def test_floats_are_written_as_16_bits_in_png() -> None:
 def test_jpeg_drops_alpha_with_a_message(shape: tuple[int, ...]) -> None:
     data, losses = encode_photo(Photo(gradient(*shape), ALPHA), "jpg")
     assert losses == ("jpeg does not support transparency, which is dropped",)
-    assert photo.decode(data).alpha is None
-    assert photo.decode(data).pixels.shape == shape
+    assert decoding.decode(data).alpha is None
+    assert decoding.decode(data).pixels.shape == shape

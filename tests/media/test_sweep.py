@@ -24,6 +24,7 @@ from helpers.enhancers import enhancer_of
 from helpers.photo_files import encode_image, gradient, open_with_pillow
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.media import formats, photo
+from zerodce_jax.media.photograph import Photo
 
 SIZE = (22, 30)
 SETTINGS = EnhanceSettings(exposure="off", gamma=1, strength=0, protect_highlights=0, denoise=0)
@@ -97,7 +98,7 @@ def eight_bits() -> Iterator[Case]:
         few = Image.fromarray(ALL[..., :3]).quantize(count)
         data = encode_image(few, "png", bits=count.bit_length() - 1)
         yield Case(f"palette of {count}", "png", data, with_pillow, with_pillow(data))
-    transparent = photo.Photo(samples("RGB", ALL), ALL[..., 3])
+    transparent = Photo(samples("RGB", ALL), ALL[..., 3])
     data, _ = files.encode_photo(transparent, "bmp")
     yield Case("RGBA, 8 bits", "bmp", data, with_pillow, ALL)
     for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):

@@ -18,8 +18,8 @@ from helpers.photo_files import (
     round_trip,
 )
 from zerodce_jax.errors import InputError
-from zerodce_jax.media import photo, profiles
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media import decoding, photo, profiles
+from zerodce_jax.media.photograph import Photo
 from zerodce_jax.media.tiff_directory import Directory
 
 
@@ -74,14 +74,14 @@ CASES = [
 def test_every_layout_is_read_and_written_again(layout: str, dtype: str, channels: int) -> None:
     pixels = gradient(37, 41, 4, dtype=dtype)[..., :channels]
     pixels = pixels[..., 0] if channels == 1 else np.ascontiguousarray(pixels)
-    read = photo.decode(encode_with_tifffile(pixels, **LAYOUTS[layout]))
+    read = decoding.decode(encode_with_tifffile(pixels, **LAYOUTS[layout]))
     assert read.pixels.dtype == dtype
     assert (read.alpha is None) == (channels in {1, 3})
     np.testing.assert_array_equal(join_alpha(read), pixels)
     data, losses = encode_photo(read, "tif")
     assert losses == ()
     np.testing.assert_array_equal(tifffile.imread(io.BytesIO(data)), pixels)
-    np.testing.assert_array_equal(join_alpha(photo.decode(data)), pixels)
+    np.testing.assert_array_equal(join_alpha(decoding.decode(data)), pixels)
     page = tifffile.TiffFile(io.BytesIO(data)).pages[0]
     assert page.compression.name == "ADOBE_DEFLATE"
     assert [kind.name for kind in page.extrasamples] == ["UNASSALPHA"] * (channels in {2, 4})
@@ -96,7 +96,7 @@ def test_9_to_15_bits_are_expanded_to_16(bits: int, channels: int) -> None:
     values = np.arange(600 * channels, dtype=np.uint16).reshape(20, 30, channels) * 37 % (top + 1)
     values[0, 0], values[0, 1] = 0, top
     values = values[..., 0] if channels == 1 else values
-    read = photo.decode(encode_with_tifffile(values, bitspersample=bits))
+    read = decoding.decode(encode_with_tifffile(values, bitspersample=bits))
     assert read.pixels.dtype == np.uint16
     np.testing.assert_array_equal(read.pixels, np.round(values / top * 65535))
     np.testing.assert_array_equal(round_trip(read, "tif").pixels, read.pixels)
@@ -106,14 +106,14 @@ def test_9_to_15_bits_are_expanded_to_16(bits: int, channels: int) -> None:
 def test_white_is_zero_pixels_are_inverted(dtype: str) -> None:
     top = {"uint8": 0xFF, "uint16": 0xFFFF, "float32": 1}[dtype]
     pixels = gradient(9, 9, dtype=dtype)
-    read = photo.decode(encode_with_tifffile(pixels, photometric="miniswhite"))
+    read = decoding.decode(encode_with_tifffile(pixels, photometric="miniswhite"))
     np.testing.assert_array_equal(read.pixels, pixels.dtype.type(top) - pixels)
     np.testing.assert_array_equal(round_trip(read, "tif").pixels, read.pixels)
 
 
 def test_white_is_zero_leaves_alpha_unchanged() -> None:
     pixels = gradient(9, 9, 2, dtype="uint16")
-    read = photo.decode(encode_with_tifffile(pixels, photometric="miniswhite"))
+    read = decoding.decode(encode_with_tifffile(pixels, photometric="miniswhite"))
     np.testing.assert_array_equal(read.pixels, 0xFFFF - pixels[..., 0])
     np.testing.assert_array_equal(read.alpha, pixels[..., 1])
 
@@ -121,10 +121,10 @@ def test_white_is_zero_leaves_alpha_unchanged() -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_unspecified_channels_are_dropped(dtype: str) -> None:
     pixels = gradient(9, 9, 4, dtype=dtype)
-    read = photo.decode(encode_with_tifffile(pixels, extrasamples=["unspecified"]))
+    read = decoding.decode(encode_with_tifffile(pixels, extrasamples=["unspecified"]))
     assert read.alpha is None
     np.testing.assert_array_equal(read.pixels, pixels[..., :3])
-    read = photo.decode(
+    read = decoding.decode(
         encode_with_tifffile(np.ascontiguousarray(pixels[..., :2]), extrasamples=["unspecified"])
     )
     assert read.alpha is None
@@ -137,7 +137,7 @@ def test_premultiplied_alpha_is_divided_out(dtype: str) -> None:
     parts = np.array([50, 100, 25, 128]) / 255
     pixels = np.full((4, 4, 4), parts * top).astype(dtype)
     pixels[0, 1] = 0
-    read = photo.decode(encode_with_tifffile(pixels, extrasamples=["assocalpha"]))
+    read = decoding.decode(encode_with_tifffile(pixels, extrasamples=["assocalpha"]))
     expected = np.minimum(pixels[0, 0, :3] / pixels[0, 0, 3] * top, top)
     np.testing.assert_allclose(read.pixels[0, 0], expected, atol=0.51 if top > 1 else 1e-6)
     assert read.pixels[0, 1].tolist() == [0, 0, 0]
@@ -154,9 +154,9 @@ def with_pixel(value: float) -> np.ndarray:
 @pytest.mark.parametrize("value", [-0.001, 1.001, np.inf, -np.inf, np.nan])
 def test_floats_outside_of_0_to_1_are_refused(value: float) -> None:
     with pytest.raises(InputError, match="floats outside of 0 to 1"):
-        photo.decode(encode_with_tifffile(with_pixel(value)))
+        decoding.decode(encode_with_tifffile(with_pixel(value)))
     np.testing.assert_array_equal(
-        photo.decode(encode_with_tifffile(with_pixel(1))).pixels, with_pixel(1)
+        decoding.decode(encode_with_tifffile(with_pixel(1))).pixels, with_pixel(1)
     )
 
 
@@ -176,19 +176,19 @@ UNSUPPORTED: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
 def test_unsupported_samples_are_refused(name: str) -> None:
     pixels, options = UNSUPPORTED[name]
     with pytest.raises(InputError, match="is not supported"):
-        photo.decode(encode_with_tifffile(pixels, **options))
+        decoding.decode(encode_with_tifffile(pixels, **options))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_cmyk_and_lab_are_converted_with_a_note(dtype: str) -> None:
     inks = gradient(9, 9, 4, dtype=dtype)
-    read = photo.decode(encode_with_tifffile(inks, photometric="separated", extrasamples=()))
+    read = decoding.decode(encode_with_tifffile(inks, photometric="separated", extrasamples=()))
     expected, note = profiles.from_cmyk(inks, None)
     np.testing.assert_array_equal(read.pixels, expected)
     assert (read.notes, read.metadata.icc) == ((note,), profiles.srgb())
     gray = gradient(9, 9, dtype=dtype)
     lab = np.dstack([gray, 0 * gray, 0 * gray])
-    read = photo.decode(encode_with_tifffile(lab, photometric="cielab"))
+    read = decoding.decode(encode_with_tifffile(lab, photometric="cielab"))
     assert read.notes == ("its L*a*b* colors are converted to sRGB",)
     top = np.iinfo(dtype).max
     # L* to linear light (CIE 1976), and the encoding of sRGB.
@@ -202,7 +202,7 @@ def test_cmyk_and_lab_are_converted_with_a_note(dtype: str) -> None:
 def test_ycbcr_is_converted(subsampling: tuple[int, int] | None) -> None:
     rgb = gradient(32, 48, 3)
     data = encode_image(Image.fromarray(rgb), "tif", compression="jpeg", quality=100)
-    read = photo.decode(uncompressed_ycbcr(rgb, subsampling) if subsampling else data)
+    read = decoding.decode(uncompressed_ycbcr(rgb, subsampling) if subsampling else data)
     assert np.abs(read.pixels.astype(int) - rgb).mean() < 2.5
     assert read.notes == (("its YCbCr colors are converted to RGB",) if subsampling else ())
 
@@ -228,13 +228,13 @@ def test_palettes_are_looked_up(dtype: str) -> None:
     indices = gradient(4, 4, dtype=dtype)
     count = 1 << 8 * indices.itemsize
     colors = np.random.default_rng(0).integers(0, 65536, (3, count), dtype=np.uint16)
-    read = photo.decode(encode_with_tifffile(indices, photometric="palette", colormap=colors))
+    read = decoding.decode(encode_with_tifffile(indices, photometric="palette", colormap=colors))
     np.testing.assert_array_equal(read.pixels, (colors >> 8).T.astype(np.uint8)[indices])
 
 
 def test_channels_of_unknown_meaning_are_left_out_with_a_note() -> None:
     pixels = gradient(4, 4, 4)[..., [0, 1, 2, 3, 0]]
-    read = photo.decode(encode_with_tifffile(pixels, extrasamples=[0, 2]))
+    read = decoding.decode(encode_with_tifffile(pixels, extrasamples=[0, 2]))
     assert read.notes == ("one channel of unknown meaning is not read",)
     np.testing.assert_array_equal(join_alpha(read), pixels[..., [0, 1, 2, 4]])
 
@@ -261,7 +261,7 @@ DAMAGES += [(name, ZERO) for name in DAMAGED.keys() - {"raw", "packbits"}]
 def test_damaged_strips_are_refused(compression: str, kind: str) -> None:
     pixels, options = DAMAGED[compression]
     data = encode_image(Image.fromarray(pixels), "tif", compression=compression, **options)
-    assert photo.decode(data).pixels.shape == pixels.shape
+    assert decoding.decode(data).pixels.shape == pixels.shape
     tags = open_with_pillow(data).tag_v2
     start, size = tags[273][0], tags[279][0]
     if kind == ZERO:
@@ -272,7 +272,7 @@ def test_damaged_strips_are_refused(compression: str, kind: str) -> None:
         assert data.count(before) == 1
         damaged = data.replace(before, struct.pack("<HHII", 279, 4, 1, size // 2))
     with pytest.raises(InputError):
-        photo.decode(damaged)
+        decoding.decode(damaged)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -281,7 +281,7 @@ def test_only_the_first_of_several_pages_is_read_with_a_note(dtype: str) -> None
     with tifffile.TiffWriter(file) as writer:
         for page in (gradient(5, 6, 3, dtype=dtype), np.zeros((9, 9), np.uint8)):
             writer.write(page)
-    read = photo.decode(file.getvalue())
+    read = decoding.decode(file.getvalue())
     assert read.notes == ("only the first of its images is read",)
     np.testing.assert_array_equal(read.pixels, gradient(5, 6, 3, dtype=dtype))
     assert len(tifffile.TiffFile(io.BytesIO(encode_photo(read, "tif")[0])).pages) == 1
@@ -332,19 +332,21 @@ def test_tags_keep_their_types_and_values(order: str, big: bool, dtype: str) -> 
         kept = {tag for tag, *_ in TAGS} | {282, 283, 296}
         return {tag: value for tag, value in found.items() if tag in kept}
 
-    before, after = tags(data), tags(encode_photo(photo.decode(data), "tif")[0])
+    before, after = tags(data), tags(encode_photo(decoding.decode(data), "tif")[0])
     assert len(before) >= len(TAGS)
     before.pop(65007, None)
     assert after == before
     # In other formats, the tags are part of EXIF.
-    other = files.exif_tags(photo.decode(encode_photo(photo.decode(data), "jpg")[0]).metadata.exif)
+    other = files.exif_tags(
+        decoding.decode(encode_photo(decoding.decode(data), "jpg")[0]).metadata.exif
+    )
     assert other[270] == "a description, 7-bit"
     assert other[305] == "software 1.0"
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_exif_is_unchanged_after_a_tiff_file(order: str) -> None:
-    jpeg = photo.decode(files.file_with_metadata("jpg", exif=files.exif(3, order=order)))
+    jpeg = decoding.decode(files.file_with_metadata("jpg", exif=files.exif(3, order=order)))
     data, losses = encode_photo(jpeg, "tif")
     assert losses == ()
     assert data[:2] == (b"II" if order == "<" else b"MM")
@@ -353,7 +355,7 @@ def test_exif_is_unchanged_after_a_tiff_file(order: str) -> None:
     assert page.tags[700].value == files.xmp(1)
     assert page.tags[34675].value == files.ICC
     assert 274 not in page.tags or page.tags[274].value == 1
-    read = Directory.parse(photo.decode(data).metadata.exif)
+    read = Directory.parse(decoding.decode(data).metadata.exif)
     first = Directory.parse(files.exif(None, order=order))
     assert read.tags == first.tags
     assert {tag: child.tags for tag, child in read.subdirectories.items()} == {
@@ -362,7 +364,7 @@ def test_exif_is_unchanged_after_a_tiff_file(order: str) -> None:
 
 
 def test_a_file_without_tags_has_no_metadata() -> None:
-    read = photo.decode(encode_image(files.IMAGE, "tif"))
+    read = decoding.decode(encode_image(files.IMAGE, "tif"))
     assert read.metadata.exif is None
     assert read.metadata.xmp is None
     assert read.metadata.icc is None
@@ -374,8 +376,8 @@ def test_a_file_without_tags_has_no_metadata() -> None:
 def test_resolutions_are_converted_to_dots_per_inch(unit: str, factor: float | None) -> None:
     data = encode_with_tifffile(gradient(4, 4, 3), resolution=(100, 50), resolutionunit=unit)
     expected = factor and (100 * factor, 50 * factor)
-    assert photo.decode(data).metadata.dpi == expected
-    assert round_trip(photo.decode(data), "tif").metadata.dpi == expected
+    assert decoding.decode(data).metadata.dpi == expected
+    assert round_trip(decoding.decode(data), "tif").metadata.dpi == expected
 
 
 def test_files_without_a_size_are_refused(tmp_path: Any) -> None:

@@ -10,8 +10,8 @@ from helpers import photo_files as files
 from helpers.damage import damaged_exif
 from helpers.photo_files import encode_photo, gradient, round_trip
 from zerodce_jax.errors import InputError
-from zerodce_jax.media import photo, tiff
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media import decoding, tiff
+from zerodce_jax.media.photograph import Photo
 from zerodce_jax.media.tiff_directory import SIGNATURES, Directory
 
 
@@ -48,7 +48,7 @@ def test_tags_that_all_claim_the_whole_file_do_not_fill_the_memory() -> None:
     directory = Directory.parse(data)
     assert sum(len(value) for _, value in directory.tags.values()) <= len(data)
     with pytest.raises(InputError):
-        photo.decode(data)
+        decoding.decode(data)
 
 
 @pytest.mark.slow

@@ -18,7 +18,8 @@ from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError, UsageError, prefix_errors
 from zerodce_jax.jobs.animations import enhance_animation
 from zerodce_jax.jobs.videos import RawFormat, enhance_raw
-from zerodce_jax.media import animation, formats, photo
+from zerodce_jax.media import animation, decoding, encoding, formats, photo
+from zerodce_jax.media.photograph import Photo
 
 Load = Callable[[], tuple[Enhancer, EnhanceSettings]]
 """Function that loads the network, which is called once the other arguments are checked."""
@@ -68,7 +69,7 @@ def enhance_photograph(
             opened = opened.still()
             opened = replace(opened, pixels=enhancer(opened.pixels, settings))
         if out is not None:
-            data, losses = photo.encode(opened, kind)
+            data, losses = encoding.encode(opened, kind)
             with out:
                 out.write(data)
         else:
@@ -78,7 +79,7 @@ def enhance_photograph(
 
 
 def _result_format(
-    opened: photo.Photo,
+    opened: Photo,
     output: Path,
     wanted: ResultFormat,
 ) -> formats.Format:
@@ -132,7 +133,7 @@ def _standard_output() -> IO[bytes]:
     return open(sys.stdout.fileno(), "wb", closefd=False)
 
 
-def _standard_input(max_pixels: int) -> photo.Photo:
+def _standard_input(max_pixels: int) -> Photo:
     if sys.stdin is None:
         raise InputError("standard input: is closed")
     limit = photo.largest_file(max_pixels)
@@ -142,4 +143,4 @@ def _standard_input(max_pixels: int) -> photo.Photo:
             f"standard input: more than {limit:,} bytes are too large for a photograph"
         )
     with prefix_errors("standard input"):
-        return photo.decode(data, max_pixels=max_pixels)
+        return decoding.decode(data, max_pixels=max_pixels)

@@ -15,6 +15,7 @@ from zerodce_jax.errors import InputError, one_line
 from zerodce_jax.evaluation.evaluate import COLUMNS, INPUT, THUMBNAIL_SIZE, Evaluation
 from zerodce_jax.evaluation.perceptual import PerceptualMetric
 from zerodce_jax.media import photo, pillow
+from zerodce_jax.media.photograph import Photo
 
 
 def mean_scores(evaluations: Iterable[Evaluation]) -> dict[str, dict[str, float]]:
@@ -101,7 +102,7 @@ def write_sheet(path: Path, evaluations: Iterable[Evaluation]) -> None:
     strips = [
         np.hstack([np.pad(cell, margin, constant_values=255) for cell in row]) for row in rows
     ]
-    photo.write(path, photo.Photo(np.vstack(strips)))
+    photo.write(path, Photo(np.vstack(strips)))
 
 
 def _finite(scores: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:

@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.errors import prefix_errors
 from zerodce_jax.media.animation import Frame
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media.photograph import Photo
 
 if TYPE_CHECKING:
     from zerodce_jax.enhancer import Enhancer

@@ -19,7 +19,8 @@ from zerodce_jax.jobs.storage import Files, LocalFiles
 from zerodce_jax.media import animation
 from zerodce_jax.media.formats import format_of
 from zerodce_jax.media.limits import MAX_PIXELS
-from zerodce_jax.media.photo import Photo, check_target
+from zerodce_jax.media.photo import check_target
+from zerodce_jax.media.photograph import Photo
 from zerodce_jax.media.samples import convert
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from zerodce_jax import atomic
 from zerodce_jax.errors import InputError, UsageError, first_line, prefix_errors
 from zerodce_jax.jobs import plan
 from zerodce_jax.jobs.plan import Item
-from zerodce_jax.media import formats, photo
+from zerodce_jax.media import decoding, formats, photo
 from zerodce_jax.media.limits import MAX_PIXELS
-from zerodce_jax.media.photo import Photo
+from zerodce_jax.media.photograph import Photo
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -158,12 +158,12 @@ class RemoteFiles:
         with prefix_errors(self.name(path)):
             head = self._content(path, max_pixels, _HEAD)
             try:
-                return photo.measure(io.BytesIO(head), max_pixels=max_pixels)
+                return decoding.measure(io.BytesIO(head), max_pixels=max_pixels)
             except InputError:
                 if len(head) < _HEAD:
                     raise
             file = io.BytesIO(self._content(path, max_pixels))
-            return photo.measure(file, max_pixels=max_pixels)
+            return decoding.measure(file, max_pixels=max_pixels)
 
     def is_animated_gif(self, path: Path, /) -> bool:
         """Return whether a file is an animated GIF; see `photo.is_animated_gif`."""
@@ -175,7 +175,7 @@ class RemoteFiles:
     def read(self, path: Path, /, *, max_pixels: int) -> Photo:
         """Decode a photograph; see `photo.read`."""
         with prefix_errors(self.name(path)):
-            return photo.decode(self._content(path, max_pixels), max_pixels=max_pixels)
+            return decoding.decode(self._content(path, max_pixels), max_pixels=max_pixels)
 
     def write(self, path: Path, opened: Photo, /) -> tuple[str, ...]:
         """Encode a photograph; see `photo.write`."""

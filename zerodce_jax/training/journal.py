@@ -21,6 +21,7 @@ from tensorboardX import SummaryWriter
 from zerodce_jax.atomic import replacing
 from zerodce_jax.config import AnyNetworkConfig, TrainConfig
 from zerodce_jax.media import photo
+from zerodce_jax.media.photograph import Photo
 from zerodce_jax.models.modules import graphdef
 from zerodce_jax.ops.curves import apply_curves
 from zerodce_jax.ops.pixels import to_float
@@ -86,7 +87,7 @@ class Journal:
         """Write a sheet with one row per sample: input, enhanced image, mean curve map."""
         rows = np.asarray(_sample_rows(self._network, params, self._sample_pixels))
         sheet = np.round(np.concatenate(list(rows)) * 255).astype(np.uint8)
-        photo.write(self._workdir / "samples" / f"{step:07d}.png", photo.Photo(sheet))
+        photo.write(self._workdir / "samples" / f"{step:07d}.png", Photo(sheet))
         self._board.add_image("samples", sheet, step, dataformats="HWC")
 
     def _write(self, step: int, metrics: dict[str, float], part: str) -> None:

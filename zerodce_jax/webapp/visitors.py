@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from zerodce_jax.media import photo
+from zerodce_jax.media.photograph import Photo
 
 
 class Visitors:
@@ -49,7 +50,7 @@ class Visitors:
             old.unlink(missing_ok=True)
         files = [folder / f"{secrets.token_hex(8)}.png" for _ in images]
         for file, image in zip(files, images, strict=True):
-            photo.write(file, photo.Photo(image))
+            photo.write(file, Photo(image))
         return [str(file) for file in files]
 
     def start(self, visitor: str | None) -> None:

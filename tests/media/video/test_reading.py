@@ -9,7 +9,7 @@ import pytest
 
 from helpers.video_files import UNEVEN, copy_video, describe, noisy_frames, write
 from zerodce_jax.errors import InputError
-from zerodce_jax.media.photo import MAX_PIXELS
+from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.video import Encoding, Reader
 
 av = pytest.importorskip("av")

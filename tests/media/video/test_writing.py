@@ -19,7 +19,7 @@ from helpers.video_files import (
     write,
 )
 from zerodce_jax.errors import InputError
-from zerodce_jax.media.photo import MAX_PIXELS
+from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.video import Encoding, Reader, Writer
 
 av = pytest.importorskip("av")
