@@ -1,8 +1,9 @@
-"""animations.py: animations through files, folders, storages and pipes."""
+"""animations.py: animations and pages through files, folders, storages and pipes."""
 
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,15 @@ from PIL import Image
 from helpers.animation_files import TIMES, encode_frames, frames
 from helpers.command import run, summary_of
 from helpers.enhancers import brightening_network
-from helpers.photo_files import IMAGE, encode_image
+from helpers.photo_files import IMAGE, encode_image, gradient
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.jobs.plan import plan
 from zerodce_jax.jobs.storage import folder_at
 from zerodce_jax.jobs.worklist import plan_work
 from zerodce_jax.media import photo
 from zerodce_jax.media.animation import Frame
+from zerodce_jax.media.photograph import Pages, Photo
+from zerodce_jax.media.tiff_directory import Directory, Tag, find_pages
 
 pytestmark = pytest.mark.usefixtures("no_compilation_cache")
 
@@ -174,11 +177,67 @@ def test_animations_pass_through_pipes(
 
 
 def test_smoothing_of_zero_enhances_each_frame_alone(folder: Path, tmp_path: Path) -> None:
-    from zerodce_jax.jobs.animations import enhance_animation
+    from zerodce_jax.jobs.animations import enhance_several
 
     enhancer = Enhancer(brightening_network("scene"))
     opened = photo.read(folder / "b.png")
-    enhanced = enhance_animation(opened, "b.png", enhancer, smoothing=0)
+    enhanced = enhance_several(opened, "b.png", enhancer, smoothing=0)
     assert enhanced.animation is not None
     for frame, before in zip(enhanced.animation.frames(), frames(), strict=True):
         np.testing.assert_array_equal(frame.pixels, enhancer(before))
+
+
+def test_pages_of_tiff_files_are_enhanced_each_in_its_own_light(
+    scene_file: Path, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    images = [gradient(30, 40, 3) // 8, gradient(24, 20, dtype="uint16") // 3]
+    contents = iter([Photo(image, format="tiff") for image in images])
+    source, out = tmp_path / "a.tif", tmp_path / "out"
+    photo.write(source, Photo(images[0], format="tiff", pages=Pages(lambda: contents, 2)))
+    report = tmp_path / "report.json"
+    assert run("enhance", source, "-o", out, "-m", scene_file, "--report", report) == 0
+    assert capfdbinary.readouterr().err == b""
+    assert [row["frames"] for row in json.loads(report.read_text())] == [2]
+    pages = photo.read(out / "a.tif").pages
+    assert pages is not None
+    scene = Enhancer.load(scene_file)
+    for page, image in zip(pages.photos(), images, strict=True):
+        np.testing.assert_array_equal(page.pixels, scene(image))
+    assert run("enhance", source, "-o", "-", "-m", scene_file) == 0
+    assert capfdbinary.readouterr() == ((out / "a.tif").read_bytes(), b"")
+    note = b"only the first of its 2 pages is read\n"
+    for target, flags in (("first.tif", ("--first-frame",)), ("a.png", ())):
+        assert run("enhance", source, "-o", tmp_path / target, "-m", scene_file, *flags) == 0
+        assert capfdbinary.readouterr().err.endswith(note)
+        still = photo.read(tmp_path / target)
+        assert still.pages is None
+        np.testing.assert_array_equal(still.pixels, scene(images[0]))
+
+
+def test_a_damaged_page_fails_its_file_in_one_line(
+    scene_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    contents = [Photo(gradient(30, 40, 3), format="tiff")] * 2
+    source, target = tmp_path / "a.tif", tmp_path / "b.tif"
+    photo.write(source, replace(contents[0], pages=Pages(lambda: contents, 2)))
+    data = bytearray(source.read_bytes())
+    strip = find_strip(data, 1)
+    data[strip : strip + 20] = bytes(20)
+    source.write_bytes(data)
+    assert run("enhance", source, "-o", target, "-m", scene_file) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"zerodce: {source}: page 2: damaged image (")
+    flags = ("-m", scene_file, "--max-pixels", 2000)
+    assert run("enhance", source, "-o", target, *flags) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error == (
+        f"zerodce: {source}: 2 pages with 2,400 pixels together are more than the limit of 2,000 "
+        "(--max-pixels)"
+    )
+    assert not target.exists()
+
+
+def find_strip(data: bytes | bytearray, number: int) -> int:
+    """Return the offset of the first strip of a page."""
+    page = find_pages(bytes(data))[0][number]
+    return Directory.parse(bytes(data), page.place).integers(Tag.STRIP_OFFSETS, ())[0]

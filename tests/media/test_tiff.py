@@ -275,18 +275,6 @@ def test_damaged_strips_are_refused(compression: str, kind: str) -> None:
         decoding.decode(damaged)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_only_the_first_of_several_pages_is_read_with_a_note(dtype: str) -> None:
-    file = io.BytesIO()
-    with tifffile.TiffWriter(file) as writer:
-        for page in (gradient(5, 6, 3, dtype=dtype), np.zeros((9, 9), np.uint8)):
-            writer.write(page)
-    read = decoding.decode(file.getvalue())
-    assert read.notes == ("only the first of its images is read",)
-    np.testing.assert_array_equal(read.pixels, gradient(5, 6, 3, dtype=dtype))
-    assert len(tifffile.TiffFile(io.BytesIO(encode_photo(read, "tif")[0])).pages) == 1
-
-
 TAGS = [
     (270, 2, "a description, 7-bit"),
     (305, 2, "software 1.0"),

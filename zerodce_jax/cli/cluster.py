@@ -57,7 +57,8 @@ def cluster(
         format: Format of the results.
         strip: Leave out EXIF, XMP, texts and resolution; the color
             profile stays.
-        first_frame: Take only the first frame of animations.
+        first_frame: Take only the first frame of animations, and the first
+            page of TIFF files.
         report: Parquet file to write, with the outcome of each file. By
             default DST/report.parquet.
         max_pixels: Number of pixels of the largest photograph that is

@@ -61,7 +61,8 @@ def enhance(
         format: Format of photographs.
         strip: Leave out EXIF, XMP, texts and resolution; the color
             profile stays.
-        first_frame: Take only the first frame of animations.
+        first_frame: Take only the first frame of animations, and the first
+            page of TIFF files.
         max_pixels: Number of pixels of the largest image that is decoded.
         file: Flags for files, which have no use with -.
     """

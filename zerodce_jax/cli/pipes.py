@@ -16,9 +16,9 @@ from zerodce_jax.cli.options import ResultFormat, VideoFlags
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError, UsageError, prefix_errors
-from zerodce_jax.jobs.animations import enhance_animation
+from zerodce_jax.jobs.animations import enhance_several
 from zerodce_jax.jobs.videos import RawFormat, enhance_raw
-from zerodce_jax.media import animation, decoding, encoding, formats, photo
+from zerodce_jax.media import decoding, encoding, formats, photo
 from zerodce_jax.media.photograph import Photo
 
 Load = Callable[[], tuple[Enhancer, EnhanceSettings]]
@@ -62,11 +62,11 @@ def enhance_photograph(
         opened = opened.stripped() if strip else opened
         opened = opened.still() if first_frame else opened
         kind = _result_format(opened, output, format)
-        if opened.animation is not None and kind in animation.FORMATS:
+        opened = opened.fitting(kind)
+        if opened.images > 1:
             name = "standard input" if inputs[0] == "-" else inputs[0]
-            opened = enhance_animation(opened, name, enhancer, settings, smoothing=smoothing)
+            opened = enhance_several(opened, name, enhancer, settings, smoothing=smoothing)
         else:
-            opened = opened.still()
             opened = replace(opened, pixels=enhancer(opened.pixels, settings))
         if out is not None:
             data, losses = encoding.encode(opened, kind)

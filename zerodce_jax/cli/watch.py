@@ -40,7 +40,8 @@ def watch(
         format: Format of photographs.
         strip: Leave out EXIF, XMP, texts and resolution; the color
             profile stays.
-        first_frame: Take only the first frame of animations.
+        first_frame: Take only the first frame of animations, and the first
+            page of TIFF files.
         max_pixels: Number of pixels of the largest image that is decoded.
     """
     from zerodce_jax.cli.progress import Progress

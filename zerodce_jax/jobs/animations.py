@@ -1,4 +1,4 @@
-"""Enhance the frames of an animation without flicker."""
+"""Enhance the frames of an animation without flicker, and the pages of a file one by one."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from jaxtyping import Shaped
 
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.errors import prefix_errors
-from zerodce_jax.media.animation import Frame
-from zerodce_jax.media.photograph import Photo
+from zerodce_jax.media.animation import Animation, Frame
+from zerodce_jax.media.photograph import Pages, Photo
 
 if TYPE_CHECKING:
     from zerodce_jax.enhancer import Enhancer
@@ -20,7 +20,7 @@ _DEFAULT_DURATION = 100
 """How long browsers show a frame that states no time, in milliseconds."""
 
 
-def enhance_animation(
+def enhance_several(
     opened: Photo,
     name: str,
     enhancer: "Enhancer",
@@ -28,18 +28,30 @@ def enhance_animation(
     *,
     smoothing: float,
 ) -> Photo:
-    """Return a photograph whose frames are enhanced as they are asked for, and not kept.
+    """Return a photograph whose frames or pages are enhanced as they are asked for, and not kept.
 
     Args:
-        opened: The photograph, with an animation.
+        opened: The photograph, with an animation or with pages.
         name: Name of its file, for the messages of errors that decoding raises.
         enhancer: The network.
         settings: How to enhance; None takes the network's own settings.
-        smoothing: Time constant of the exposure smoothing, in seconds; 0 enhances each frame
-            independently.
+        smoothing: Time constant of the exposure smoothing of animations, in seconds; 0 enhances
+            each frame independently.
     """
-    animation = opened.animation
-    assert animation is not None
+    if opened.pages is not None:
+        return replace(opened, pages=_enhance_pages(opened.pages, name, enhancer, settings))
+    assert opened.animation is not None
+    animation = _enhance_animation(opened.animation, name, enhancer, settings, smoothing)
+    return replace(opened, animation=animation)
+
+
+def _enhance_animation(
+    animation: Animation,
+    name: str,
+    enhancer: "Enhancer",
+    settings: EnhanceSettings | None,
+    smoothing: float,
+) -> Animation:
     begun: deque[Frame] = deque()
 
     def images() -> Iterator[tuple[float, Shaped[np.ndarray, "h w *rgb"]]]:
@@ -54,4 +66,24 @@ def enhance_animation(
         for pixels in enhancer.clip(images(), settings, smoothing=smoothing):
             yield replace(begun.popleft(), pixels=pixels)
 
-    return replace(opened, animation=replace(animation, frames=frames))
+    return replace(animation, frames=frames)
+
+
+def _enhance_pages(
+    pages: Pages, name: str, enhancer: "Enhancer", settings: EnhanceSettings | None
+) -> Pages:
+    begun: deque[Photo] = deque()
+
+    def images() -> Iterator[Shaped[np.ndarray, "h w *rgb"]]:
+        with prefix_errors(name):
+            photos = iter(pages.photos())
+        for number in range(pages.count):
+            with prefix_errors(f"{name}: page {number + 1}"):
+                begun.append(next(photos))
+            yield begun[-1].pixels
+
+    def photos() -> Iterator[Photo]:
+        for pixels in enhancer.many(images(), settings):
+            yield replace(begun.popleft(), pixels=pixels)
+
+    return replace(pages, photos=photos)

@@ -12,11 +12,10 @@ from jaxtyping import Shaped
 
 from zerodce_jax.config import SMOOTHING_SECONDS, EnhanceSettings
 from zerodce_jax.errors import InputError, UsageError, one_line
-from zerodce_jax.jobs.animations import enhance_animation
+from zerodce_jax.jobs.animations import enhance_several
 from zerodce_jax.jobs.plan import Item
 from zerodce_jax.jobs.runner import Executor, Result
 from zerodce_jax.jobs.storage import Files, LocalFiles
-from zerodce_jax.media import animation
 from zerodce_jax.media.formats import format_of
 from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.photo import check_target
@@ -47,7 +46,8 @@ class PhotoExecutor(Executor):
         jobs: Number of threads, and of photographs that are read ahead and written behind.
         strip: Whether to leave out EXIF, XMP, texts and resolution.
         max_pixels: Number of pixels of the largest photograph that is decoded.
-        first_frame: Whether only the first frame of animations is taken.
+        first_frame: Whether only the first frame of animations, and the first page of TIFF files,
+            is taken.
         smoothing: Time constant of the exposure smoothing of animations, in seconds; 0 enhances
             each frame independently.
         source: The storage of the photographs.
@@ -87,8 +87,8 @@ class PhotoExecutor(Executor):
         self._enhancing: deque[_Task] = deque()
         # The next task, if it must wait until there is memory for it.
         self._held: _Task | None = None
-        # The task of an animation, whose frames go through the network as one sequence.
-        self._animated: _Task | None = None
+        # The task of an animation or of pages, which go through the network as one sequence.
+        self._sequence: _Task | None = None
         self._pixels_in_memory = 0
         self._pool = ThreadPoolExecutor(self._jobs)
         try:
@@ -101,9 +101,9 @@ class PhotoExecutor(Executor):
                     del opened, pixels
                     yield from self._finished(still_writing=self._jobs)
                 yield from self._finished(still_writing=0)
-                if self._animated is not None:
-                    task, self._animated = self._animated, None
-                    self._enhance_animation(task)
+                if self._sequence is not None:
+                    task, self._sequence = self._sequence, None
+                    self._enhance_sequence(task)
                     yield from self._finished(still_writing=0)
                 # A held task had to wait until the others were written; without one, all are done.
                 elif self._held is None:
@@ -119,7 +119,7 @@ class PhotoExecutor(Executor):
     def _images(self) -> Iterator[Shaped[np.ndarray, "h w *rgb"]]:
         """Yield the pixels of photographs in order.
 
-        End before an animation, before a photograph that is held, or if none is left.
+        End before an animation or pages, before a photograph that is held, or if none is left.
         """
         while True:
             self._read_ahead()
@@ -134,12 +134,12 @@ class PhotoExecutor(Executor):
                 continue
             finally:
                 task.reading = None
-            task.opened = opened.stripped() if self._strip else opened
-            if opened.animation is not None:
-                if not self._first_frame and format_of(task.item.target) in animation.FORMATS:
-                    self._animated = task
-                    return
-                task.opened = task.opened.still()
+            opened = opened.stripped() if self._strip else opened
+            opened = opened.still() if self._first_frame else opened
+            task.opened = opened.fitting(format_of(task.item.target))
+            if task.opened.images > 1:
+                self._sequence = task
+                return
             self._enhancing.append(task)
             # The next photograph is read while this one is enhanced.
             self._read_ahead()
@@ -175,10 +175,10 @@ class PhotoExecutor(Executor):
                 return task
         return None
 
-    def _enhance_animation(self, task: "_Task") -> None:
+    def _enhance_sequence(self, task: "_Task") -> None:
         assert task.opened is not None
         name = self._source.name(task.item.source)
-        opened = enhance_animation(
+        opened = enhance_several(
             task.opened, name, self._enhancer, self._settings, smoothing=self._smoothing
         )
         task.opened = None
@@ -191,13 +191,12 @@ class PhotoExecutor(Executor):
             task.fail(error)
             return
         height, width = opened.pixels.shape[:2]
-        frames = 1 if opened.animation is None else opened.animation.count
-        # The pixels of an animation are those of its first frame before it is enhanced.
-        missed = self._missed_exposure(opened.pixels) if frames == 1 else ()
+        # The pixels beside frames or pages are those of the first one before it is enhanced.
+        missed = self._missed_exposure(opened.pixels) if opened.images == 1 else ()
         notes = "; ".join([*opened.notes, *missed, *losses])
         message = one_line(f"{self._source.name(task.item.source)}: {notes}") if notes else ""
         seconds = time.perf_counter() - task.start
-        task.result = Result(task.item, "done", seconds, width, height, message, frames)
+        task.result = Result(task.item, "done", seconds, width, height, message, opened.images)
 
     def _missed_exposure(self, enhanced: Shaped[np.ndarray, "h w *rgb"]) -> Iterator[str]:
         """Yield a message if an image does not have the mean brightness that was asked for."""

@@ -58,7 +58,7 @@ class Options:
     max_pixels: int = MAX_PIXELS
     """Number of pixels of the largest photograph that is decoded."""
     first_frame: bool = False
-    """Whether only the first frame of animations is taken."""
+    """Whether only the first frame of animations, and the first page of TIFF files, is taken."""
 
 
 class RayExecutor(Executor):

@@ -42,7 +42,7 @@ class Result:
     message: str = ""
     """The cause of a failure, or what is missing from the result, in one line."""
     frames: int = 1
-    """Number of frames that were written; 1 for a photograph."""
+    """Number of frames or pages that were written; 1 for a single image."""
 
 
 def result_exists(item: Item, target: Files = LocalFiles()) -> bool:  # noqa: B008 (frozen)

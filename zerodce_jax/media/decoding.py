@@ -31,8 +31,8 @@ from zerodce_jax.media import (
 from zerodce_jax.media.animation import Animation, Frame
 from zerodce_jax.media.limits import MAX_PIXELS
 from zerodce_jax.media.metadata import Metadata
-from zerodce_jax.media.photograph import Photo
-from zerodce_jax.media.tiff_directory import SIGNATURES, Directory
+from zerodce_jax.media.photograph import Pages, Photo
+from zerodce_jax.media.tiff_directory import SIGNATURES, Directory, Page, find_pages
 
 # Of files that Pillow may not read, by their first 32 bytes.
 _OWN = (avif.is_avif, jpeg2000.is_jpeg2000, jpegxl.is_jpegxl, raw.has_signature)
@@ -60,7 +60,7 @@ def measure(
         elif raw.is_raw(data):
             found = raw.size(data)
         elif data.startswith(SIGNATURES):
-            found = _tiff_directory(data, max_pixels).size
+            found = _tiff_directory(data, find_pages(data)[0][0], max_pixels).size
         else:
             found = pillow.open_image(io.BytesIO(data), max_pixels).size
         samples.check_size(*found, max_pixels)
@@ -145,15 +145,37 @@ def _decode_jpegxl(data: bytes, max_pixels: int) -> Photo:
 
 
 def _decode_tiff(data: bytes, max_pixels: int) -> Photo:
+    places, left_out = find_pages(data)
+    first = _decode_tiff_page(data, places[0], max_pixels)
+    if left_out:
+        note = f"reduced copies and masks in the file are left out: {left_out}"
+        first = replace(first, notes=(*first.notes, note))
+    if len(places) == 1:
+        return first
+    pages = Pages(partial(_tiff_pages, data, places, max_pixels), len(places))
+    return replace(first, pages=pages)
+
+
+def _tiff_pages(data: bytes, places: list[Page], max_pixels: int) -> Iterator[Photo]:
+    sizes = (_tiff_directory(data, place, max_pixels).size for place in places)
+    total = sum(width * height for width, height in sizes)
+    if total > max_pixels:
+        raise InputError(
+            f"{len(places)} pages with {total:,} pixels together are more than the limit of "
+            f"{max_pixels:,} (--max-pixels)"
+        )
+    return (_decode_tiff_page(data, place, max_pixels) for place in places)
+
+
+def _decode_tiff_page(data: bytes, page: Page, max_pixels: int) -> Photo:
     from zerodce_jax.media import tiff_pixels
 
-    directory = _tiff_directory(data, max_pixels)
-    metadata, orientation = tiff.read_metadata(directory)
-    decoded = tiff_pixels.decode(data)
-    notes = ("only the first of its images is read",) if directory.pages > 1 else ()
-    pixels, alpha = samples.unpack(decoded.pixels, orientation)
-    metadata = replace(metadata, icc=decoded.icc or metadata.icc)
-    return Photo(pixels, alpha, "tiff", metadata, notes + decoded.notes)
+    with codec_errors():
+        metadata, orientation = tiff.read_metadata(_tiff_directory(data, page, max_pixels))
+        decoded = tiff_pixels.decode(data, page.index)
+        pixels, alpha = samples.unpack(decoded.pixels, orientation)
+        metadata = replace(metadata, icc=decoded.icc or metadata.icc)
+        return Photo(pixels, alpha, "tiff", metadata, decoded.notes)
 
 
 def _decode_bmp(data: bytes, header: bmp.Header, max_pixels: int) -> Photo:
@@ -166,8 +188,8 @@ def _decode_bmp(data: bytes, header: bmp.Header, max_pixels: int) -> Photo:
     return Photo(pixels, alpha, "bmp", Metadata(dpi=header.dpi))
 
 
-def _tiff_directory(data: bytes, max_pixels: int) -> Directory:
-    directory = Directory.parse(data)
+def _tiff_directory(data: bytes, page: Page, max_pixels: int) -> Directory:
+    directory = Directory.parse(data, page.place)
     samples.check_size(*directory.size, max_pixels)
     if 0 in directory.size:
         raise InputError("damaged image (TIFF without a size)")

@@ -4,13 +4,14 @@ Pixels keep the encoding of the file. The color profile, which states what the n
 kept with them.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Shaped
 
-from zerodce_jax.media import png
+from zerodce_jax.media import animation, png
 from zerodce_jax.media.animation import Animation
 from zerodce_jax.media.formats import Format
 from zerodce_jax.media.metadata import Metadata
@@ -33,13 +34,31 @@ class Photo:
     animation: Animation | None = None
     """The frames of an animation, or None. The pixels and the alpha channel are those of the first
     one; `write` and `encode` ignore them where the format holds animations."""
+    pages: "Pages | None" = None
+    """The pages of a TIFF file of several, or None. All else is that of the first page; `write` and
+    `encode` ignore it for TIFF."""
+
+    @property
+    def images(self) -> int:
+        """Number of frames or pages; 1 for a single image."""
+        several = self.animation or self.pages
+        return 1 if several is None else several.count
 
     def still(self) -> "Photo":
-        """Return a photograph without animation: the first frame, with a note."""
-        if self.animation is None:
+        """Return a single image: the first frame or page, with a note."""
+        if self.images == 1:
             return self
-        note = f"only the first of its {self.animation.count} frames is read"
-        return replace(self, animation=None, notes=(*self.notes, note))
+        kind = "frames" if self.animation else "pages"
+        note = f"only the first of its {self.images} {kind} is read"
+        return replace(self, animation=None, pages=None, notes=(*self.notes, note))
+
+    def fitting(self, file_format: Format | None) -> "Photo":
+        """Return the photograph with its frames or pages if the format holds them, else a `still`.
+
+        GIF, PNG, WebP and AVIF hold animations, and TIFF holds pages.
+        """
+        held = file_format == "tiff" if self.pages else file_format in animation.FORMATS
+        return self if held else self.still()
 
     def stripped(self) -> "Photo":
         """Return a copy without EXIF, XMP, texts and resolution.
@@ -52,4 +71,19 @@ class Photo:
         if "chunks" in native:
             native["chunks"] = tuple(c for c in native["chunks"] if c[0] in png.COLOR_CHUNKS)
         metadata = Metadata(icc=self.metadata.icc, native=MappingProxyType(native))
-        return replace(self, metadata=metadata)
+        pages = self.pages and self.pages.map(Photo.stripped)
+        return replace(self, metadata=metadata, pages=pages)
+
+
+@dataclass(frozen=True)
+class Pages:
+    """Images of one file, each with its own size, type and metadata."""
+
+    photos: Callable[[], Iterable[Photo]]
+    """Starts to decode the pages, from the first one on."""
+    count: int
+    """Number of pages."""
+
+    def map(self, change: Callable[[Photo], Photo]) -> "Pages":
+        """Return pages that are changed as they are asked for."""
+        return replace(self, photos=lambda: map(change, self.photos()))

@@ -5,6 +5,7 @@ Tags are copied unchanged.
 
 import struct
 import zlib
+from collections.abc import Iterable
 from types import MappingProxyType
 
 import numpy as np
@@ -72,15 +73,41 @@ def _dpi(directory: Directory) -> tuple[float, float] | None:
     return plausible_dpi(*dpi)
 
 
-def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> bytes:
-    """Encode gray or RGB pixels (uint8, uint16 or float32), with or without alpha, without loss.
+def encode(pages: Iterable[tuple[Shaped[np.ndarray, "h w *channels"], Metadata]]) -> bytes:
+    """Encode one or more pages without loss; they are taken one at a time.
 
-    The metadata may hold the ``tags`` that `read_metadata` returned in `native`.
+    Args:
+        pages: Gray or RGB pixels (uint8, uint16 or float32), with or without alpha, and metadata,
+            which may hold the ``tags`` that `read_metadata` returned in `native`. The byte order of
+            the EXIF is the same in all pages.
 
     Raises:
         InputError: The file would be larger than TIFF supports (4 GiB).
     """
-    directory = Directory()
+    file = bytearray()
+    pointer = 4
+    for pixels, metadata in pages:
+        directory = _describe_metadata(metadata)
+        file = file or bytearray(header(directory.order, 0))
+        strips, rows = _compress(pixels, directory.order)
+        _describe_pixels(directory, pixels, rows)
+        ends = np.cumsum([len(file), *map(len, strips)]).tolist()
+        directory.set_integers(Tag.STRIP_OFFSETS, *ends[:-1])
+        directory.set_integers(Tag.STRIP_SIZES, *map(len, strips))
+        # Directories, and the next strips behind them, start at even offsets.
+        place = ends[-1] + ends[-1] % 2
+        if place >= _MAX_BYTES:
+            raise InputError("too large for TIFF, which is limited to 4 GiB")
+        struct.pack_into(f"{directory.order}I", file, pointer, place)
+        for strip in strips:
+            file += strip
+        file += bytes(place - ends[-1]) + directory.serialize(place)
+        pointer = place + directory.pointer
+    return bytes(file)
+
+
+def _describe_metadata(metadata: Metadata) -> Directory:
+    directory = Directory(metadata.native.get("order", "<"))
     if metadata.exif:
         directory = Directory.parse(metadata.exif).without(_STRUCTURE_TAGS | _BLOCK_TAGS)
     if metadata.native.get("order") == directory.order:
@@ -93,17 +120,7 @@ def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> b
             fraction = struct.pack(f"{directory.order}II", round(dots * 10_000), 10_000)
             directory.tags[tag] = Type.RATIONAL, fraction
         directory.set_integers(Tag.RESOLUTION_UNIT, 2, kind=Type.SHORT)
-    strips, rows = _compress(pixels, directory.order)
-    _describe_pixels(directory, pixels, rows)
-    ends = np.cumsum([8, *map(len, strips)]).tolist()
-    if ends[-1] >= _MAX_BYTES:
-        raise InputError("too large for TIFF, which is limited to 4 GiB")
-    directory.set_integers(Tag.STRIP_OFFSETS, *ends[:-1])
-    directory.set_integers(Tag.STRIP_SIZES, *map(len, strips))
-    # Directories start at even offsets.
-    end = ends[-1] + ends[-1] % 2
-    body = b"".join(strips) + bytes(end - ends[-1])
-    return header(directory.order, end) + body + directory.serialize(end)
+    return directory
 
 
 def _describe_pixels(directory: Directory, pixels: np.ndarray, rows: int) -> None:

@@ -5,7 +5,7 @@ Values stay as bytes in the byte order of the file, so that tags which no librar
 """
 
 import struct
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
@@ -21,7 +21,7 @@ SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 class Tag:
     """Numbers of tags (TIFF 6.0; CIPA DC-008 for the pointers to EXIF directories)."""
 
-    WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+    SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
     STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_SIZES, PLANAR = 273, 277, 278, 279, 284
     X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 282, 283, 296
     PREDICTOR, EXTRA_SAMPLES, SAMPLE_FORMAT = 317, 338, 339
@@ -35,6 +35,8 @@ class Type:
     SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 3, 4, 5, 7, 16
 
 
+# Values of Tag.SUBFILE: a reduced copy, a transparency mask.
+_NO_PAGE = 1 | 4
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _TYPE_SIZES[Type.LONG8] = 8
 _INTEGER_CODES = {1: "B", Type.SHORT: "H", Type.LONG: "I", 13: "I", Type.LONG8: "Q"}
@@ -50,8 +52,6 @@ class Directory:
     """Type and value of each tag, by the number of the tag."""
     subdirectories: dict[int, "Directory"] = field(default_factory=dict)
     """EXIF, GPS and interoperability directories, by the tag that points to them."""
-    pages: int = 1
-    """1 for a single page, or 2 if another directory follows."""
 
     @classmethod
     def parse(cls, data: bytes, place: int | None = None) -> Self:
@@ -102,8 +102,6 @@ class Directory:
                     parsed = cls._parse_at(data, order, place, big=big, pointers=below)
                     directory.subdirectories.setdefault(tag, parsed)
                 del directory.tags[tag]
-        if end + inline <= len(data):
-            directory.pages += struct.unpack_from(order + pointer, data, end)[0] > 0
         return directory
 
     def integers(self, tag: int, default: tuple[int, ...]) -> tuple[int, ...]:
@@ -131,10 +129,18 @@ class Directory:
         below = {tag: child.without(frozenset()) for tag, child in self.subdirectories.items()}
         return Directory(self.order, kept, below)
 
+    @property
+    def pointer(self) -> int:
+        """Position of the pointer to the next directory in what `serialize` returns."""
+        return 2 + 12 * len({*self.tags, *self.subdirectories})
+
     def serialize(self, offset: int) -> bytes:
-        """Return the bytes of the directory and its subdirectories, for a position in a file."""
+        """Return the bytes of the directory and its subdirectories, for a position in a file.
+
+        The pointer to the next directory is 0: none follows.
+        """
         tags = sorted({*self.tags, *self.subdirectories})
-        free = offset + 2 + 12 * len(tags) + 4
+        free = offset + self.pointer + 4
         entries, values = bytearray(), bytearray()
         for tag in tags:
             if tag in self.subdirectories:
@@ -150,6 +156,59 @@ class Directory:
             else:
                 entries += value.ljust(4, b"\0")
         return b"".join((struct.pack(f"{self.order}H", len(tags)), entries, bytes(4), values))
+
+
+@dataclass(frozen=True)
+class Page:
+    """Where a page of a TIFF file is."""
+
+    index: int
+    """Number of its directory, from 0."""
+    place: int
+    """Offset of its directory."""
+
+
+def find_pages(data: bytes) -> tuple[list[Page], int]:
+    """Return the pages of a TIFF structure, at least one, and the number of images that are none.
+
+    Those are reduced copies, such as thumbnails, transparency masks, and the thumbnail of EXIF,
+    which states no size. If there is nothing else, the first one is the page.
+
+    Raises:
+        InputError: The data does not start with a TIFF structure.
+    """
+    found = [Page(index, place) for index, place in enumerate(_places(data))]
+    if not found:
+        raise InputError("not a TIFF structure")
+    pages = [page for page in found if _is_page(Directory.parse(data, page.place))] or found[:1]
+    return pages, len(found) - len(pages)
+
+
+def _is_page(directory: Directory) -> bool:
+    return 0 not in directory.size and not directory.integers(Tag.SUBFILE, (0,))[0] & _NO_PAGE
+
+
+def _places(data: bytes) -> Iterator[int]:
+    """Yield the offsets of directories, to the end of their chain or to where it breaks."""
+    order: ByteOrder = "<" if data[:2] == b"II" else ">"
+    big = data[:4] in SIGNATURES[2:]
+    (count_code, head, entry), pointer = (("Q", 8, 20), "Q") if big else (("H", 2, 12), "I")
+    at, seen = 8 if big else 4, set()
+    # Directories of a valid file do not overlap. The limit keeps a damaged one from taking forever.
+    remaining = len(data)
+    while at + struct.calcsize(f"={pointer}") <= len(data):
+        (place,) = struct.unpack_from(order + pointer, data, at)
+        if seen and (place == 0 or place in seen or place + head > len(data)):
+            return
+        yield place
+        if place + head > len(data):
+            return
+        seen.add(place)
+        (count,) = struct.unpack_from(order + count_code, data, place)
+        at = place + head + count * entry
+        remaining -= at - place
+        if remaining < 0:
+            return
 
 
 def header(order: ByteOrder, first: int) -> bytes:

@@ -47,15 +47,15 @@ class Decoded:
     """Messages, one line each, about conversions and parts that were not read."""
 
 
-def decode(data: bytes) -> Decoded:
-    """Decode the pixels of the first image of a file, whose size is checked.
+def decode(data: bytes, index: int) -> Decoded:
+    """Decode the pixels of an image of a file, by the number of its directory; its size is checked.
 
     Raises:
         InputError: The file is damaged, or samples of this type are not supported.
         Exception: tifffile and the codecs raise errors of many types for damaged data.
     """
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages[0]
+        page = file.pages[index]
         assert isinstance(page, tifffile.TiffPage)
         return _decode_page(page, data)
 
@@ -69,7 +69,7 @@ def _decode_page(page: tifffile.TiffPage, data: bytes) -> Decoded:
             "supported"
         )
     if photometric == _YCBCR and int(page.compression) not in _JPEG:
-        return _decode_ycbcr(data)
+        return _decode_ycbcr(data, page.index)
     stored = _read(page, data)
     if stored.dtype == np.float32 and not ((stored >= 0) & (stored <= 1)).all():
         raise InputError("TIFF with floats outside of 0 to 1 is not supported")
@@ -164,11 +164,11 @@ def _decode_ccitt(
     return ccitt.decode(segment, page.imagewidth, height, scheme, mixed=mixed)[:, :, None]
 
 
-def _decode_ycbcr(data: bytes) -> Decoded:
+def _decode_ycbcr(data: bytes, index: int) -> Decoded:
     """Decode YCbCr, perhaps with subsampled chroma, with libtiff; tifffile does not convert it."""
     import imagecodecs
 
-    pixels = imagecodecs.tiff_decode(data, index=0, asrgb=True)
+    pixels = imagecodecs.tiff_decode(data, index=index, asrgb=True)
     return Decoded(pixels[:, :, :3], notes=("its YCbCr colors are converted to RGB",))
 
 
