@@ -369,6 +369,7 @@ def test_options_reach_the_runner_and_the_executor(
     monkeypatch.setattr(photos, "PhotoExecutor", Recorder)
     monkeypatch.setattr(runner, "run", run)
     options = ("--jobs", 1, "--max-pixels", 7, "--fail-fast", "--strip", "--overwrite")
+    options += ("--first-frame",)
     assert enhance(pictures, "-o", tmp_path, "-m", network, "--suffix", "x", *options) == 0
     assert seen == {
         "jobs": 1,
@@ -376,6 +377,8 @@ def test_options_reach_the_runner_and_the_executor(
         "fail_fast": True,
         "strip": True,
         "overwrite": True,
+        "first_frame": True,
+        "smoothing": 0.5,
     }
 
 
@@ -503,11 +506,12 @@ def test_from_pipe_to_file_and_from_file_to_pipe(through_pipe: Callable, tmp_pat
 
 def test_notes_go_to_standard_error(through_pipe: Callable) -> None:
     frames = {"save_all": True, "append_images": [Image.new("RGB", (40, 30))]}
-    status, printed, errors = through_pipe(as_bytes("TIFF", **frames), "-", "-o", "-")
+    options = ("-", "-o", "-", "--first-frame")
+    status, printed, errors = through_pipe(as_bytes("TIFF", **frames), *options)
     assert status == 0
     with Image.open(io.BytesIO(printed)) as image:
         assert image.format == "TIFF"
-    assert errors == "zerodce: note: only the first of its images is read\n"
+    assert errors == "zerodce: note: only the first of its 2 pages is read\n"
 
 
 @pytest.mark.parametrize("given", [b"", b"no picture", as_bytes("PNG")[:100]])
@@ -557,7 +561,7 @@ def test_strength_zero_and_gamma_one_keep_each_pixel_at_each_depth(
     samples = np.random.default_rng(0).random((41, 37, *channels), dtype=np.float32)
     if dtype != "float32":
         samples = np.round(samples * np.iinfo(dtype).max).astype(dtype)
-    kinds = {"tif": tiff.encode(samples, Metadata())}
+    kinds = {"tif": tiff.encode([(samples, Metadata())])}
     if dtype != "float32":
         kinds["png"] = png.encode(samples, Metadata())
     for suffix, content in kinds.items():

@@ -86,13 +86,13 @@ from zerodce_jax import webapp
 page = webapp.build(Path(sys.argv[1]), engine="onnx")
 functions = {entry.fn.__name__: entry.fn for entry in page.fns.values() if entry.fn is not None}
 visitor, files = gr.Request(session_hash="one"), sys.argv[2:]
-settings = ("auto", 0.4, 1.0, 1.0, 0.0, "auto", 0.5)
+settings = ("auto", 0.4, 1.0, 1.0, 1.0, "auto", 0.5)
 functions["upload"](visitor, files)
 for file in files:
-    images, _, problems = functions["show"](visitor, file, "scene", *settings)
-    assert (len(images), problems) == (2, ""), problems
-results, problems = functions["enhance"](visitor, files, "scene", *settings)
-assert problems == "", problems
+    slider, *_, message = functions["show"](visitor, file, "scene", *settings)
+    assert slider.visible, message.value
+results, message = functions["enhance"](visitor, files, "scene", *settings)
+assert f"Enhanced {len(files)} of {len(files)}." in message.value, message.value
 print(*(Path(file["path"]).name for file in results.value))
 """
 
