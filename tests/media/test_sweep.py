@@ -25,6 +25,7 @@ from helpers.photo_files import encode_image, gradient, open_with_pillow
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.media import formats, photo
 from zerodce_jax.media.photograph import Photo
+from zerodce_jax.media.samples import unpack
 
 SIZE = (22, 30)
 SETTINGS = EnhanceSettings(exposure="off", gamma=1, strength=0, protect_highlights=0, denoise=0)
@@ -47,7 +48,7 @@ class Case(NamedTuple):
     expected: np.ndarray | None = None
     """Samples of the result, with alpha; None stands for what `decode` reads from the file."""
     within: float = 0
-    """Mean difference in levels of 8 bits that lossy compression may cause."""
+    """Mean difference in levels that lossy compression may cause."""
 
 
 def with_pillow(data: bytes) -> np.ndarray:
@@ -193,7 +194,32 @@ def lossy() -> Iterator[Case]:
             yield Case(f"{mode}, 8 bits", "heic", data, with_pillow, within=2)
 
 
-CASES = [*eight_bits(), *deep(), *lossy()]
+def modern() -> Iterator[Case]:
+    """Yield JPEG XL, JPEG 2000, and AVIF of more than 8 bits.
+
+    There is only one decoder of JPEG XL and of deep AVIF here.
+    """
+    for mode in ("L", "LA", "RGB", "RGBA"):
+        for bits, pixels in ((8, samples(mode, ALL)), (16, samples(mode, DEEP))):
+            data = imagecodecs.jpegxl_encode(pixels, lossless=True)
+            if bits == 16:
+                # The codec alone states linear light, which is encoded as it is read.
+                colors, alpha = unpack(pixels, 1)
+                data, _ = files.encode_photo(Photo(colors, alpha), "jxl")
+            yield Case(f"{mode}, {bits} bits", "jxl", data, imagecodecs.jpegxl_decode, pixels)
+            data = imagecodecs.jpeg2k_encode(pixels, reversible=True)
+            decode = with_pillow if bits == 8 else imagecodecs.jpeg2k_decode
+            yield Case(f"{mode}, {bits} bits", "jp2", data, decode, pixels)
+    for bits in (10, 12):
+        for mode in ("RGB", "RGBA"):
+            pixels = samples(mode, DEEP) >> (16 - bits)
+            data = imagecodecs.avif_encode(pixels, level=95, bitspersample=bits)
+            yield Case(
+                f"{mode}, {bits} bits", "avif", data, imagecodecs.avif_decode, within=3 << bits - 8
+            )
+
+
+CASES = [*eight_bits(), *deep(), *lossy(), *modern()]
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.suffix}, {case.name}")
