@@ -206,7 +206,9 @@ def encode(pixels: Shaped[np.ndarray, "h w *channels"], metadata: Metadata) -> b
 
     height, width = pixels.shape[:2]
     check_format(width, height)
-    options: dict[str, Any] = {"pixelformat": metadata.native.get("chroma", "420")}
+    # Versions of imagecodecs differ in how they name these formats.
+    chroma = f"YUV{metadata.native.get('chroma', '420')}"
+    options: dict[str, Any] = {"pixelformat": imagecodecs.AVIF.PIXEL_FORMAT[chroma]}
     if pixels.dtype == np.uint16:
         bits = metadata.native.get("bits", _DEEP_BITS)
         pixels, options["bitspersample"] = reduce(pixels, bits), bits
