@@ -1,76 +1,128 @@
-"""Compare the images per second of the training step with the same step in PyTorch.
+"""Compare the images per second of training with the same training in PyTorch.
 
-    python benchmarks/train_step.py
+    python benchmarks/train_step.py --data photographs
 
-Both train the same network from the same weights on the same images, in turns, in one process, on
-all cores. The benchmark first prints the total losses of the first step, which must agree.
+All train the same networks from the same weights on the same images, in turns, in one process, on
+the GPU or on all cores. The total losses of the first step must agree for `reduced`; the losses of
+`scene` depend on random numbers, which the frameworks draw differently. With ``--data``, whole
+runs follow, which read the photographs too: the share of the step's speed that they reach shows
+whether the step waits for data.
 """
 
-import os
-import platform
+import json
 import statistics
-import time
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
-import pytorch
 import torch
 import tyro
+from contenders import (
+    JaxTraining,
+    channels_first,
+    median_seconds,
+    print_devices,
+    print_table,
+    set_torch_tf32,
+    torch_device,
+    torch_training,
+)
+from inference import cores, dark_image
 
 from zerodce_jax.config import TrainConfig
 from zerodce_jax.models.modules import init_params
 from zerodce_jax.models.network import Network
-from zerodce_jax.models.pytorch_layout import to_torch
 from zerodce_jax.training.hosts import shard_batch
-from zerodce_jax.training.step import init_state, make_losses, make_step
+from zerodce_jax.training.loop import fit
+
+NETWORKS = ("reduced", "scene")
 
 
-def main(*, batch_size: int = 8, image_size: int = 256, repetitions: int = 15) -> None:
-    """Time training steps.
+def main(
+    *,
+    batches: tuple[int, ...] = (8,),
+    image_size: int = 256,
+    seconds: float = 40.0,
+    data: Path | None = None,
+    steps: int = 60,
+) -> None:
+    """Time training steps and runs.
 
     Args:
-        batch_size: Images per step.
+        batches: Numbers of images per step.
         image_size: Side of the images, in pixels.
-        repetitions: Timed steps of each, after two warm-up steps.
+        seconds: Time for each step's measurement.
+        data: Folder of photographs to time whole runs with.
+        steps: Steps of these runs.
     """
-    cores = len(os.sched_getaffinity(0))
-    torch.set_num_threads(cores)
-    config = TrainConfig(batch_size=batch_size, image_size=image_size)
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 120, (batch_size, image_size, image_size, 3), dtype=np.uint8)
-    params = jax.tree.map(np.asarray, init_params(config.network, seed=0))
+    torch.set_num_threads(cores())
+    print_devices()
+    speeds = compare_steps(batches, image_size, seconds)
+    if data:
+        rows = []
+        for (name, batch), alone in speeds.items():
+            speed = run_speed(name, batch, image_size, data, steps)
+            rows.append([name, str(batch), f"{alone:.2f}", f"{speed:.2f}", f"{speed / alone:.0%}"])
+        header = ["network", "batch", "step alone", "whole run", "share"]
+        print_table(f"Runs: images/s, {image_size}x{image_size}", header, rows)
 
-    jax_step = make_step(make_losses(config.network, config), config, steps=1000)
-    state = init_state(params, config, steps=1000)
-    on_device = shard_batch(pixels)
-    torch_step = pytorch.TrainStep(pytorch.load(to_torch(Network(config.network, params))), config)
-    images = torch.from_numpy(pixels.astype(np.float32) / 255).permute(0, 3, 1, 2).contiguous()
 
-    seconds: dict[str, list[float]] = {"zerodce_jax": [], "PyTorch": []}
-    for repetition in range(repetitions + 2):
-        start = time.perf_counter()
-        state, terms = jax_step(state, on_device)
-        jax_total = float(terms["total"])
-        middle = time.perf_counter()
-        torch_total = torch_step(images)
-        end = time.perf_counter()
-        if repetition == 0:
-            print(f"total loss of the first step: {jax_total:.6f} and {torch_total:.6f}")
-        if repetition >= 2:
-            seconds["zerodce_jax"].append(middle - start)
-            seconds["PyTorch"].append(end - middle)
+def compare_steps(
+    batches: Sequence[int], image_size: int, seconds: float
+) -> dict[tuple[str, int], float]:
+    """Print images per second of training steps in float32; return those of this project."""
+    rows, ours = [], {}
+    for name in NETWORKS:
+        for batch in batches:
+            config = replace(TrainConfig.recipe(name), batch_size=batch, image_size=image_size)
+            start = Network(config.network, numpy_params(config))
+            pixels = np.stack([dark_image(image_size, image_size)] * batch)
+            images = channels_first(pixels / np.float32(255)).to(torch_device())
+            runs: dict[str, Callable[[], float]] = {
+                "zerodce_jax": partial(JaxTraining(config, start.params), shard_batch(pixels)),
+                "eager": partial(torch_training(start, config, compiled=False), images),
+                "compiled": partial(torch_training(start, config, compiled=True), images),
+            }
+            losses = " / ".join(f"{run():.4f}" for run in runs.values())
+            with set_torch_tf32(False):
+                medians = median_seconds(runs, seconds)
+            speeds = {key: batch / medians[key] for key in runs}
+            ours[name, batch] = alone = speeds.pop("zerodce_jax")
+            compared = [f"{x:.2f}" for speed in speeds.values() for x in (speed, alone / speed)]
+            rows.append([name, str(batch), f"{alone:.2f}", *compared, losses])
+    header = ["network", "batch", "zerodce_jax", "PyTorch eager", "ratio", "`torch.compile`"]
+    header += ["ratio", "losses of the first step"]
+    title = f"Training steps: images/s, {image_size}x{image_size}, float32"
+    print_table(title, header, rows)
+    return ours
 
-    print(f"{cores} cores, {platform.processor() or platform.machine()};", end=" ")
-    print(f"jax {jax.__version__}, torch {torch.__version__};", end=" ")
-    print(f"batch {batch_size} of {image_size}x{image_size}, {repetitions} steps each, in turns\n")
-    print("| step | images/s, median | slowest to fastest |\n|---|---|---|")
-    for name, times in seconds.items():
-        speeds = sorted(batch_size / t for t in times)
-        print(f"| {name} | {statistics.median(speeds):.2f} | {speeds[0]:.2f} to {speeds[-1]:.2f} |")
-    pairs = zip(seconds["PyTorch"], seconds["zerodce_jax"], strict=True)
-    ratios = sorted(theirs / ours for theirs, ours in pairs)
-    print(f"\nratio, median of the turns: {statistics.median(ratios):.2f}", end=" ")
-    print(f"({ratios[0]:.2f} to {ratios[-1]:.2f})")
+
+def numpy_params(config: TrainConfig) -> dict:
+    """Return initial parameters as arrays of NumPy."""
+    return jax.tree.map(np.asarray, init_params(config.network, seed=0))
+
+
+def run_speed(name: str, batch: int, image_size: int, data: Path, steps: int) -> float:
+    """Return the median images per second of a run of `train.py` with its own recipe."""
+    config = replace(
+        TrainConfig.recipe(name),
+        batch_size=batch,
+        image_size=image_size,
+        steps=steps,
+        log_every=5,
+        checkpoint_every=steps,
+        sample_every=steps,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        fit(config, data=data, workdir=Path(folder))
+        lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
+    # The first entry includes compiling.
+    entries = [json.loads(line) for line in lines][1:]
+    return statistics.median(e["images_per_second"] for e in entries if "images_per_second" in e)
 
 
 if __name__ == "__main__":
