@@ -258,7 +258,7 @@ def test_results_too_large_for_their_format_fail_before_the_work(
     (result,) = run_photos(items, Inverter(), SETTINGS)
     assert result.status == "failed"
     assert result.message == (
-        f"{tmp_path}/out/a.webp: webp cannot hold 16384x1 pixels; write png or tiff (--format)"
+        f"{tmp_path}/a.png: webp cannot hold 16384x1 pixels; write png or tiff (--format)"
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from zerodce_jax.config import SMOOTHING_SECONDS, EnhanceSettings
-from zerodce_jax.errors import InputError, UsageError, one_line
+from zerodce_jax.errors import InputError, UsageError, one_line, prefix_errors
 from zerodce_jax.jobs.animations import enhance_several
 from zerodce_jax.jobs.plan import Item
 from zerodce_jax.jobs.runner import Executor, Result
@@ -167,7 +167,8 @@ class PhotoExecutor(Executor):
             self._begun.append(task)
             try:
                 width, height = self._source.size(item.source, max_pixels=self._max_pixels)
-                check_target(item.target, width, height)
+                with prefix_errors(self._source.name(item.source)):
+                    check_target(item.target, width, height)
             except (InputError, OSError) as error:
                 task.fail(error)
             else:

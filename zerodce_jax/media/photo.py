@@ -105,11 +105,10 @@ def check_target(path: Path, width: int, height: int) -> None:
     Whether the image has transparency, which is known once it is read, is left to `write`.
     """
     file_format = format_of(path)
-    with prefix_errors(path):
-        if file_format == "avif":
-            avif.check_format(width, height)
-        elif file_format:
-            pillow.check_format(file_format, width, height)
+    if file_format == "avif":
+        avif.check_format(width, height)
+    elif file_format:
+        pillow.check_format(file_format, width, height)
 
 
 def encode_as(path: Path, photo: Photo) -> tuple[bytes, tuple[str, ...]]:
