@@ -126,7 +126,7 @@ def test_failures_have_one_line_each_and_stop_no_other_item(tmp_path: Path) -> N
         assert len(result.message.splitlines()) == failed
         assert (result.width, result.height) == ((0, 0) if failed else (2, 2))
     # A read error names the source, a write error names the target.
-    named = {"wide.webp": "out/wide.webp", "folder.png": "out/folder.png"}
+    named = {"wide.webp": "in/wide.png", "folder.png": "out/folder.png"}
     named["missing.webp"] = "missing.png"
     for result in results[:-1]:
         default = f"in/{result.item.source.name}"
