@@ -145,9 +145,11 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, setup: str = "", browser: str = "") -> Iterator[Server]:
+def serving(
+    folder: Path, setup: str = "", browser: str = "", host: str = "127.0.0.1"
+) -> Iterator[Server]:
     """Run the page in a process that keeps its files in a folder, and opens a browser."""
-    arguments = ["app", "--port", "0", "--max-pixels", "2000000"]
+    arguments = ["app", "--host", host, "--port", "0", "--max-pixels", "2000000"]
     if not browser:
         arguments.append("--no-browser")
     code = f"import sys\nfrom zerodce_jax.cli import main\n{setup}\n"
@@ -521,6 +523,14 @@ def test_computations_run_one_at_a_time(python: Callable, tmp_path: Path) -> Non
         "print(len(events), {(event.concurrency_id, event.concurrency_limit) for event in events})"
     )
     assert python("-c", code).stdout == "11 {('enhancing', 1)}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.needs("gradio")
+def test_the_browser_opens_an_address_of_this_machine(tmp_path: Path) -> None:
+    with serving(tmp_path, host="0.0.0.0") as server:
+        assert server.address.startswith("http://localhost:")
+        assert fetched(server.address)
 
 
 @pytest.mark.slow

@@ -162,7 +162,7 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
         port: Port to listen on; 0 takes a free one.
 
     Returns:
-        The address of the page.
+        The address of the page, for a browser on this machine.
 
     Raises:
         InputError: The address is not available.
@@ -191,7 +191,8 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
         )
     except OSError as error:
         raise InputError(f"{name}:{port}: {one_line(error)}") from error
-    return f"http://{name}:{port}"
+    # Browsers refuse the addresses that stand for all networks of a machine.
+    return f"http://{'localhost' if host in ('0.0.0.0', '::') else name}:{port}"
 
 
 def _theme() -> gr.themes.Base:
