@@ -5,6 +5,7 @@
     python docs/make_pictures.py branches
     python docs/make_pictures.py training RUN
     python docs/make_pictures.py app
+    python docs/make_pictures.py site
     python docs/make_pictures.py video
 
 - ``before-after``: color photographs of examples/ before and after enhancement with the default
@@ -15,14 +16,19 @@
   a bilateral grid.
 - ``training``: the log of the training run in the folder RUN.
 - ``app``: screenshots of the page of `zerodce app` in Chromium.
+- ``site``: screenshots of the site in build/site, and of its demo.
 - ``video``: a flickering video, enhanced frame by frame and with smoothing over the frames.
 """
 
+import functools
+import http.server
 import io
 import json
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -139,6 +145,34 @@ def _scaled(image: Image.Image) -> np.ndarray:
 
 def app() -> None:
     """Write app.jpg: the page of `zerodce app` at three widths, light and dark, in Chromium."""
+    command = [sys.executable, "-m", "zerodce_jax", "app", "--port", "0", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page:
+        assert page.stdout is not None
+        address = page.stdout.readline().strip()
+        _sheet("app.jpg", [(address, _enhance_two)] * len(WIDTHS))
+        page.terminate()
+
+
+def site() -> None:
+    """Write site.jpg and demo.jpg: pages of the built site at three widths, light and dark."""
+    folder = DOCS.parent / "build" / "site"
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        pages = [f"{address}/{name}" for name in ("research/", "photographers/", "")]
+        _sheet("site.jpg", [(page, None) for page in pages])
+        _sheet("demo.jpg", [(f"{address}/demo/", _enhance_sample)] * len(WIDTHS))
+        server.shutdown()
+
+
+def _sheet(name: str, visits: list[tuple[str, Callable[[Any], None] | None]]) -> None:
+    """Write screenshots in Chromium: a page for each width, light above dark.
+
+    Args:
+        name: Picture in docs/ to write.
+        visits: For each width, the address and what to do there.
+    """
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -146,46 +180,54 @@ def app() -> None:
         options.add_argument(argument)
     # Without a name, Selenium would download the driver.
     service = webdriver.ChromeService(shutil.which("chromedriver") or "chromedriver")
-    command = [sys.executable, "-m", "zerodce_jax", "app", "--port", "0", "--no-browser"]
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as page,
-        webdriver.Chrome(options, service) as driver,
-    ):
-        assert page.stdout is not None
-        address = page.stdout.readline().strip()
-        rows = [
-            np.concatenate([_page(driver, address, width, theme) for width in WIDTHS], axis=1)
-            for theme in ("light", "dark")
-        ]
-        page.terminate()
-    sheet = Image.fromarray(np.concatenate(rows))
-    sheet.reduce(2).save(DOCS / "app.jpg", quality=80)
+    rows = []
+    with webdriver.Chrome(options, service) as driver:
+        for theme in ("light", "dark"):
+            scheme = {"name": "prefers-color-scheme", "value": theme}
+            driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+            row = []
+            for width, (address, act) in zip(WIDTHS, visits, strict=True):
+                size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+                driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+                driver.get(address)
+                if act:
+                    act(driver)
+                driver.execute_script("document.activeElement.blur(); scrollTo(0, 0)")
+                screen = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
+                row.append(np.asarray(screen.resize((width, 900))))
+            rows.append(np.concatenate(row, axis=1))
+    Image.fromarray(np.concatenate(rows)).reduce(2).save(DOCS / name, quality=80)
 
 
-def _page(driver: Any, address: str, width: int, theme: str) -> np.ndarray:
-    """Return a screenshot of the page with two photographs."""
+def _wait_for(driver: Any, selector: str) -> list[Any]:
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.wait import WebDriverWait
 
-    def wait_for(selector: str) -> list[Any]:
-        return WebDriverWait(driver, 60).until(
-            lambda driver: driver.find_elements(By.CSS_SELECTOR, selector)
-        )
+    return WebDriverWait(driver, 60).until(
+        lambda driver: driver.find_elements(By.CSS_SELECTOR, selector)
+    )
 
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    scheme = {"name": "prefers-color-scheme", "value": theme}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-    driver.get(address)
+
+def _enhance_two(driver: Any) -> None:
+    """Let the page of `zerodce app` enhance two photographs."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
     examples = [str(DOCS.parent / "examples" / name) for name in EXAMPLES[:2]]
-    wait_for("#files input[type=file]")[0].send_keys("\n".join(examples))
-    for image in wait_for("#slider img[src]"):
+    _wait_for(driver, "#files input[type=file]")[0].send_keys("\n".join(examples))
+    for image in _wait_for(driver, "#slider img[src]"):
         WebDriverWait(driver, 60).until(lambda _, image=image: image.get_property("complete"))
-    wait_for("#make")[0].click()
-    wait_for("#results a")
-    driver.execute_script("scrollTo(0, 0)")
-    screen = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
-    return np.asarray(screen.resize((width, 900)))
+    _wait_for(driver, "#make")[0].click()
+    _wait_for(driver, "#results a")
+
+
+def _enhance_sample(driver: Any) -> None:
+    """Let the demo enhance its sample, once it has loaded the network."""
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    (state,) = _wait_for(driver, "#state")
+    WebDriverWait(driver, 60).until(lambda _: state.text.startswith("Ready"))
+    _wait_for(driver, "#sample")[0].click()
+    _wait_for(driver, "#result:not([hidden])")
 
 
 def video() -> None:
@@ -230,6 +272,7 @@ if __name__ == "__main__":
             "branches": branches,
             "training": training,
             "app": app,
+            "site": site,
             "video": video,
         }
     )
