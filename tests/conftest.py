@@ -4,6 +4,7 @@ import gc
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,9 @@ from helpers import GOLDENS, REFERENCE, ROOT, shapecheck
 jaxtyping.install_import_hook("zerodce_jax", f"{shapecheck.__name__}.checked")
 
 from zerodce_jax.engines import fused
+
+# Shells start background jobs with Ctrl-C ignored, and child processes would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _is_usable = fused.is_usable
 
