@@ -311,6 +311,14 @@ def test_several_files_with_a_bad_one(
     problem = visit.all("#refused")[0].text
     assert problem.startswith("bad.jpg: ")
     assert str(server.folder) not in problem
+    # One button adds files, and has a name.
+    buttons = visit.all("#files .icon-button")
+    assert [button.get_attribute("aria-label") for button in buttons] == ["Add files", "Clear"]
+    assert visit.all("#files button button:not([inert])") == []
+    count = "asked = 0; document.querySelector('#files input').onclick = () => {asked += 1}"
+    visit.driver.execute_script(count)
+    buttons[0].click()
+    assert visit.driver.execute_script("return asked") == 1
     # Choosing one that cannot be read says so; the others can still be chosen.
     visit.choose("large.png")
     visit.wait(lambda: "2000x1001" in "".join(line.text for line in visit.all("#problem")))

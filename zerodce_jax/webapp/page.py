@@ -31,6 +31,7 @@ _MAKE = "Enhance at full size"
 _SCROLL = "() => document.getElementById('results-area').scrollIntoView({block: 'nearest'})"
 """Moves the view to the progress, and then to the results."""
 _STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+_SCRIPT = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
 
 
 def build(place: Path, *, engine: EngineName = "auto", max_pixels: int = MAX_PIXELS) -> gr.Blocks:
@@ -187,6 +188,7 @@ def launch(page: gr.Blocks, host: str, port: int) -> str:
             ssr_mode=False,
             footer_links=[],
             css=_STYLE,
+            js=_SCRIPT,
             theme=_theme(),
         )
     except OSError as error:
