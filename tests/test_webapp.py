@@ -516,7 +516,7 @@ def test_large_files_and_videos_without_their_extra_are_refused(
             urllib.request.urlopen(request)
         assert [len(content) for content in server.files().values() if len(content) > 20000] == []
         visit.upload(tiny)
-        wanted = f"videos need a package: {install_command('video')}"
+        wanted = f"{tiny.name}: videos need a package: {install_command('video')}"
         visit.wait(lambda: [line.text for line in visit.all("#refused")] == [wanted])
         visit.driver.get("about:blank")
 

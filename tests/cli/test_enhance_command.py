@@ -504,6 +504,15 @@ def test_from_pipe_to_file_and_from_file_to_pipe(through_pipe: Callable, tmp_pat
     )
 
 
+def test_a_run_without_results_names_no_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert enhance(tmp_path / "missing.jpg", "-o", tmp_path / "out") == 1
+    printed = capsys.readouterr()
+    assert re.fullmatch(r"0 done, 0 skipped, 1 failed in \d+\.\d s\n", printed.out)
+    assert printed.err == f"zerodce: {tmp_path}/missing.jpg: No such file or directory\n"
+
+
 def test_notes_go_to_standard_error(through_pipe: Callable) -> None:
     frames = {"save_all": True, "append_images": [Image.new("RGB", (40, 30))]}
     options = ("-", "-o", "-", "--first-frame")

@@ -163,9 +163,11 @@ def test_a_missing_package_is_named(
         return real(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    (result,) = enhance_videos(film, out=tmp_path / "out")
+    missing = tmp_path / "missing.mp4"
+    result, absent = enhance_videos(film, missing, out=tmp_path / "out")
     monkeypatch.undo()
-    assert result.message == f"videos need a package: {install_command('video')}"
+    assert absent.message == f"{missing}: No such file or directory"
+    assert result.message == f"{film}: videos need a package: {install_command('video')}"
 
 
 def test_an_interrupt_leaves_no_file(
@@ -192,7 +194,6 @@ def test_an_interrupt_leaves_no_file(
     assert rows_of(report) == [("film.mp4", "not_started"), ("later.mp4", "not_started")]
     summary = capsys.readouterr().out
     assert "0 done, 0 skipped, 0 failed, 2 not started" in summary
-    assert ", 0 frames)" in summary
 
 
 def raw_format(dtype: str = "u1") -> RawFormat:

@@ -85,10 +85,15 @@ class Progress:
         counts = [f"{self._counts[status]} {status}" for status in ("done", "skipped", "failed")]
         if self._counts["not_started"]:
             counts.append(f"{self._counts['not_started']} not started")
-        rate = f"{self._pixels / 1e6 / seconds:.2f} megapixels/s"
-        if self._video is not None:
-            rate += f", {self._frames} frames"
-        print(f"{', '.join(counts)} in {seconds:.1f} s ({rate}), results in {one_line(place)}")
+        summary = f"{', '.join(counts)} in {seconds:.1f} s"
+        if self._counts["done"]:
+            rate = f"{self._pixels / 1e6 / seconds:.2f} megapixels/s"
+            if self._video is not None:
+                rate += f", {self._frames} frames"
+            summary += f" ({rate})"
+        if self._counts["done"] or self._counts["skipped"]:
+            summary += f", results in {one_line(place)}"
+        print(summary)
         if self.interrupted:
             raise KeyboardInterrupt
         return 1 if self._counts["failed"] else 0

@@ -64,15 +64,16 @@ class Reader:
     """
 
     def __init__(self, path: Path, *, max_pixels: int) -> None:
-        try:
-            import av
-        except ImportError as error:
-            raise InputError(f"videos need a package: {install_command('video')}") from error
-        self.path = path
         if not path.is_file():
             # Raise FileNotFoundError for a missing file. Opening a pipe would block.
             path.stat()
             raise InputError(f"{path}: not a file")
+        try:
+            import av
+        except ImportError as error:
+            command = install_command("video")
+            raise InputError(f"{path}: videos need a package: {command}") from error
+        self.path = path
         self.copied_packets: deque[Packet] = deque()
         self.notes: list[str] = []
         self._damaged = self._end = 0
