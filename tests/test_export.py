@@ -245,7 +245,7 @@ def test_export_command_writes_a_checked_file_and_refuses_to_overwrite(
             "--size HEIGHT WIDTH is required for .tflite, and only for it",
         ),
         ("net.tflite", ("--size", 0, 8), 2, "--size must be at least 1, not 0"),
-        ("net.onnx", ("-m", "nothing"), 1, "nothing: neither a network file nor a shipped network"),
+        ("net.onnx", ("-m", "nothing"), 1, "nothing: no such file, and no shipped network"),
         ("net.onnx", ("--denoise", 2), 2, "auto or a number (at least 0, at most 1), not 2"),
         ("none/net.onnx", (), 1, "none"),
     ],

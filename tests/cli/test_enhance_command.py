@@ -504,6 +504,25 @@ def test_from_pipe_to_file_and_from_file_to_pipe(through_pipe: Callable, tmp_pat
     )
 
 
+def test_flags_for_videos_have_no_use_for_photographs(
+    pictures: Path, network: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert enhance(pictures, "-o", tmp_path / "out", "-m", network, "--quality", 5) == 0
+    printed = capsys.readouterr()
+    assert summary_of(printed.out) == (2, 0, 0)
+    wanted = "--codec, --quality and --pixel-format are for videos, and there are none"
+    assert printed.err == f"zerodce: note: {wanted}\n"
+
+
+def test_messages_list_the_values_of_a_flag_in_order(
+    pictures: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit):
+        enhance(pictures, "-o", tmp_path / "out", "--codec", "h265")
+    message = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "('keep', 'h264', 'hevc', 'av1', 'vp9', 'prores', 'ffv1')" in message
+
+
 def test_a_run_without_results_names_no_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

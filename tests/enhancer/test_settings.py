@@ -126,7 +126,7 @@ def test_all_settings_together_equal_the_whole_image(
 @pytest.mark.slow
 @pytest.mark.parametrize(("tile", "batch"), [*TILES, (24, 3), (40, 0)])
 @pytest.mark.parametrize(("name", "scale"), [*NETWORKS, ("original", 1), ("plusplus", 1)])
-@hypothesis_settings(max_examples=5)
+@hypothesis_settings(max_examples=3)
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 80), st.integers(1, 80)), min_size=1, max_size=2),
     settings=st.builds(

@@ -107,6 +107,8 @@ def test_suffix_and_format(tmp_path: Path) -> None:
     # An extension of the wanted format stays.
     assert names(format="jpeg") == ["a.jpeg", "b.jpg", "c.min.jpg"]
     assert names(format="tiff", suffix="-x") == ["a-x.tif", "b-x.TIFF", "c.min-x.tif"]
+    with pytest.raises(UsageError, match=r"^--suffix is part of a name, and must not be a/b$"):
+        names(suffix="a/b")
 
 
 def test_clashes_name_both_sources(tmp_path: Path) -> None:

@@ -155,6 +155,8 @@ def test_jpeg_keeps_its_comment_and_unknown_segments() -> None:
         assert [content for _, content in image.applist].count(body) == 1
     names = [name + content[:5].decode("latin1") for name, content in image.applist]
     assert sorted(names) == sorted(set(names))
+    _, losses = encode_photo(first, "webp")
+    assert losses == ("webp does not support its comment, which is dropped",)
 
 
 @pytest.mark.parametrize("tables", [(1, 1), (2, 1), (1, 0), (3, 0)])

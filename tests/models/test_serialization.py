@@ -602,7 +602,9 @@ def test_the_error_for_unknown_names_lists_the_shipped_networks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(serialization, "shipped_networks", lambda: ["one", "two"])
-    with pytest.raises(InputError, match=r"^nonesuch: neither a network file.*\(one, two\)"):
+    with pytest.raises(
+        InputError, match=r"^nonesuch: no such file, and no shipped network \(one, two\)$"
+    ):
         load_network("nonesuch")
 
 
@@ -611,7 +613,7 @@ def test_a_package_without_a_weights_folder_ships_no_networks(
 ) -> None:
     monkeypatch.setattr(serialization.resources, "files", lambda _: tmp_path)
     assert shipped_networks() == []
-    with pytest.raises(InputError, match=r"neither a network file.*\(none\)"):
+    with pytest.raises(InputError, match=r"no shipped network \(none\)$"):
         load_network("reduced")
 
 

@@ -249,6 +249,12 @@ def test_log_lines_after_the_checkpoint_are_dropped(
     assert read_log(tmp_path) == expected
 
 
+def test_the_log_has_the_last_step(photographs: Path, network: Path, tmp_path: Path) -> None:
+    init = serialization.load_network(network)
+    fit(replace(steps=3, log_every=2), data=photographs, workdir=tmp_path, init=init)
+    assert [entry["step"] for entry in read_log(tmp_path)] == [2, 3]
+
+
 @pytest.mark.slow
 def test_unreadable_photographs_are_reported_once_and_do_not_stop_a_run(
     photographs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -53,7 +53,10 @@ def main(args: Sequence[str] | None = None, *, command: str | None = None) -> in
     commands["train"] = with_recipe(rest)
     try:
         if name in commands:
-            status = tyro.cli(commands[name], prog=command or f"zerodce {name}", args=rest)
+            prog = command or f"zerodce {name}"
+            # Without DisallowNone, messages would list None among the values of a flag.
+            config = (tyro.conf.DisallowNone,)
+            status = tyro.cli(commands[name], prog=prog, args=rest, config=config)
         else:
             # This prints the list of subcommands, and exits.
             status = tyro.extras.subcommand_cli_from_dict(

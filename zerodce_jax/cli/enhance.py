@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from zerodce_jax.cli import options
-from zerodce_jax.cli.messages import say
+from zerodce_jax.cli.messages import note, say
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.errors import UsageError, one_line
 from zerodce_jax.media.limits import MAX_PIXELS
@@ -119,6 +119,8 @@ def enhance(
     progress = Progress()
     items.sort(key=lambda item: item.is_video)
     photographs = sum(not item.is_video for item in items)
+    if photographs == len(items) and video.given():
+        note("--codec, --quality and --pixel-format are for videos, and there are none")
     executor = options.executor(
         *load(),
         video,

@@ -71,10 +71,10 @@ class VideoFlags:
     """Flags for videos; --smoothing is for animations too."""
 
     codec: Annotated[
-        Literal["h264", "hevc", "av1", "vp9", "prores", "ffv1"] | None,
-        unless("NAME", "the video's own, or h264"),
-    ] = None
-    """Codec: h264, hevc, av1, vp9, prores or ffv1."""
+        Literal["keep", "h264", "hevc", "av1", "vp9", "prores", "ffv1"], arg(metavar="NAME")
+    ] = "keep"
+    """Codec: h264, hevc, av1, vp9, prores or ffv1; keep takes the
+    video's own, or else h264."""
     quality: Annotated[
         float | None, unless("CRF", "18 for h264, 20 for hevc, 25 for av1, 24 for vp9")
     ] = None
@@ -86,11 +86,16 @@ class VideoFlags:
     """Time constant of the exposure smoothing, in seconds, which
     prevents flicker; 0 enhances each frame independently."""
 
+    def given(self) -> bool:
+        """Return whether a flag is given that only videos have."""
+        return self != type(self)(smoothing=self.smoothing)
+
     def encoding(self) -> "Encoding":
         """Return how to encode; raise UsageError if flags conflict."""
         from zerodce_jax.media.video import Encoding
 
-        return Encoding(self.codec, self.quality, self.pixel_format)
+        codec = None if self.codec == "keep" else self.codec
+        return Encoding(codec, self.quality, self.pixel_format)
 
 
 @dataclass(frozen=True)

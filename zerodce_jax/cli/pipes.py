@@ -107,7 +107,7 @@ def enhance_frames(
         raise UsageError(
             f"--raw knows the pixel formats rgb24 and rgb48le, not {video.pixel_format}"
         )
-    if video.codec is not None or video.quality is not None:
+    if video.codec != "keep" or video.quality is not None:
         raise UsageError("--codec and --quality are for video files, not for --raw")
     if inputs != ("-",) or str(output) != "-":
         raise UsageError("--raw goes from - to -: zerodce enhance - -o - --raw WxH@FPS")

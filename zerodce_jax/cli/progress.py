@@ -44,8 +44,9 @@ class Progress:
         self._open_bar("photograph" if total else "frame", total)
         try:
             for result in results:
-                add(result)
+                # What `add` announces counts, even if it is interrupted.
                 self._count(result)
+                add(result)
                 self._show(result)
         except KeyboardInterrupt:
             self.interrupted = True
@@ -53,8 +54,8 @@ class Progress:
             with contextlib.suppress(KeyboardInterrupt):
                 first = results.throw(KeyboardInterrupt)
                 for result in chain([first], results):
-                    add(result)
                     self._count(result)
+                    add(result)
         finally:
             self._bar.close()
 

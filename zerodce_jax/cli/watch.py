@@ -50,6 +50,7 @@ def watch(
     from zerodce_jax.media import pillow
 
     pillow.silence_decoders()
+    arriving = arrivals(folder, output, format=format, first_frame=first_frame)
     # Service managers stop programs by SIGTERM; treat it like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Progress()
@@ -63,7 +64,6 @@ def watch(
         max_pixels=max_pixels,
         first_frame=first_frame,
     )
-    arriving = arrivals(folder, output, format=format, first_frame=first_frame)
 
     def show(result: runner.Result) -> None:
         if result.status == "done":

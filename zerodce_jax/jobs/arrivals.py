@@ -29,10 +29,10 @@ def arrivals(
         format: The format of photographs, as for `plan.plan`.
         first_frame: Whether only the first frame of animations is taken.
 
-    Yields:
-        First what exists already, which may be nothing; then, for ever, files that were added or
-        changed, once they have stayed as they are for a second. If `plan.plan` refuses the folder
-        as it is, there is one item with the problem.
+    Returns:
+        An endless iterator. It yields first what exists already, which may be nothing, and then
+        files that were added or changed, once they have stayed as they are for a second. If
+        `plan.plan` refuses the folder as it is, there is one item with the problem.
 
     Raises:
         UsageError: The folder does not exist, or a package is not installed.
@@ -40,6 +40,12 @@ def arrivals(
     require("watch", "watch", "watchfiles")
     if not folder.is_dir():
         raise UsageError(f"{folder}: this folder does not exist")
+    return _watch(folder, output, format, first_frame=first_frame)
+
+
+def _watch(
+    folder: Path, output: Path, kind: Literal["keep"] | formats.Format, *, first_frame: bool
+) -> Iterator[list[Item]]:
     from watchfiles import Change, watch
 
     complete: set[str] | None = None
@@ -51,7 +57,7 @@ def arrivals(
         complete = None if complete is None else changing - now
         changing = now
         if complete is None or complete:
-            items = _plan(folder, output, format, first_frame=first_frame)
+            items = _plan(folder, output, kind, first_frame=first_frame)
             yield [
                 item
                 for item in items

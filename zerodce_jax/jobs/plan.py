@@ -64,8 +64,11 @@ def plan(
     Raises:
         UsageError: Nothing matches, two results would have the same name, a result would replace
             its source, a video would become a photograph, or `output` is not a folder but names
-            one file for several results, or a file of an unknown format.
+            one file for several results, or a file of an unknown format, or `suffix` holds a
+            separator of folders.
     """
+    if Path(f"a{suffix}").name != f"a{suffix}":
+        raise UsageError(f"--suffix is part of a name, and must not be {suffix}")
     inputs = [Path(name) for name in inputs]
     found = [item for given in inputs for item in find(given, output)]
     one_file = len(found) == 1 and not os.path.isdir(inputs[0])  # noqa: PTH112

@@ -47,6 +47,8 @@ def encode(photo: Photo, file_format: Format) -> tuple[bytes, tuple[str, ...]]:
             losses.append(f"{file_format} does not support its video, which is dropped")
             xmp = attachments.without_video(metadata.xmp or b"")
             metadata = replace(metadata, xmp=xmp or None, trailer=b"")
+        if "comment" in metadata.native:
+            losses.append(f"{file_format} does not support its comment, which is dropped")
         metadata = replace(metadata, native=MappingProxyType({}))
     if photo.animation is not None and file_format in animation.FORMATS:
         with codec_errors(f"cannot be written as {file_format}"):

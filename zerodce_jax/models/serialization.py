@@ -92,7 +92,7 @@ def _load(source: str | Path, config: NetworkConfig | None, key: str | None) -> 
         return checkpoint.read_checkpoint(directory, int(step) if has_step else None)
     if not path.exists():
         names = ", ".join(shipped_networks()) or "none"
-        raise InputError(f"{source}: neither a network file nor a shipped network ({names})")
+        raise InputError(f"{source}: no such file, and no shipped network ({names})")
     if path.suffix == ".safetensors":
         return _load_safetensors(path, config, key)
     with open_checkpoint(path) as file:

@@ -67,8 +67,11 @@ class Journal:
         self._last_entry = (start, time.perf_counter())
 
     def train(self, step: int, metrics: dict[str, float]) -> None:
-        """Record a finished step: its losses, gradient norm and learning rate."""
-        if step % self._config.log_every == 0:
+        """Record a finished step: its losses, gradient norm and learning rate.
+
+        The log has every `log_every`-th step, and the last one.
+        """
+        if step % self._config.log_every == 0 or step == self._steps:
             now = time.perf_counter()
             last_step, last_time = self._last_entry
             speed = (step - last_step) * self._config.batch_size / (now - last_time)

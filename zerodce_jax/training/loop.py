@@ -191,9 +191,8 @@ def _prepare_workdir(workdir: Path, run: dict, resume: Literal["auto", "never"])
         InputError: The folder holds a run, and it differs or `resume` is ``never``.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    with TrainingCheckpoints(workdir, keep=run["train"]["keep"]) as checkpoints:
-        has_run = checkpoints.latest is not None
-    if has_run:
+    # Orbax would start a thread, which complains if the program refuses the folder and ends.
+    if any(path.name.isdecimal() for path in workdir.iterdir()):
         if resume == "never":
             raise InputError(f"{workdir}: already holds a run; --resume auto continues it")
         if not checkpoint.is_checkpoint(workdir):
