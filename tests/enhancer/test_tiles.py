@@ -77,7 +77,7 @@ def test_tiles_equal_the_whole_image(
         ("scene", 1),
     ],
 )
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(sizes=lists_of_sizes, gamma=st.sampled_from([1.0, 1.15]), batch=st.sampled_from([0, 1, 3]))
 def test_tiles_equal_the_whole_image_for_more_combinations(
     name: str, scale: int, tile: int, batch: int, sizes: list[tuple[int, int]], gamma: float
