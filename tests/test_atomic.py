@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from zerodce_jax.atomic import TEMPORARY_PREFIX, replacing, sweep
+from zerodce_jax.atomic import TEMPORARY_PREFIX, check_place, replacing, sweep
 from zerodce_jax.errors import one_line
 
 WRITER = """
@@ -185,6 +185,20 @@ def test_sweep_ignores_paths_that_cannot_be_listed(
     with as_nobody():
         sweep(open_folder / "locked")
         sweep(open_folder / "locked" / "sub")
+
+
+def test_a_place_that_cannot_be_written_to_is_named(
+    open_folder: Path, as_nobody: Callable, tmp_path: Path
+) -> None:
+    (open_folder / "locked").mkdir()
+    (open_folder / "locked").chmod(0o555)
+    with as_nobody():
+        with pytest.raises(PermissionError, match=r"locked/report\.csv'$"):
+            check_place(open_folder / "locked" / "report.csv")
+        check_place(open_folder / "report.csv")
+    assert names_in(open_folder) == ["locked"]
+    with pytest.raises(FileNotFoundError, match=r"missing/a\.csv'$"):
+        check_place(tmp_path / "missing" / "a.csv")
 
 
 def test_a_new_folder_that_another_process_sweeps_is_replaced(

@@ -44,6 +44,16 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.replace(path)
 
 
+def check_place(path: Path) -> None:
+    """Raise OSError if no file can be written at a path, before the work whose result it is for."""
+    try:
+        with working_folder(path.parent):
+            pass
+    except OSError as error:
+        error.filename = str(path)
+        raise
+
+
 def sweep(folder: Path, prefix: str = TEMPORARY_PREFIX) -> None:
     """Remove the temporary folders that killed processes left in a folder.
 

@@ -1,5 +1,6 @@
 """The command line: wrong usage, ``zerodce convert``, help, and malicious networks."""
 
+import errno
 import os
 import pickle
 import re
@@ -290,3 +291,31 @@ def test_a_network_that_runs_commands_is_refused(
     assert re.search(r"(posix|nt|os)\.system", line)
     assert not marker.exists()
     assert not (tmp_path / "net").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("enhance", "{pictures}", "-o", "{out}/made", "--report", "{out}/new.csv"),
+        ("evaluate", "scene", "--images", "{pictures}", "--csv", "{out}/new.csv"),
+        ("export", "{out}/new.onnx"),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_named_before_the_work(
+    command: tuple[str, ...],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(**_: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("zerodce_jax.atomic.tempfile.mkdtemp", refuse)
+    out = tmp_path / "out"
+    out.mkdir()
+    arguments = [argument.format(pictures=pictures, out=out) for argument in command]
+    assert run(*arguments) == 1
+    target = next(argument for argument in arguments if "new." in argument)
+    assert capsys.readouterr().err == f"zerodce: {target}: Permission denied\n"
+    assert list(out.iterdir()) == []

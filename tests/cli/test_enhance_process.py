@@ -201,14 +201,15 @@ def wait_for_results(process: subprocess.Popen, out: Path, count: int) -> None:
         time.sleep(0.005)
 
 
-def test_ctrl_c_finishes_begun_files_and_reports_the_others(
-    enhance: Command, tmp_path: Path
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_begun_files_and_reports_the_others(
+    stop: signal.Signals, enhance: Command, tmp_path: Path
 ) -> None:
     source, out = make_photographs(tmp_path / "in", 240), tmp_path / "out"
     report = ("--report", tmp_path / "report.json")
     with enhance.start(source, "-o", out, *report) as process:
         wait_for_results(process, out, 5)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         printed, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (130, b"zerodce: interrupted\n")
     first = files_in(out)

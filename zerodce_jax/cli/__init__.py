@@ -6,7 +6,9 @@ Exit status: 0 for success, 1 if an input could not be used, 2 for wrong usage, 
 import atexit
 import gc
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 
@@ -45,6 +47,9 @@ def main(args: Sequence[str] | None = None, *, command: str | None = None) -> in
     atexit.register(gc.freeze)
     # Pillow warns of damaged files; this program reports them itself, in one line each.
     warnings.filterwarnings("ignore", module="PIL")
+    if threading.current_thread() is threading.main_thread():
+        # Service managers stop programs by SIGTERM; treat it like Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     name, *rest = (sys.argv[1:] if args is None else args) or [""]
     if name == "--version":
         print(f"zerodce {__version__}")

@@ -1,7 +1,6 @@
 """``zerodce app``."""
 
 import os
-import signal
 import tempfile
 import webbrowser
 from pathlib import Path
@@ -34,8 +33,6 @@ def app(
         no_browser: Do not open the browser, such as on a server.
     """
     require("the page", "app", "gradio")
-    # Service managers stop programs by SIGTERM; treat it like Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     temporary, prefix = Path(tempfile.gettempdir()), "zerodce-app-"
     sweep(temporary, prefix)
     with working_folder(temporary, prefix) as place:

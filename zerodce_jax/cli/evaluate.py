@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from zerodce_jax.atomic import check_place
 from zerodce_jax.cli.messages import note, say
 from zerodce_jax.cli.options import Engine, SettingFlags, prepare_engine, unless
 from zerodce_jax.errors import UsageError
@@ -62,6 +63,8 @@ def evaluate(
     for path in (json, csv, sheet):
         if path is not None and not path.absolute().parent.is_dir():
             raise UsageError(f"{path}: its folder does not exist")
+        if path is not None:
+            check_place(path)
     if sheet is not None and not formats.can_write(sheet):
         raise UsageError(f"{sheet}: name a photograph, such as sheet.jpg")
     references = None

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
+from zerodce_jax.atomic import check_place
 from zerodce_jax.cli.messages import note
 from zerodce_jax.cli.options import unless
 from zerodce_jax.errors import InputError, UsageError, require_training
@@ -44,6 +45,7 @@ def export(
     _check_format(target, size)
     if target.exists() and not overwrite:
         raise InputError(f"{target}: already exists; --overwrite replaces it")
+    check_place(target)
     network = load_network(model)
     note(*network.notes)
     settings = network.settings.changed(denoise=denoise, protect_highlights=protect_highlights)

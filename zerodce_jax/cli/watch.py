@@ -1,6 +1,5 @@
 """``zerodce watch``."""
 
-import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -51,8 +50,6 @@ def watch(
 
     pillow.silence_decoders()
     arriving = arrivals(folder, output, format=format, first_frame=first_frame)
-    # Service managers stop programs by SIGTERM; treat it like Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Progress()
     loaded = options.load_enhancer(model, settings, engine)
     executor = options.executor(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from zerodce_jax.atomic import replacing
+from zerodce_jax.atomic import check_place, replacing
 from zerodce_jax.errors import UsageError
 from zerodce_jax.jobs.runner import Result
 from zerodce_jax.jobs.storage import Files
@@ -22,11 +22,12 @@ _COLUMNS: tuple[str, ...] = ("status", "seconds", "width", "height", "frames", "
 
 
 def check_path(path: Path) -> None:
-    """Raise UsageError if `write` cannot write a report of this name."""
+    """Raise UsageError if `write` cannot write a report of this name, OSError if not there."""
     if path.suffix.lower() not in {".csv", ".json"}:
         raise UsageError(f"{path}: the name of a report ends in .json or .csv")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{path}: the folder does not exist")
+    check_place(path)
 
 
 def write(path: Path, results: Iterable[Result]) -> None:
