@@ -218,6 +218,7 @@ def test_failures_are_one_line_each_and_exit_one(
         ["-", "{in}/a.png", "-o", "{out}"],
         ["-", "-o", "{out}"],
         ["{in}", "-o", "-"],
+        ["{in}/clip.mp4", "-o", "-"],
     ],
     ids=" ".join,
 )

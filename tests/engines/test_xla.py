@@ -14,7 +14,7 @@ from helpers import GOLDENS, enhancers, scene_image, whole_image
 from zerodce_jax import Enhancer
 from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.engines.base import Batch
-from zerodce_jax.engines.xla import Dtype, XlaEngine
+from zerodce_jax.engines.xla import Dtype, XlaEngine, use_compilation_cache
 from zerodce_jax.models import serialization
 from zerodce_jax.models.network import Network
 from zerodce_jax.ops.enhancement import Adjustments
@@ -218,6 +218,29 @@ def test_four_devices_and_one_device_agree_to_one_level(
     for key, expected in zip(images, one_device, strict=True):
         assert results[key].dtype == np.uint8
         assert np.abs(results[key].astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("place", ["no home", "no folder"])
+def test_without_a_place_for_compiled_programs_a_note_says_so(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless(_: str) -> str:
+        raise RuntimeError("there is no home")
+
+    monkeypatch.setattr("platformdirs.user_cache_dir", homeless)
+    (tmp_path / "file").touch()
+    names = ("jax_compilation_cache_dir", "jax_enable_compilation_cache")
+    before = {name: jax.config.values[name] for name in names}
+    chosen = None if place == "no home" else str(tmp_path / "file" / "cache")
+    jax.config.update("jax_compilation_cache_dir", chosen)
+    try:
+        found = use_compilation_cache()
+        assert not jax.config.values["jax_enable_compilation_cache"]
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+    why = "there is no home" if chosen is None else f"{chosen}: Not a directory"
+    assert found == f"compiled programs cannot be kept, so each start compiles them: {why}"
 
 
 # A program that prints the hits and misses of the compilation cache for one image.

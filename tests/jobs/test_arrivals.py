@@ -61,3 +61,5 @@ def test_an_empty_folder_gives_an_empty_first_list(tmp_path: Path) -> None:
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere: this folder does not exist"):
         arrivals(tmp_path / "nowhere", tmp_path)
+    with pytest.raises(UsageError, match="the results need a folder of their own"):
+        arrivals(tmp_path, tmp_path / "." / "nowhere" / "..")

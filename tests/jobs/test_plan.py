@@ -79,9 +79,11 @@ def test_a_glob_of_one_file_to_one_file(tmp_path: Path) -> None:
 def test_several_results_need_a_folder(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg", tmp_path / "b.jpg", tmp_path / "there")
     inputs = [tmp_path / "a.jpg", tmp_path / "b.jpg"]
-    for name in ("there", "old.png", "new.mp4"):
+    for name in ("old.png", "new.mp4"):
         with pytest.raises(UsageError, match=f"{name}: is the name of a file; several results"):
             plan(inputs, tmp_path / name)
+    with pytest.raises(UsageError, match="there: is a file; name a folder"):
+        plan(inputs[:1], tmp_path / "there")
 
 
 def test_files_of_unknown_formats_are_not_turned_into_folders(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from zerodce_jax.config import EnhanceSettings
 from zerodce_jax.enhancer import Enhancer
 from zerodce_jax.errors import InputError, UsageError, prefix_errors
 from zerodce_jax.jobs.animations import enhance_several
+from zerodce_jax.jobs.plan import is_video
 from zerodce_jax.jobs.videos import RawFormat, enhance_raw
 from zerodce_jax.media import decoding, encoding, formats, photo
 from zerodce_jax.media.photograph import Photo
@@ -45,6 +46,8 @@ def enhance_photograph(
     """
     if len(inputs) != 1 or Path(inputs[0]).is_dir():
         raise UsageError("enhance: - stands for one photograph; name no other inputs with it")
+    if is_video(Path(inputs[0])):
+        raise UsageError(f"{inputs[0]}: the result of a video needs a file or a folder, not -")
     if str(output) != "-":
         if not formats.can_write(output):
             raise UsageError(

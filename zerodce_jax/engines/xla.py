@@ -22,7 +22,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from zerodce_jax.config import AnyNetworkConfig, Dtype, EnhanceSettings, Steps
 from zerodce_jax.engines.base import Batch
 from zerodce_jax.engines.tiling import cores, tile_side
-from zerodce_jax.errors import UsageError
+from zerodce_jax.errors import UsageError, one_line
 from zerodce_jax.models.dcenet import DCENet
 from zerodce_jax.models.modules import graphdef
 from zerodce_jax.models.network import Network
@@ -127,20 +127,19 @@ def use_compilation_cache() -> str | None:
     chosen already (``JAX_COMPILATION_CACHE_DIR``) is kept.
 
     Returns:
-        A note for the user if the folder cannot be written; then there is no cache.
+        A note for the user if there is no such folder, or it cannot be written; then there is no
+        cache.
     """
     chosen = jax.config.values["jax_compilation_cache_dir"]
-    folder = Path(chosen or Path(platformdirs.user_cache_dir("zerodce_jax")) / "xla")
     try:
+        folder = Path(chosen or Path(platformdirs.user_cache_dir("zerodce_jax")) / "xla")
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # platformdirs: the user has no home folder.
         # JAX would warn of every program.
         jax.config.update("jax_enable_compilation_cache", False)
-        return (
-            f"{folder}: cannot keep compiled programs here, so each start compiles them ({error})"
-        )
+        return f"compiled programs cannot be kept, so each start compiles them: {one_line(error)}"
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return None

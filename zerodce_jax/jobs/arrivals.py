@@ -35,11 +35,14 @@ def arrivals(
         `plan.plan` refuses the folder as it is, there is one item with the problem.
 
     Raises:
-        UsageError: The folder does not exist, or a package is not installed.
+        UsageError: The folder does not exist or is that of the results, or a package is not
+            installed.
     """
     require("watch", "watch", "watchfiles")
     if not folder.is_dir():
         raise UsageError(f"{folder}: this folder does not exist")
+    if os.path.realpath(folder) == os.path.realpath(output):
+        raise UsageError(f"{output}: the results need a folder of their own")
     return _watch(folder, output, format, first_frame=first_frame)
 
 

@@ -205,8 +205,10 @@ def _refuse_file(output: Path) -> None:
     """Raise UsageError if an output names a file, where a folder is needed."""
     if output.is_dir():
         return
-    if output.is_file() or formats.format_of(output) or is_video(output):
+    if formats.format_of(output) or is_video(output):
         raise UsageError(f"{output}: is the name of a file; several results need a folder")
+    if output.is_file():
+        raise UsageError(f"{output}: is a file; name a folder, or a file such as {output.stem}.jpg")
     if re.fullmatch(r"\.[A-Za-z]\w{1,4}", output.suffix):
         raise UsageError(
             f"{output}: no format has the suffix {output.suffix}; name a folder, or a file such as "
