@@ -18,9 +18,7 @@ The pages follow this constant (``docs/install_commands.py``, which runs before 
 class InputError(ValueError):
     """Raised when an input, such as a file or an image, cannot be used. The exit status is 1.
 
-    Args:
-        message: The message, one line.
-        details: Further lines, one for each problem.
+    Its arguments are the message, one line, and further lines, one for each problem.
     """
 
     def __str__(self) -> str:

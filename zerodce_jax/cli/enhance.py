@@ -80,6 +80,8 @@ def enhance(
     if not inputs:
         raise UsageError("enhance: name photographs, videos or folders to enhance")
     if file.report is not None:
+        if file.dry_run:
+            raise UsageError("--report is written after the work, which --dry-run leaves out")
         reports.check_path(file.report)
     if max_pixels < 1 or file.jobs < 1:
         raise UsageError("--max-pixels and --jobs must be whole numbers >= 1")
