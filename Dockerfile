@@ -6,7 +6,7 @@
 # With JAX on NVIDIA GPUs, also for training:
 #
 #     docker build -t zerodce:cuda --build-arg EXTRAS=cuda,evaluate,heif,raw,video .
-#     docker run --rm --gpus all -v "$PWD:/work" zerodce:cuda train --data photographs --workdir run
+#     docker run --rm --gpus all -v "$PWD:/work" --user "$(id -u):$(id -g)" zerodce:cuda train --data photographs --workdir run
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS build

@@ -177,9 +177,8 @@ def test_credits_of_the_training_data_are_part_of_the_packages(
 ) -> None:
     assert {"LICENSE", "MODEL_CARD.md", "docs/training-data.csv"} <= set(project["license-files"])
     tool = tomllib.loads((root / "pyproject.toml").read_text())["tool"]
-    assert set(project["license-files"]) <= set(
-        tool["hatch"]["build"]["targets"]["sdist"]["include"]
-    )
+    included = tool["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert set(project["license-files"]) <= {name.removeprefix("/") for name in included}
     # The model card counts the photographs of each license.
     card = (root / "MODEL_CARD.md").read_text()
     rows = csv.DictReader((root / "docs/training-data.csv").read_text("utf-8").splitlines())

@@ -86,6 +86,14 @@ def test_several_results_need_a_folder(tmp_path: Path) -> None:
         plan(inputs[:1], tmp_path / "there")
 
 
+def test_a_named_file_that_does_not_exist_is_a_problem_even_if_its_result_exists(
+    tmp_path: Path,
+) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / "out" / "b.jpg")
+    found = plan([tmp_path / "a.jpg", tmp_path / "b.jpg"], tmp_path / "out")
+    assert [item.problem for item in found] == ["", f"{tmp_path}/b.jpg: No such file or directory"]
+
+
 def test_files_of_unknown_formats_are_not_turned_into_folders(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
     with pytest.raises(UsageError, match=r"b\.xyz: no format has the suffix \.xyz; name a folder"):

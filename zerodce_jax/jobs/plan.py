@@ -1,5 +1,6 @@
 """Decide which file goes where: find the inputs, name the results, divide the work into shares."""
 
+import errno
 import glob
 import hashlib
 import os
@@ -158,8 +159,8 @@ def find(given: Path, output: Path | None) -> Iterator[Item]:
             if os.path.isfile(name):  # noqa: PTH113 (Path.is_file raises if it may not look)
                 yield Item(Path(name), Path(Path(name).name))
     else:
-        # If the file does not exist, reading it reports that, and the other items are done.
-        yield Item(given, _name(given))
+        missing = "" if os.path.lexists(given) else f"{given}: {os.strerror(errno.ENOENT)}"
+        yield Item(given, _name(given), missing)
 
 
 def _problems(problems: list[OSError]) -> Iterator[Item]:

@@ -77,7 +77,11 @@ def upload(
 def _one_line_errors(address: str, file: str) -> Iterator[None]:
     """Require the client, and turn its errors into errors with a message of one line."""
     require("the hub", "hub", "huggingface_hub")
-    from huggingface_hub import errors
+    try:
+        from huggingface_hub import errors
+    except RuntimeError as error:
+        # The client looks for the user's home folder when it is imported.
+        raise InputError(f"{address}: {one_line(error)}; set HF_HOME to a folder") from error
     from huggingface_hub.utils.logging import get_logger
 
     # The first matching class counts, because some are subclasses of later ones.
