@@ -11,7 +11,7 @@ import pytest
 from helpers import GOLDENS, hub_server
 from helpers.command import run
 from helpers.hub_server import Hub, Repo
-from zerodce_jax.errors import install_command
+from zerodce_jax.errors import InputError, install_command
 from zerodce_jax.models import publish
 from zerodce_jax.models.network import Network, flatten
 from zerodce_jax.models.serialization import load_network, to_safetensors
@@ -216,3 +216,13 @@ def test_the_model_card_describes_the_network() -> None:
     assert "\n# night\n" in card
     assert "23,592 parameters\n(reduced)" in card
     assert "- exposure: auto" in card
+
+
+@pytest.mark.needs("huggingface_hub")
+def test_a_user_without_a_home_folder_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(*_: object, **__: object) -> str:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", homeless)
+    with pytest.raises(InputError, match=r"^hf://some/net: Could not determine home directory\.$"):
+        load_network("hf://some/net")

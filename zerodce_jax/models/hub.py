@@ -77,11 +77,7 @@ def upload(
 def _one_line_errors(address: str, file: str) -> Iterator[None]:
     """Require the client, and turn its errors into errors with a message of one line."""
     require("the hub", "hub", "huggingface_hub")
-    try:
-        from huggingface_hub import errors
-    except RuntimeError as error:
-        # The client looks for the user's home folder when it is imported.
-        raise InputError(f"{address}: {one_line(error)}; set HF_HOME to a folder") from error
+    from huggingface_hub import errors
     from huggingface_hub.utils.logging import get_logger
 
     # The first matching class counts, because some are subclasses of later ones.
@@ -105,8 +101,9 @@ def _one_line_errors(address: str, file: str) -> Iterator[None]:
     except tuple(causes) as error:
         cause = next(cause for kind, cause in causes.items() if isinstance(error, kind))
         raise InputError(f"{address}: {cause}") from error
-    # HTTPError, of the client's HTTP library, is not an OSError.
-    except (errors.HTTPError, OSError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
+    # HTTPError, of the client's HTTP library, is not an OSError. Users without a home folder get a
+    # RuntimeError.
+    except (errors.HTTPError, OSError, RuntimeError, ValueError) as error:  # pyright: ignore[reportPrivateImportUsage]
         status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
         cause = "access denied; run hf auth login" if status in (401, 403) else one_line(error)
         raise InputError(f"{address}: {cause}") from error
